@@ -1,0 +1,1 @@
+//! Distributed recipes over ZooKeeper. Nothing is here yet.

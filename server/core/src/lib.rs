@@ -1,0 +1,1 @@
+//! The pure core of the ZooKeeper server. Nothing is here yet.

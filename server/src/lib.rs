@@ -1,0 +1,1 @@
+//! ZooKeeper server. Nothing is here yet.

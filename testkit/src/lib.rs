@@ -1,0 +1,1 @@
+//! Test tools for ZooKeeper clients and servers.
