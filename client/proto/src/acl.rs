@@ -1,0 +1,186 @@
+//! Access control lists as they go over the wire.
+
+use std::fmt;
+use std::ops::{BitAnd, BitOr};
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+
+use crate::jute::{Decode, DecodeError, Encode, Reader, record};
+
+/// Permission bits. Bits that the protocol does not define are kept as they are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Perms(i32);
+
+impl Perms {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Read the data and list the children.
+    pub const READ: Self = Self(1);
+    /// Set the data.
+    pub const WRITE: Self = Self(2);
+    /// Create children.
+    pub const CREATE: Self = Self(4);
+    /// Delete children.
+    pub const DELETE: Self = Self(8);
+    /// Set the ACL.
+    pub const ADMIN: Self = Self(16);
+    /// All five.
+    pub const ALL: Self = Self(31);
+
+    /// Wraps the bits as they stand on the wire.
+    pub const fn from_bits(bits: i32) -> Self {
+        Self(bits)
+    }
+
+    /// The bits as they go on the wire.
+    pub const fn bits(self) -> i32 {
+        self.0
+    }
+
+    /// Whether every bit of `other` is set here.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any bit of `other` is set here.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The bits of both; `|` for constants.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOr for Perms {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+impl BitAnd for Perms {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+/// `cdrwa` in the order that the command line shell prints; undefined bits in hexadecimal behind.
+impl fmt::Display for Perms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = [
+            (Self::CREATE, "c"),
+            (Self::DELETE, "d"),
+            (Self::READ, "r"),
+            (Self::WRITE, "w"),
+            (Self::ADMIN, "a"),
+        ];
+        for (bit, letter) in letters {
+            if self.contains(bit) {
+                f.write_str(letter)?;
+            }
+        }
+        match self.0 & !Self::ALL.0 {
+            0 => Ok(()),
+            undefined => write!(f, "+0x{undefined:x}"),
+        }
+    }
+}
+
+impl fmt::Debug for Perms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Perms({self})")
+    }
+}
+
+impl Encode for Perms {
+    fn encoded_len(&self) -> usize {
+        4
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode for Perms {
+    const LEN_MIN: usize = 4;
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        i32::decode(reader).map(Self)
+    }
+}
+
+record! {
+    /// Whom an ACL entry is about. The wire allows null for both; a server refuses it.
+    pub struct Id {
+        /// Authentication scheme: `world`, `auth`, `digest`, `ip`, `x509`, `sasl` or a server's own.
+        pub scheme: Option<ByteString>,
+        /// Identity within the scheme.
+        pub id: Option<ByteString>,
+    }
+
+    /// One entry of an access control list.
+    pub struct Acl {
+        /// What is granted.
+        pub perms: Perms,
+        /// To whom.
+        pub id: Id,
+    }
+
+    /// One identity of a connection, as whoAmI tells it.
+    pub struct ClientInfo {
+        /// Authentication scheme.
+        pub auth_scheme: Option<ByteString>,
+        /// Identity within the scheme, as the scheme chooses to show it.
+        pub user: Option<ByteString>,
+    }
+}
+
+impl Id {
+    /// An identity of a scheme.
+    pub fn new(scheme: impl Into<ByteString>, id: impl Into<ByteString>) -> Self {
+        Self {
+            scheme: Some(scheme.into()),
+            id: Some(id.into()),
+        }
+    }
+
+    /// Everybody.
+    pub const ANYONE: Self = Self {
+        scheme: Some(ByteString::from_static("world")),
+        id: Some(ByteString::from_static("anyone")),
+    };
+
+    /// Whoever sends the request; the server puts the identities of the connection in its place.
+    pub const AUTH: Self = Self {
+        scheme: Some(ByteString::from_static("auth")),
+        id: Some(ByteString::from_static("")),
+    };
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &Option<ByteString>| text.clone().unwrap_or_else(|| "(null)".into());
+        write!(f, "{}:{}", shown(&self.scheme), shown(&self.id))
+    }
+}
+
+impl Acl {
+    /// Grants `perms` to `id`.
+    pub const fn new(perms: Perms, id: Id) -> Self {
+        Self { perms, id }
+    }
+}
+
+impl fmt::Display for Acl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.id, self.perms)
+    }
+}
