@@ -3,8 +3,11 @@
 use std::fmt;
 use std::ops::{BitAnd, BitOr};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
 use bytestring::ByteString;
+use sha1::{Digest as _, Sha1};
 
 use crate::jute::{Decode, DecodeError, Encode, Reader, record};
 
@@ -150,6 +153,30 @@ impl Id {
             scheme: Some(scheme.into()),
             id: Some(id.into()),
         }
+    }
+
+    /// Whoever proves to know the password of a user: what the server makes of the credentials
+    /// `user:password` of an [`AuthPacket`](crate::request::AuthPacket) with the scheme `digest`.
+    ///
+    /// The id is the user, a colon, and the SHA-1 of `user:password` in base64. A user with a colon
+    /// in the name cannot be told from its password, so no server accepts such an id in an ACL.
+    ///
+    /// ```
+    /// # use zk_proto::Id;
+    /// let id = Id::digest("super", "secret");
+    /// assert_eq!(id.to_string(), "digest:super:lK75jTNcA+U9vtVEw5vB51mj/w4=");
+    /// ```
+    ///
+    /// # Source
+    /// Apache `ZooKeeper` 3.9, `DigestAuthenticationProvider#generateDigest`, with its default
+    /// `digestAlg`.
+    pub fn digest(user: &str, password: &str) -> Self {
+        let hash = Sha1::new()
+            .chain_update(user)
+            .chain_update(":")
+            .chain_update(password)
+            .finalize();
+        Self::new("digest", format!("{user}:{}", BASE64.encode(hash)))
     }
 
     /// Everybody.

@@ -48,9 +48,10 @@ record! {
     }
 }
 
-/// Gives a handshake record its codec: the fields, then the optional read-only byte.
+/// Gives a handshake record its codec: the fields, then the optional read-only byte. The number is
+/// the length with a null password and without that byte.
 macro_rules! handshake {
-    ($name:ident { $( $field:ident ),* }) => {
+    ($name:ident, $len_min:literal, { $( $field:ident ),* }) => {
         impl Encode for $name {
             fn encoded_len(&self) -> usize {
                 0 $( + self.$field.encoded_len() )* + usize::from(self.read_only.is_some())
@@ -65,16 +66,17 @@ macro_rules! handshake {
         }
 
         impl Decode for $name {
-            const LEN_MIN: usize = 20;
+            const LEN_MIN: usize = $len_min;
 
             fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
                 $(
                     let $field = Decode::decode(reader)
                         .map_err(|err: DecodeError| err.at(stringify!($name), stringify!($field)))?;
                 )*
-                let read_only = match reader.is_empty() {
-                    true => None,
-                    false => Some(bool::decode(reader)?),
+                let read_only = if reader.is_empty() {
+                    None
+                } else {
+                    Some(bool::decode(reader)?)
                 };
                 Ok(Self { $( $field, )* read_only })
             }
@@ -82,14 +84,14 @@ macro_rules! handshake {
     };
 }
 
-handshake!(ConnectRequest {
+handshake!(ConnectRequest, 28, {
     protocol_version,
     last_zxid_seen,
     timeout_ms,
     session_id,
     password
 });
-handshake!(ConnectResponse {
+handshake!(ConnectResponse, 20, {
     protocol_version,
     timeout_ms,
     session_id,
@@ -97,6 +99,12 @@ handshake!(ConnectResponse {
 });
 
 impl ConnectResponse {
+    /// Bytes on the wire, without the read-only byte.
+    ///
+    /// A read-only server without local sessions answers a new session with the frame of a
+    /// [`crate::header::ReplyHeader`]: a first frame shorter than this is a failed handshake.
+    pub const LEN: usize = 36;
+
     /// The answer to a client whose session is gone or whose password is wrong.
     pub fn refused(with_read_only: bool) -> Self {
         Self {
