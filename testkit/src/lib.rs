@@ -1,1 +1,3 @@
-//! Test tools for ZooKeeper clients and servers.
+//! Test tools for `ZooKeeper` clients and servers.
+
+pub mod ensemble;

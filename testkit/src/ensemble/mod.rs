@@ -1,0 +1,3 @@
+//! Ensembles to test against.
+
+pub mod reference;

@@ -1,0 +1,352 @@
+//! One server: its place on disk, its addresses, its process.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::four_letter;
+use super::process::Process;
+use super::{EnsembleError, LaunchError};
+
+/// How often a condition is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(5);
+
+/// How long a server may take to end by itself after SIGTERM before it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// How long the kernel may take to carry out a signal that no process can refuse.
+const SIGNAL_GRACE: Duration = Duration::from_secs(10);
+
+/// First and longest time given to one `srvr` of a readiness probe.
+///
+/// Apache `ZooKeeper` 3.8 can leave a four-letter word unanswered for ever when it arrives before the
+/// database is there (`NIOServerCnxn#close` fails on it and the socket stays open), so a probe gives
+/// up early and asks again; it becomes more patient for the sake of slow machines.
+const PROBE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How much of a log is shown.
+const LOG_TAIL: (u64, usize) = (64 * 1024, 60);
+
+/// A server of an [`Ensemble`](super::Ensemble), running or not.
+#[derive(Debug)]
+pub struct Server {
+    pub(super) id: u32,
+    pub(super) client_addr: SocketAddr,
+    pub(super) secure_addr: Option<SocketAddr>,
+    pub(super) data_dir: PathBuf,
+    pub(super) log_file: PathBuf,
+    pub(super) command: Launch,
+    /// Critical sections only look or replace; none waits.
+    process: Mutex<Option<Arc<Process>>>,
+}
+
+/// How to start the process of a server, any number of times.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) program: PathBuf,
+    pub(super) args: Vec<std::ffi::OsString>,
+    pub(super) dir: PathBuf,
+}
+
+impl Server {
+    pub(super) fn new(
+        id: u32,
+        addrs: (SocketAddr, Option<SocketAddr>),
+        data_dir: PathBuf,
+        log_file: PathBuf,
+        command: Launch,
+    ) -> Self {
+        let (client_addr, secure_addr) = addrs;
+        let process = Mutex::new(None);
+        Self {
+            id,
+            client_addr,
+            secure_addr,
+            data_dir,
+            log_file,
+            command,
+            process,
+        }
+    }
+
+    /// Where clients connect in plain text.
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// Where clients connect with TLS, if the ensemble was built with it.
+    pub fn secure_addr(&self) -> Option<SocketAddr> {
+        self.secure_addr
+    }
+
+    /// The `dataDir` of its configuration.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Its server id, the content of `myid`.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its process, if it runs (a paused one does).
+    pub fn pid(&self) -> Option<u32> {
+        self.running().map(|process| process.pid())
+    }
+
+    /// Whether it is stopped by [`pause`](super::Ensemble::pause).
+    pub fn is_paused(&self) -> bool {
+        self.running().is_some_and(|process| process.is_stopped())
+    }
+
+    /// The last lines of what it wrote to its standard output and error, over all its starts.
+    pub fn log(&self) -> String {
+        read_tail(&self.log_file).unwrap_or_else(|err| format!("(log not readable: {err})"))
+    }
+
+    /// Creates the process; does not wait for it to serve.
+    pub(super) async fn launch(&self) -> Result<(), LaunchError> {
+        if let Some(pid) = self.pid() {
+            return Err(LaunchError::AlreadyRunning { id: self.id, pid });
+        }
+        let log = self.open_log().map_err(|source| LaunchError::Prepare {
+            path: self.log_file.clone(),
+            source,
+        })?;
+        let mut command = Command::new(&self.command.program);
+        command
+            .args(&self.command.args)
+            .current_dir(&self.command.dir);
+        command.stdin(Stdio::null()).stdout(log.0).stderr(log.1);
+        for ambient in [
+            "CLASSPATH",
+            "JAVA_TOOL_OPTIONS",
+            "JDK_JAVA_OPTIONS",
+            "_JAVA_OPTIONS",
+        ] {
+            command.env_remove(ambient);
+        }
+        let name = format!("server-{}", self.id);
+        let process = Process::spawn(name, command)
+            .await
+            .map_err(|source| LaunchError::Spawn {
+                id: self.id,
+                program: self.command.program.clone(),
+                source,
+            })?;
+        tracing::debug!(sid = self.id, pid = process.pid(), "server launched");
+        *self.process() = Some(Arc::new(process));
+        Ok(())
+    }
+
+    /// Waits until `srvr` tells a mode.
+    pub(super) async fn serving(&self, within: Duration) -> Result<(), LaunchError> {
+        let deadline = Instant::now() + within;
+        let mut patience = PROBE.0;
+        let mut poll = poll();
+        let mut answer = String::from("none");
+        while Instant::now() < deadline {
+            poll.tick().await;
+            self.check_alive()?;
+            match four_letter::ask(self.client_addr, "srvr", patience).await {
+                Ok(reply) if four_letter::field(&reply, "Mode").is_some() => {
+                    return self.check_identity().await;
+                }
+                Ok(reply) => reply.trim().clone_into(&mut answer),
+                Err(err) => {
+                    if err.kind() == io::ErrorKind::TimedOut {
+                        patience = (patience * 2).min(PROBE.1);
+                    }
+                    answer = err.to_string();
+                }
+            }
+        }
+        let log = self.log();
+        if says_port_taken(&log) {
+            return Err(LaunchError::PortTaken { id: self.id, log });
+        }
+        Err(LaunchError::NotServing {
+            id: self.id,
+            waited: within,
+            answer,
+            log,
+        })
+    }
+
+    /// SIGTERM, then SIGKILL if that does not help.
+    pub(super) async fn stop(&self) -> Result<(), EnsembleError> {
+        let process = self
+            .running()
+            .ok_or(EnsembleError::NotRunning { id: self.id })?;
+        self.send(&process, Signal::SIGTERM)?;
+        // A paused process acts on SIGTERM only when it goes on.
+        self.send(&process, Signal::SIGCONT)?;
+        if timeout_at(Instant::now() + STOP_GRACE, process.ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!(sid = self.id, pid = process.pid(), "server ignores SIGTERM");
+            return self.kill().await;
+        }
+        tracing::debug!(sid = self.id, "server stopped");
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(super) async fn kill(&self) -> Result<(), EnsembleError> {
+        let process = self
+            .running()
+            .ok_or(EnsembleError::NotRunning { id: self.id })?;
+        self.send(&process, Signal::SIGKILL)?;
+        let ended = timeout_at(Instant::now() + SIGNAL_GRACE, process.ended()).await;
+        ended.map_err(|_| self.unresponsive(&process, Signal::SIGKILL))?;
+        tracing::debug!(sid = self.id, "server killed");
+        Ok(())
+    }
+
+    /// SIGSTOP; returns when all threads of the process stand still.
+    pub(super) async fn pause(&self) -> Result<(), EnsembleError> {
+        self.stop_or_continue(Signal::SIGSTOP, true).await
+    }
+
+    /// SIGCONT.
+    pub(super) async fn resume(&self) -> Result<(), EnsembleError> {
+        self.stop_or_continue(Signal::SIGCONT, false).await
+    }
+
+    /// Sends SIGKILL without waiting; the drop of the process waits.
+    pub(super) fn condemn(&self) {
+        if let Some(process) = self.running() {
+            // An error means that it ended in between.
+            drop(process.signal(Signal::SIGKILL));
+        }
+    }
+
+    async fn stop_or_continue(&self, signal: Signal, stopped: bool) -> Result<(), EnsembleError> {
+        let process = self
+            .running()
+            .ok_or(EnsembleError::NotRunning { id: self.id })?;
+        self.send(&process, signal)?;
+        let deadline = Instant::now() + SIGNAL_GRACE;
+        let mut poll = poll();
+        while process.is_stopped() != stopped {
+            if Instant::now() >= deadline {
+                return Err(self.unresponsive(&process, signal));
+            }
+            poll.tick().await;
+        }
+        tracing::debug!(sid = self.id, signal = signal.as_str(), "server signalled");
+        Ok(())
+    }
+
+    fn send(&self, process: &Process, signal: Signal) -> Result<(), EnsembleError> {
+        process
+            .signal(signal)
+            .map_err(|source| EnsembleError::Signal {
+                id: self.id,
+                pid: process.pid(),
+                signal: signal.as_str(),
+                source,
+            })
+    }
+
+    fn unresponsive(&self, process: &Process, signal: Signal) -> EnsembleError {
+        EnsembleError::Unresponsive {
+            id: self.id,
+            pid: process.pid(),
+            signal: signal.as_str(),
+            waited: SIGNAL_GRACE,
+        }
+    }
+
+    /// Fails when the process has ended or can never come to serve.
+    fn check_alive(&self) -> Result<(), LaunchError> {
+        let process = self.process().as_ref().map(Arc::clone);
+        let Some(status) = process.and_then(|process| process.exit_status()) else {
+            return Ok(());
+        };
+        let log = self.log();
+        if says_port_taken(&log) {
+            return Err(LaunchError::PortTaken { id: self.id, log });
+        }
+        Err(LaunchError::Exited {
+            id: self.id,
+            status,
+            log,
+        })
+    }
+
+    /// Fails when the server that answers on our client port is somebody else's, who took the port
+    /// between our choice and our bind.
+    async fn check_identity(&self) -> Result<(), LaunchError> {
+        let conf = four_letter::ask(self.client_addr, "conf", PROBE.1)
+            .await
+            .unwrap_or_default();
+        let data_dir = conf.lines().find_map(|line| line.strip_prefix("dataDir="));
+        match data_dir {
+            Some(dir) if !Path::new(dir).starts_with(&self.data_dir) => {
+                Err(LaunchError::PortTaken {
+                    id: self.id,
+                    log: self.log(),
+                })
+            }
+            // Without `conf` on the whitelist there is nothing to compare.
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn running(&self) -> Option<Arc<Process>> {
+        let process = self.process();
+        process
+            .as_ref()
+            .filter(|process| process.exit_status().is_none())
+            .map(Arc::clone)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Arc<Process>>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log twice, for standard output and standard error.
+    fn open_log(&self) -> io::Result<(File, File)> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log_file)?;
+        let again = log.try_clone()?;
+        Ok((log, again))
+    }
+}
+
+/// A ticker for loops that look at a condition.
+pub(super) fn poll() -> tokio::time::Interval {
+    let mut poll = interval(POLL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    poll
+}
+
+fn says_port_taken(log: &str) -> bool {
+    log.contains("java.net.BindException") || log.contains("Address already in use")
+}
+
+fn read_tail(path: &Path) -> io::Result<String> {
+    let (bytes_max, lines_max) = LOG_TAIL;
+    let mut file = File::open(path)?;
+    let len = fs::metadata(path)?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(bytes_max)))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines
+        .get(lines.len().saturating_sub(lines_max)..)
+        .unwrap_or_default();
+    Ok(tail.join("\n"))
+}
