@@ -1,1 +1,11 @@
-//! The pure core of the ZooKeeper server. Nothing is here yet.
+//! The pure core of the `ZooKeeper` server: everything that decides, and nothing that waits.
+//!
+//! No clock, entropy, socket, file, thread, lock or async is in here. Time and seeds are arguments,
+//! what happened comes in as values, what is to be done goes out as values. Drivers in the server
+//! crate, and the simulator in the testkit, run the same code.
+//!
+//! What it deliberately does not do: it opens nothing, waits for nothing and logs nothing.
+
+pub mod conn;
+pub mod time;
+pub mod watch;
