@@ -1,15 +1,17 @@
 //! The handshake: the first frame each way, without a header.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
-use crate::jute::{Decode, DecodeError, Encode, Reader, record};
+use crate::jute::{Decode, DecodeError, Encode, Reader, Secret, record};
 use crate::{SessionId, Zxid};
 
 /// Length of a session password in bytes.
 pub const PASSWORD_LEN: usize = 16;
 
 /// Asks for a session, or to go on with one.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct ConnectRequest {
     /// Always 0.
     pub protocol_version: i32,
@@ -26,7 +28,7 @@ pub struct ConnectRequest {
 }
 
 /// Grants a session, or refuses it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct ConnectResponse {
     /// Always 0.
     pub protocol_version: i32,
@@ -48,17 +50,30 @@ record! {
     }
 }
 
-/// Gives a handshake record its codec: the fields, then the optional read-only byte. The number is
-/// the length with a null password and without that byte.
+/// Gives a handshake record its codec and its `Debug`: the fields, then the password and the
+/// optional read-only byte. The number is the length with a null password and without that byte.
 macro_rules! handshake {
     ($name:ident, $len_min:literal, { $( $field:ident ),* }) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    $( .field(stringify!($field), &self.$field) )*
+                    .field("password", &Secret(&self.password))
+                    .field("read_only", &self.read_only)
+                    .finish()
+            }
+        }
+
         impl Encode for $name {
             fn encoded_len(&self) -> usize {
-                0 $( + self.$field.encoded_len() )* + usize::from(self.read_only.is_some())
+                0 $( + self.$field.encoded_len() )*
+                    + self.password.encoded_len()
+                    + usize::from(self.read_only.is_some())
             }
 
             fn encode(&self, out: &mut BytesMut) {
                 $( self.$field.encode(out); )*
+                self.password.encode(out);
                 if let Some(read_only) = self.read_only {
                     read_only.encode(out);
                 }
@@ -73,12 +88,14 @@ macro_rules! handshake {
                     let $field = Decode::decode(reader)
                         .map_err(|err: DecodeError| err.at(stringify!($name), stringify!($field)))?;
                 )*
+                let password = Decode::decode(reader)
+                    .map_err(|err: DecodeError| err.at(stringify!($name), "password"))?;
                 let read_only = if reader.is_empty() {
                     None
                 } else {
                     Some(bool::decode(reader)?)
                 };
-                Ok(Self { $( $field, )* read_only })
+                Ok(Self { $( $field, )* password, read_only })
             }
         }
     };
@@ -88,14 +105,12 @@ handshake!(ConnectRequest, 28, {
     protocol_version,
     last_zxid_seen,
     timeout_ms,
-    session_id,
-    password
+    session_id
 });
 handshake!(ConnectResponse, 20, {
     protocol_version,
     timeout_ms,
-    session_id,
-    password
+    session_id
 });
 
 impl ConnectResponse {

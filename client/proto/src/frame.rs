@@ -68,22 +68,31 @@ pub fn payload_len(input: &[u8], max: usize) -> Result<Option<usize>, FrameError
 /// Appends a frame whose payload is the records, one behind the other.
 ///
 /// # Panics
-/// If the payload is longer than `i32::MAX`.
+/// If the payload is longer than `i32::MAX`, or a record's [`Encode::encoded_len`] is not what it
+/// encodes to: the peer would take the bytes that follow for something that they are not.
 pub fn write(out: &mut BytesMut, records: &[&dyn Encode]) {
     let len = records.iter().map(|record| record.encoded_len()).sum();
     out.reserve(LENGTH_LEN + len);
     out.put_i32(wire_len(len));
+    let start = out.len();
     for record in records {
         record.encode(out);
     }
+    assert_eq!(out.len() - start, len, "encoded_len is exact");
 }
 
 /// Appends the frame of a request.
+///
+/// # Panics
+/// If the payload is longer than `i32::MAX`.
 pub fn write_request(out: &mut BytesMut, xid: Xid, request: &Request) {
     write(out, &[&RequestHeader::new(xid, request.op()), request]);
 }
 
 /// Appends the frame of a reply. `body` is to be `None` when the header has an error.
+///
+/// # Panics
+/// As [`write()`].
 pub fn write_reply(out: &mut BytesMut, header: &ReplyHeader, body: Option<&dyn Encode>) {
     match body {
         Some(body) => write(out, &[header, body]),

@@ -46,7 +46,7 @@ pub enum PathReason {
     /// It has a component `.` or `..`.
     #[error("it has a relative component at byte {0}")]
     RelativeComponent(usize),
-    /// It has a character that cannot be printed or sent.
+    /// It has a character that cannot be printed or sent, or a `/` within a component.
     #[error("the character {character:?} at byte {at} is not allowed")]
     Character {
         /// The character.
@@ -226,10 +226,16 @@ impl ZPathBuf {
     pub fn child(&self, name: &str) -> Result<Self, PathError> {
         let slash = if self.as_path().is_root() { "" } else { "/" };
         let path = format!("{}{slash}{name}", self.0);
-        if name.is_empty() || name.contains('/') {
-            return Err(error(&path, PathReason::EmptyComponent(self.0.len())));
-        }
-        Self::new(path)
+        let start = path.len() - name.len();
+        let reason = match name.find('/') {
+            _ if name.is_empty() => PathReason::EmptyComponent(start),
+            Some(offset) => PathReason::Character {
+                character: '/',
+                at: start + offset,
+            },
+            None => return Self::new(path),
+        };
+        Err(error(&path, reason))
     }
 }
 
@@ -312,12 +318,9 @@ pub fn strip_chroot<'a>(chroot: ZPath<'_>, path: &'a str) -> Option<&'a str> {
 /// # Source
 /// Apache `ZooKeeper` 3.9, `PrepRequestProcessor#pRequest2TxnCreate`: `%010d` of an `int`.
 pub fn sequence_number(prefix: &str, path: &str) -> Option<i32> {
-    let number = path.strip_prefix(prefix)?;
-    if number.len() < 10 || number.starts_with('+') {
-        None
-    } else {
-        number.parse().ok()
-    }
+    let text = path.strip_prefix(prefix)?;
+    let number: i32 = text.parse().ok()?;
+    (text == format!("{number:010}")).then_some(number)
 }
 
 #[cfg(test)]
@@ -410,8 +413,17 @@ mod tests {
         assert_eq!(sequence_number("/l-", "/l-2147483647"), Some(i32::MAX));
         assert_eq!(sequence_number("/l-", "/l--000000005"), Some(-5));
         assert_eq!(sequence_number("/l-", "/l--2147483648"), Some(i32::MIN));
-        assert_eq!(sequence_number("/l-", "/l-7"), None);
-        assert_eq!(sequence_number("/l-", "/m-0000000007"), None);
+        for other in [
+            "/l-7",
+            "/l-00000000007",
+            "/l-+000000007",
+            "/l--0000000005",
+            "/l--000000000",
+            "/l-2147483648",
+            "/m-0000000007",
+        ] {
+            assert_eq!(sequence_number("/l-", other), None, "{other}");
+        }
     }
 
     #[test]
@@ -424,5 +436,17 @@ mod tests {
         for name in ["", ".", "..", "a/b", "\0"] {
             assert!(root.child(name).is_err(), "{name:?}");
         }
+        let parent = root.child("a").unwrap();
+        assert_eq!(
+            parent.child("").unwrap_err().reason,
+            PathReason::EmptyComponent(3)
+        );
+        assert_eq!(
+            parent.child("b/c").unwrap_err().reason,
+            PathReason::Character {
+                character: '/',
+                at: 4
+            }
+        );
     }
 }

@@ -78,7 +78,7 @@ impl DecodeError {
         self
     }
 
-    /// Name of the outermost record, as the protocol calls it; empty for a bare value.
+    /// Name of the outermost record, as its type is called here; empty for a bare value.
     pub fn record(&self) -> &'static str {
         self.0.record
     }

@@ -7,6 +7,23 @@
 //! | string, buffer | `i32` length and that many bytes; −1 is null |
 //! | vector | `i32` count and that many elements; −1 is null, any other negative count is empty |
 //!
+//! # Memory
+//! A length or count is checked against what is left of the frame before anything is allocated for
+//! it, so a decoder's memory grows with the bytes at hand, not with what they claim. It can still
+//! exceed them, where an element is smaller on the wire than in memory. What a decoded value holds,
+//! per byte of its frame, is at most:
+//!
+//! | element | on the wire, at least | in memory | factor |
+//! |---|---|---|---|
+//! | string of a vector | 4 | 32 | 8 |
+//! | identity ([`ClientInfo`](crate::acl::ClientInfo)) | 8 | 64 | 8 |
+//! | ACL entry | 12 | 72 | 6 |
+//! | operation of a multi | 14 | 112 | 8 |
+//! | result of a multi | 9 | 112 | 12.5 |
+//!
+//! While a multi is being decoded, its list of operations or results grows from one allocation to the
+//! next: for that moment the factor is half as much again.
+//!
 //! # Source
 //! Apache `ZooKeeper` 3.9, `BinaryInputArchive`, `BinaryOutputArchive`.
 
@@ -17,7 +34,7 @@ mod text;
 
 pub use error::{DecodeError, Reason};
 pub use reader::Reader;
-pub(crate) use record::record;
+pub(crate) use record::{Secret, record};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -51,6 +68,17 @@ pub trait Decode: Sized {
     /// # Errors
     /// [`DecodeError`] names the record, the field and what is wrong with it.
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
+}
+
+/// Makes room for one more element of a list that comes without a count.
+///
+/// Grows as `Vec` does, but never beyond what the rest of the frame can hold: `left` bytes behind the
+/// element, at `len_min` bytes for each.
+pub(crate) fn reserve_element<T>(elements: &mut Vec<T>, left: usize, len_min: usize) {
+    if elements.len() == elements.capacity() {
+        let most = 1 + left / len_min;
+        elements.reserve_exact(elements.len().max(4).min(most));
+    }
 }
 
 /// Length as it goes on the wire.
@@ -235,6 +263,12 @@ impl<T: Decode> Decode for Option<Vec<T>> {
     const LEN_MIN: usize = 4;
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        const {
+            assert!(
+                T::LEN_MIN > 0,
+                "elements without bytes could be claimed without end"
+            );
+        };
         let claimed = i32::decode(reader)?;
         if claimed == -1 {
             return Ok(None);

@@ -62,6 +62,9 @@ impl<'a> Reader<'a> {
 
     /// A slice read from here in a buffer of its own: sharing the frame's allocation where there is
     /// one, a copy otherwise.
+    ///
+    /// # Panics
+    /// If the reader is of a frame and `slice` is not a part of it.
     pub fn share(&self, slice: &'a [u8]) -> Bytes {
         match self.shared {
             Some(frame) => frame.slice_ref(slice),

@@ -18,6 +18,8 @@ pub(super) fn from_wire(wire: &[u8], shared: Bytes) -> ByteString {
     }
 }
 
+/// Reads what is not UTF-8, into a string without room to spare: a broken byte takes three as U+FFFD,
+/// and a string that had to grow would take twice that.
 fn lenient(mut wire: &[u8]) -> String {
     let mut text = String::with_capacity(wire.len());
     while !wire.is_empty() {
@@ -40,6 +42,7 @@ fn lenient(mut wire: &[u8]) -> String {
         text.push(character);
         wire = wire.get(len..).unwrap_or_default();
     }
+    text.shrink_to_fit();
     text
 }
 

@@ -29,12 +29,12 @@ record! {
         /// Authentication scheme.
         pub scheme: Option<ByteString>,
         /// Credentials as the scheme wants them: `user:password` for `digest`.
-        pub auth: Option<Bytes>,
+        pub auth: Option<Bytes> as secret,
     }
 
     /// One step of a SASL exchange.
     pub struct GetSaslRequest {
         /// What the client's mechanism says; empty at the start for some.
-        pub token: Option<Bytes>,
+        pub token: Option<Bytes> as secret,
     }
 }

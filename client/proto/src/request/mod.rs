@@ -55,7 +55,8 @@ macro_rules! requests {
             /// Reads the body that goes with an opcode. Bytes behind it are left and legal.
             ///
             /// # Errors
-            /// [`DecodeError`] names record and field; the answer to it is `MARSHALLINGERROR`.
+            /// [`DecodeError`] names record and field. A server answers it with
+            /// `MARSHALLINGERROR`, and with nothing but the end of the connection to auth and sasl.
             pub fn decode(op: OpCode, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
                 match op {
                     $( OpCode::$name => <$record>::decode(reader).map(Self::$name), )*

@@ -2,7 +2,7 @@ use bytes::BytesMut;
 
 use crate::OpCode;
 use crate::header::MultiHeader;
-use crate::jute::{Decode, DecodeError, Encode, Reader, Reason};
+use crate::jute::{Decode, DecodeError, Encode, Reader, Reason, reserve_element};
 
 use super::{
     CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, GetChildrenRequest,
@@ -41,6 +41,9 @@ pub enum MultiOp {
 }
 
 impl MultiOp {
+    /// Fewest bytes on the wire: the header, and a null path with a watch flag.
+    const LEN_MIN: usize = MultiHeader::LEN_MIN + GetDataRequest::LEN_MIN;
+
     /// The opcode.
     pub const fn op(&self) -> OpCode {
         match self {
@@ -137,7 +140,9 @@ impl Decode for MultiRequest {
             if header.done {
                 return Ok(Self { ops });
             }
-            ops.push(MultiOp::decode(header.op_code, reader).map_err(at)?);
+            let op = MultiOp::decode(header.op_code, reader).map_err(at)?;
+            reserve_element(&mut ops, reader.remaining(), MultiOp::LEN_MIN);
+            ops.push(op);
         }
     }
 }

@@ -89,7 +89,7 @@ record! {
     /// Of sasl.
     pub struct SetSaslResponse {
         /// What the server's mechanism says; null if it refuses.
-        pub token: Option<Bytes>,
+        pub token: Option<Bytes> as secret,
     }
 
     /// Of getEphemerals.

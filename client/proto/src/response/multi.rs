@@ -2,7 +2,7 @@ use bytes::BytesMut;
 
 use crate::OpCode;
 use crate::header::MultiHeader;
-use crate::jute::{Decode, DecodeError, Encode, Reader, Reason};
+use crate::jute::{Decode, DecodeError, Encode, Reader, Reason, reserve_element};
 
 use super::{
     Create2Response, CreateResponse, ErrorResponse, GetChildrenResponse, GetDataResponse,
@@ -41,6 +41,9 @@ pub enum MultiResult {
 }
 
 impl MultiResult {
+    /// Fewest bytes on the wire: the header alone.
+    const LEN_MIN: usize = MultiHeader::LEN_MIN;
+
     fn op_code(&self) -> i32 {
         match self {
             Self::Create(_) => OpCode::Create.code(),
@@ -138,7 +141,9 @@ impl Decode for MultiResponse {
             if header.done {
                 return Ok(Self { results });
             }
-            results.push(MultiResult::decode(header.op_code, reader).map_err(at)?);
+            let result = MultiResult::decode(header.op_code, reader).map_err(at)?;
+            reserve_element(&mut results, reader.remaining(), MultiResult::LEN_MIN);
+            results.push(result);
         }
     }
 }
