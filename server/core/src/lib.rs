@@ -9,3 +9,4 @@
 pub mod conn;
 pub mod time;
 pub mod watch;
+pub mod wire;
