@@ -13,6 +13,9 @@
 
 mod record;
 
+pub mod epoch;
+pub mod file_name;
+pub mod log_record;
 pub mod txn;
 
 pub(crate) use record::record;
