@@ -1,0 +1,5 @@
+//! Faults to put connections and servers through.
+
+mod proxy;
+
+pub use self::proxy::{Direction, Proxy};
