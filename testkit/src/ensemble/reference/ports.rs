@@ -29,8 +29,12 @@ static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| {
 /// # Errors
 /// [`LaunchError::NoFreePort`] when the whole range is taken.
 pub(super) fn free_port() -> Result<u16, LaunchError> {
+    free_port_from(&NEXT)
+}
+
+fn free_port_from(next: &AtomicU32) -> Result<u16, LaunchError> {
     for _ in 0..COUNT {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let offset = next.fetch_add(1, Ordering::Relaxed) % COUNT;
         let Ok(port) = u16::try_from(FIRST + offset) else {
             continue;
         };
@@ -59,7 +63,13 @@ mod tests {
     fn a_taken_port_is_passed_over() {
         let port = free_port().unwrap();
         let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-        NEXT.store(u32::from(port) - FIRST, Ordering::Relaxed);
-        assert_ne!(free_port().unwrap(), port);
+        let next = AtomicU32::new(u32::from(port) - FIRST);
+        assert_ne!(free_port_from(&next).unwrap(), port);
+    }
+
+    #[test]
+    fn the_walk_starts_over_at_the_end_of_the_range() {
+        let next = AtomicU32::new(COUNT);
+        assert!(free_port_from(&next).unwrap() >= 10_240);
     }
 }
