@@ -252,7 +252,7 @@ mod tests {
                     entries.push(entry.to_vec());
                     offset = next;
                 }
-                end => return (entries, end),
+                end @ (Found::End | Found::Torn(_) | Found::Corrupt(_)) => return (entries, end),
             }
         }
     }
@@ -275,10 +275,10 @@ mod tests {
             file[at] ^= byte;
             let (entries, found) = read_all(&file);
             assert_eq!(entries.len(), 1);
-            match found {
-                Found::Torn(damage) => damage,
-                other => panic!("{other:?}"),
-            }
+            let Found::Torn(damage) = found else {
+                panic!("{found:?}");
+            };
+            damage
         };
         assert_eq!(damaged(end - 1, 1), Damage::NoEndMark);
         assert_eq!(damaged(last + 14, 1), Damage::Checksum);
