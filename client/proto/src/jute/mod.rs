@@ -18,11 +18,11 @@
 //! | string of a vector | 4 | 32 | 8 |
 //! | identity ([`ClientInfo`](crate::acl::ClientInfo)) | 8 | 64 | 8 |
 //! | ACL entry | 12 | 72 | 6 |
-//! | operation of a multi | 14 | 112 | 8 |
+//! | operation of a multi | 14 | 104 | 7.5 |
 //! | result of a multi | 9 | 112 | 12.5 |
 //!
-//! While a multi is being decoded, its list of operations or results grows from one allocation to the
-//! next: for that moment the factor is half as much again.
+//! The operations and results of a multi come without a count. Their list grows from one allocation to
+//! the next while it is being decoded, and for that moment the factor is twice the one above.
 //!
 //! # Source
 //! Apache `ZooKeeper` 3.9, `BinaryInputArchive`, `BinaryOutputArchive`.
