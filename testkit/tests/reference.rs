@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -234,6 +235,33 @@ async fn a_server_that_ends_early_shows_its_log() {
     };
     assert_eq!((id, status.code()), (1, Some(2)));
     assert!(log.contains("Invalid config"), "{log}");
+}
+
+#[tokio::test]
+async fn a_client_port_that_stays_taken_is_reported() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let err = Reference::builder()
+        .config("clientPort", port)
+        .start()
+        .await
+        .unwrap_err();
+    assert!(matches!(err, LaunchError::PortTaken { id: 1, .. }), "{err}");
+}
+
+#[tokio::test]
+async fn a_quorum_port_that_stays_taken_is_reported() {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let taken = listen();
+    let (election, client) = (port(&listen()), port(&listen()));
+    let line = format!(
+        "127.0.0.1:{}:{election}:participant;127.0.0.1:{client}",
+        port(&taken)
+    );
+    let builder = Reference::builder().observers(1).config("server.1", line);
+    let err = builder.start().await.unwrap_err();
+    assert!(matches!(err, LaunchError::PortTaken { id: 1, .. }), "{err}");
 }
 
 #[tokio::test]

@@ -43,36 +43,36 @@ impl Process {
     /// # Cancel safety
     /// Dropping the future kills the child as soon as it is created.
     pub(super) async fn spawn(name: String, mut command: Command) -> io::Result<Self> {
-        let life = Arc::new(Mutex::new(Life::Unreaped));
-        let (exit_tx, exit) = watch::channel(None);
         let (born_tx, born) = oneshot::channel();
-        let owner_life = Arc::clone(&life);
         let owner = thread::Builder::new().name(name).spawn(move || {
             let mut child = match command.spawn() {
                 Ok(child) => child,
                 Err(err) => return drop(born_tx.send(Err(err))),
             };
-            if born_tx.send(Ok(child.id())).is_err() {
-                // Nobody is left to end it; the owner does. An error means that it ended already.
-                drop(child.kill());
-            }
-            wait_for_end(child.id());
+            let pid = child.id();
+            let life = Arc::new(Mutex::new(Life::Unreaped));
+            let (exit_tx, exit) = watch::channel(None);
+            let process = Self {
+                pid,
+                life: Arc::clone(&life),
+                exit,
+                owner: None,
+            };
+            // If nobody takes it, its drop kills the child.
+            drop(born_tx.send(Ok(process)));
+            wait_for_end(pid);
             // The child is dead and stays a zombie until here, so the wait returns at once.
-            let mut life = lock(&owner_life);
+            let mut life = lock(&life);
             let status = child.wait();
             *life = Life::Reaped;
             drop(life);
             exit_tx.send_replace(status.ok());
         })?;
-        let pid = born
+        let mut process = born
             .await
             .map_err(|_| io::Error::other("the owner thread died"))??;
-        Ok(Self {
-            pid,
-            life,
-            exit,
-            owner: Some(owner),
-        })
+        process.owner = Some(owner);
+        Ok(process)
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -120,10 +120,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error means that it has ended, which is what is wanted. A stopped process needs to be
-        // continued for anything but SIGKILL; continuing it lets its children see the end too.
+        // SIGKILL ends a stopped process too, before it could do anything more. An error means that
+        // it has ended already.
         drop(self.signal(Signal::SIGKILL));
-        drop(self.signal(Signal::SIGCONT));
         if let Some(owner) = self.owner.take() {
             drop(owner.join());
         }

@@ -1,10 +1,11 @@
 //! One server: its place on disk, its addresses, its process.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +32,10 @@ const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 /// up early and asks again; it becomes more patient for the sake of slow machines.
 const PROBE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// How much of a log is shown.
+/// How often the log of a server that does not serve is looked at.
+const LOG_LOOK: Duration = Duration::from_secs(2);
+
+/// How much of a log is shown: bytes and lines.
 const LOG_TAIL: (u64, usize) = (64 * 1024, 60);
 
 /// A server of an [`Ensemble`](super::Ensemble), running or not.
@@ -43,6 +47,8 @@ pub struct Server {
     pub(super) data_dir: PathBuf,
     pub(super) log_file: PathBuf,
     pub(super) command: Launch,
+    /// Length of the log when the process was last launched.
+    log_start: AtomicU64,
     /// Critical sections only look or replace; none waits.
     process: Mutex<Option<Arc<Process>>>,
 }
@@ -64,7 +70,7 @@ impl Server {
         command: Launch,
     ) -> Self {
         let (client_addr, secure_addr) = addrs;
-        let process = Mutex::new(None);
+        let (log_start, process) = (AtomicU64::new(0), Mutex::new(None));
         Self {
             id,
             client_addr,
@@ -72,6 +78,7 @@ impl Server {
             data_dir,
             log_file,
             command,
+            log_start,
             process,
         }
     }
@@ -108,7 +115,7 @@ impl Server {
 
     /// The last lines of what it wrote to its standard output and error, over all its starts.
     pub fn log(&self) -> String {
-        read_tail(&self.log_file).unwrap_or_else(|err| format!("(log not readable: {err})"))
+        self.log_since(0)
     }
 
     /// Creates the process; does not wait for it to serve.
@@ -116,7 +123,7 @@ impl Server {
         if let Some(pid) = self.pid() {
             return Err(LaunchError::AlreadyRunning { id: self.id, pid });
         }
-        let log = self.open_log().map_err(|source| LaunchError::Prepare {
+        let (out, err) = self.open_log().map_err(|source| LaunchError::Prepare {
             path: self.log_file.clone(),
             source,
         })?;
@@ -124,7 +131,7 @@ impl Server {
         command
             .args(&self.command.args)
             .current_dir(&self.command.dir);
-        command.stdin(Stdio::null()).stdout(log.0).stderr(log.1);
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
         for ambient in [
             "CLASSPATH",
             "JAVA_TOOL_OPTIONS",
@@ -152,9 +159,14 @@ impl Server {
         let mut patience = PROBE.0;
         let mut poll = poll();
         let mut answer = String::from("none");
+        let mut next_look = Instant::now() + LOG_LOOK;
         while Instant::now() < deadline {
             poll.tick().await;
             self.check_alive()?;
+            if Instant::now() >= next_look {
+                self.check_leader_port()?;
+                next_look += LOG_LOOK;
+            }
             match four_letter::ask(self.client_addr, "srvr", patience).await {
                 Ok(reply) if four_letter::field(&reply, "Mode").is_some() => {
                     return self.check_identity().await;
@@ -169,9 +181,6 @@ impl Server {
             }
         }
         let log = self.log();
-        if says_port_taken(&log) {
-            return Err(LaunchError::PortTaken { id: self.id, log });
-        }
         Err(LaunchError::NotServing {
             id: self.id,
             waited: within,
@@ -272,8 +281,8 @@ impl Server {
         let Some(status) = process.and_then(|process| process.exit_status()) else {
             return Ok(());
         };
-        let log = self.log();
-        if says_port_taken(&log) {
+        let log = self.log_since_launch();
+        if log.contains("java.net.BindException") {
             return Err(LaunchError::PortTaken { id: self.id, log });
         }
         Err(LaunchError::Exited {
@@ -281,6 +290,16 @@ impl Server {
             status,
             log,
         })
+    }
+
+    /// Fails when the server cannot lead because its quorum port is taken: such a server goes on
+    /// electing itself for ever instead of ending.
+    fn check_leader_port(&self) -> Result<(), LaunchError> {
+        let log = self.log_since_launch();
+        if log.contains("Couldn't bind to") {
+            return Err(LaunchError::PortTaken { id: self.id, log });
+        }
+        Ok(())
     }
 
     /// Fails when the server that answers on our client port is somebody else's, who took the port
@@ -320,8 +339,18 @@ impl Server {
             .create(true)
             .append(true)
             .open(&self.log_file)?;
+        self.log_start
+            .store(log.metadata()?.len(), Ordering::Relaxed);
         let again = log.try_clone()?;
         Ok((log, again))
+    }
+
+    fn log_since_launch(&self) -> String {
+        self.log_since(self.log_start.load(Ordering::Relaxed))
+    }
+
+    fn log_since(&self, start: u64) -> String {
+        read_tail(&self.log_file, start).unwrap_or_else(|err| format!("(log not readable: {err})"))
     }
 }
 
@@ -332,15 +361,12 @@ pub(super) fn poll() -> tokio::time::Interval {
     poll
 }
 
-fn says_port_taken(log: &str) -> bool {
-    log.contains("java.net.BindException") || log.contains("Address already in use")
-}
-
-fn read_tail(path: &Path) -> io::Result<String> {
+/// The last lines of a file, of what comes after `start`.
+fn read_tail(path: &Path, start: u64) -> io::Result<String> {
     let (bytes_max, lines_max) = LOG_TAIL;
     let mut file = File::open(path)?;
-    let len = fs::metadata(path)?.len();
-    file.seek(SeekFrom::Start(len.saturating_sub(bytes_max)))?;
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(bytes_max).max(start)))?;
     let mut bytes = Vec::new();
     file.take(bytes_max).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
