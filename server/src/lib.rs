@@ -5,5 +5,7 @@
 //!
 //! - [`config`] turns `zoo.cfg`, the dynamic file, `myid` and JVM flags into one typed
 //!   [`config::Config`].
+//! - [`four_letter`] renders the answers to `srvr`, `mntr` and their kin.
 
 pub mod config;
+pub mod four_letter;

@@ -18,6 +18,7 @@ use super::security::{AuthProvider, auth_providers, check_security};
 use super::topology::{Topology, client_ports, topology};
 use super::value::Values;
 use super::zoo_cfg::{Level, Notice, Origin, Properties, Setting, Strictness};
+use crate::four_letter::Whitelist;
 
 /// Everything the server was told, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,8 @@ pub struct Config {
     pub ensemble: EnsembleSettings,
     /// What clients may do.
     pub limits: LimitSettings,
+    /// Four-letter words answered.
+    pub four_letter: Whitelist,
     /// Shedding of overload.
     pub throttle: ThrottleSettings,
     /// Admin HTTP.
@@ -133,6 +136,8 @@ impl Config {
         );
         let (client_port, secure_client_port) =
             client_ports(&basics, &topology, &values, &mut problems);
+        let ensemble = EnsembleSettings::take(&values);
+        let four_letter = Whitelist::parse(&limits.four_letter_whitelist, ensemble.read_only_mode);
         let config = Self {
             data_dir,
             data_log_dir,
@@ -143,8 +148,9 @@ impl Config {
             topology,
             storage: StorageSettings::take(&values),
             purge: PurgeSettings::take(&values),
-            ensemble: EnsembleSettings::take(&values),
+            ensemble,
             limits,
+            four_letter,
             throttle: ThrottleSettings::take(&values),
             admin: AdminSettings::take(&values),
             metrics: MetricsSettings::take(&values),
