@@ -9,5 +9,6 @@
 pub mod conn;
 pub mod session;
 pub mod time;
+pub mod tree;
 pub mod watch;
 pub mod wire;

@@ -1,0 +1,84 @@
+//! From a path to its znode, without storing paths.
+
+use std::hash::{DefaultHasher, Hasher as _};
+
+use hashbrown::HashTable;
+
+use super::arena::{Arena, Handle};
+
+/// Tables; a rehash pauses for one of them only. A million znodes make about a thousand per table.
+const SHARDS: usize = 1024;
+
+/// Handles by hash of the full path. Whether a candidate is the one is told by comparing names up
+/// to the root, so an entry takes five bytes and some slack.
+#[derive(Debug)]
+pub(super) struct PathIndex {
+    shards: Box<[HashTable<Handle>]>,
+    /// Keeps clients from choosing paths that collide.
+    seed: u64,
+}
+
+impl PathIndex {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            seed,
+        }
+    }
+
+    /// Hash of a path; the root's is empty.
+    pub(super) fn hash(&self, path: &str) -> u64 {
+        let mut hasher = self.hasher();
+        hasher.write(path.as_bytes());
+        hasher.finish()
+    }
+
+    /// The znode whose path has this hash and that `is_it` accepts.
+    pub(super) fn find(&self, hash: u64, is_it: impl Fn(Handle) -> bool) -> Option<Handle> {
+        self.shard(hash)
+            .find(hash, |&handle| is_it(handle))
+            .copied()
+    }
+
+    /// Adds a znode that is in the arena and not in here.
+    pub(super) fn insert(&mut self, hash: u64, handle: Handle, arena: &Arena) {
+        let hasher = self.hasher();
+        let rehash = |&handle: &Handle| {
+            let mut hasher = hasher.clone();
+            arena.each_component(handle, |name| {
+                hasher.write(b"/");
+                hasher.write(name.as_bytes());
+            });
+            hasher.finish()
+        };
+        self.shard_mut(hash).insert_unique(hash, handle, rehash);
+    }
+
+    pub(super) fn remove(&mut self, hash: u64, handle: Handle) {
+        if let Ok(entry) = self
+            .shard_mut(hash)
+            .find_entry(hash, |&found| found == handle)
+        {
+            entry.remove();
+        }
+    }
+
+    fn hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.seed);
+        hasher
+    }
+
+    fn shard(&self, hash: u64) -> &HashTable<Handle> {
+        self.shards.get(shard_of(hash)).expect("one of SHARDS")
+    }
+
+    fn shard_mut(&mut self, hash: u64) -> &mut HashTable<Handle> {
+        self.shards.get_mut(shard_of(hash)).expect("one of SHARDS")
+    }
+}
+
+/// From bits in the middle: a table uses the lowest and highest.
+fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
+}

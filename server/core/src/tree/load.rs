@@ -1,0 +1,194 @@
+//! Building a tree from the entries of a snapshot.
+
+use std::collections::BTreeMap;
+
+use zk_proto::Zxid;
+
+use super::acl_table::AclId;
+use super::record::ZnodeRecord;
+use super::{DigestCheck, Tree, TreeOptions, blank, quota};
+use crate::wire::snapshot::{AclKey, Item, StoredZnode, Trailer};
+
+/// Takes the entries of a snapshot, in order.
+#[derive(Debug)]
+pub struct TreeLoader {
+    tree: Tree,
+    /// Ids of the keys that the snapshot uses; each holds its list as a znode would.
+    acls: BTreeMap<AclKey, AclId>,
+    has_root: bool,
+}
+
+/// Why the entries of a snapshot make no tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// A znode comes before its parent, or without one.
+    #[error("znode {path:?} has no parent")]
+    NoParent {
+        /// Path of the znode.
+        path: String,
+    },
+    /// A znode comes twice.
+    #[error("znode {path:?} comes twice")]
+    Twice {
+        /// Path of the znode.
+        path: String,
+    },
+    /// There is not even a root.
+    #[error("there is no root")]
+    NoRoot,
+}
+
+impl TreeLoader {
+    /// For a snapshot whose first entry is to come.
+    pub fn new(options: TreeOptions) -> Self {
+        Self {
+            tree: Tree::with_root(options),
+            acls: BTreeMap::new(),
+            has_root: false,
+        }
+    }
+
+    /// Takes an entry.
+    ///
+    /// # Errors
+    /// [`LoadError`]; the tree is useless then.
+    pub fn add(&mut self, item: &Item) -> Result<(), LoadError> {
+        match item {
+            Item::Session(session, timeout_ms) => {
+                self.tree.sessions.insert(*session, *timeout_ms);
+                Ok(())
+            }
+            Item::Acl(key, acl) => {
+                let id = self.tree.acls.acquire(Some(acl), false);
+                if let Some(replaced) = self.acls.insert(*key, id) {
+                    self.tree.acls.release(replaced, false);
+                }
+                Ok(())
+            }
+            Item::Znode(path, znode) => self.add_znode(path, znode),
+        }
+    }
+
+    fn add_znode(&mut self, path: &str, znode: &StoredZnode) -> Result<(), LoadError> {
+        let tree = &mut self.tree;
+        let twice = || LoadError::Twice {
+            path: path.to_owned(),
+        };
+        if path.is_empty() {
+            if self.has_root {
+                return Err(twice());
+            }
+            self.has_root = true;
+            let data = tree.value(znode.data.as_deref());
+            tree.alter(tree.root, "", |record| {
+                fill(record, znode);
+                record.data = data;
+            });
+            return Ok(());
+        }
+        let no_parent = || LoadError::NoParent {
+            path: path.to_owned(),
+        };
+        let (parent, name) = path.rsplit_once('/').ok_or_else(no_parent)?;
+        let parent = tree
+            .find(parent)
+            .filter(|_| self.has_root && !name.is_empty());
+        let parent = parent.ok_or_else(no_parent)?;
+        if tree.find(path).is_some() {
+            return Err(twice());
+        }
+        let mut record = blank(name, tree.value(znode.data.as_deref()));
+        fill(&mut record, znode);
+        record.acl = self.acquire(znode.acl);
+        self.tree.insert(parent, path, record, znode.stat.owner);
+        Ok(())
+    }
+
+    /// Takes the list of a key for a znode. A fuzzy snapshot may have a znode that is younger than its
+    /// lists; the transaction that created it will tell.
+    fn acquire(&mut self, key: AclKey) -> AclId {
+        let acls = &mut self.tree.acls;
+        if key == AclKey::BUILT_IN {
+            return AclId::BUILT_IN;
+        }
+        match self.acls.get(&key) {
+            Some(&id) => {
+                acls.retain(id);
+                id
+            }
+            None => acls.acquire_unresolved(),
+        }
+    }
+
+    /// Ends the snapshot: `base` is the zxid in the name of its file, or the one that a leader told
+    /// before it sent the stream. Transactions above it are to be applied next.
+    ///
+    /// Also tells whether the tree has the digest in the trailer; that is skipped for a fuzzy
+    /// snapshot until [`Tree::check_digest`] gets to the zxid of that digest.
+    ///
+    /// # Errors
+    /// If there was no root.
+    pub fn finish(
+        mut self,
+        base: Zxid,
+        trailer: &Trailer,
+    ) -> Result<(Tree, DigestCheck), LoadError> {
+        if !self.has_root {
+            return Err(LoadError::NoRoot);
+        }
+        for id in self.acls.into_values() {
+            self.tree.acls.release(id, false);
+        }
+        let mut tree = self.tree;
+        tree.applied = base;
+        tree.ensure_built_in();
+        tree.restore_quotas();
+        tree.expect_digest(trailer.digest);
+        let check = match tree.loaded_digest {
+            Some((zxid, _)) if zxid == base => tree.check_digest(base, None),
+            _ => DigestCheck::Skipped,
+        };
+        Ok((tree, check))
+    }
+}
+
+/// Copies all but links, data and owner.
+fn fill(record: &mut ZnodeRecord, znode: &StoredZnode) {
+    let stat = &znode.stat;
+    record.czxid = stat.czxid;
+    record.mzxid = stat.mzxid;
+    record.pzxid = stat.pzxid;
+    record.ctime = stat.ctime;
+    record.mtime = stat.mtime;
+    record.version = stat.version;
+    record.cversion = stat.cversion;
+    record.aversion = stat.aversion;
+}
+
+impl Tree {
+    /// Finds the quotas that the tree has, and counts what they are about.
+    ///
+    /// # Source
+    /// Apache `ZooKeeper` 3.9, `DataTree#setupQuota`.
+    fn restore_quotas(&mut self) {
+        let Some(top) = self.get(quota::QUOTA_ROOT) else {
+            return;
+        };
+        let mut subjects = Vec::new();
+        let mut pending: Vec<_> = top.children().collect();
+        while let Some(znode) = pending.pop() {
+            pending.extend(znode.children());
+            if znode.name() == quota::LIMITS
+                && znode.child_count() == 0
+                && let Some((parent, _)) = znode.path().rsplit_once('/')
+                && let Some(subject) = quota::subject(parent)
+            {
+                subjects.push(subject.to_owned());
+            }
+        }
+        for subject in subjects {
+            self.quotas.add(&subject);
+            self.recount(&subject);
+        }
+    }
+}
