@@ -30,7 +30,8 @@
 //!
 //! # Limits
 //! A decoder allocates no more than the bytes at hand justify: a length or count read from the wire
-//! is checked against what is left of the frame before anything is allocated for it.
+//! is checked against what is left of the frame before anything is allocated for it. By how much a
+//! decoded value can exceed its frame is told in [`jute`].
 
 pub mod acl;
 pub mod connect;

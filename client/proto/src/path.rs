@@ -124,7 +124,12 @@ impl<'a> ZPath<'a> {
     /// # Source
     /// Apache `ZooKeeper` 3.9, `PathUtils#validatePath(String, boolean)`.
     pub fn check_sequential(path: &str) -> Result<(), PathError> {
-        check(&format!("{path}1")).map_err(|reason| error(path, reason))
+        let checked = if path.is_empty() {
+            Err(PathReason::Empty)
+        } else {
+            check(&format!("{path}1"))
+        };
+        checked.map_err(|reason| error(path, reason))
     }
 
     /// The text.
@@ -380,6 +385,10 @@ mod tests {
         for path in ["", "a", "//", "/a//", "/./a"] {
             assert!(ZPath::check_sequential(path).is_err());
         }
+        assert_eq!(
+            ZPath::check_sequential("").unwrap_err().reason,
+            PathReason::Empty
+        );
     }
 
     #[test]

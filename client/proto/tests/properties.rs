@@ -111,13 +111,13 @@ fn handshakes_come_back_with_and_without_the_read_only_byte() {
 fn any_bytes_decode_or_fail_and_what_decodes_comes_back() {
     for &op in OpCode::ALL {
         let wire = request(op).prop_map(|request| request.to_bytes()).boxed();
-        run(160, &bytes_like(wire), |bytes| {
+        run(64, &bytes_like(wire), |bytes| {
             is_total(&bytes, |reader| Request::decode(op, reader))
         });
         let wire = response(op)
             .prop_map(|response| response.to_bytes())
             .boxed();
-        run(160, &bytes_like(wire), |bytes| {
+        run(64, &bytes_like(wire), |bytes| {
             is_total(&bytes, |reader| Response::decode(op, reader))
         });
     }
@@ -157,7 +157,7 @@ fn frames_come_out_as_they_went_in() {
 
 #[test]
 fn paths_are_judged_as_the_reference_judges_them() {
-    run(20_000, &text_like_a_path(), |text| {
+    run(8_000, &text_like_a_path(), |text| {
         judged_alike(&text)?;
         let sequential = format!("{text}0000000007");
         prop_assert_eq!(
