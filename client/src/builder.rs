@@ -1,0 +1,370 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use zk_proto::frame::DEFAULT_FRAME_MAX;
+use zk_proto::{ZPathBuf, Zxid};
+
+use crate::acl::Acl;
+use crate::client::Client;
+use crate::connect_string::{ConnectString, Server};
+use crate::core::{CoreConfig, Granted, Load};
+use crate::driver::{Connector, Driver, TcpConnector};
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::shared::Shared;
+use crate::state::SessionToken;
+
+/// What a client does when its session has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OnExpire {
+    /// Begins a new session. One-shot watches end, watch streams go on behind a gap, requests that
+    /// were not sent yet go on, except what was asked for in the name of the old session: creations
+    /// of ephemeral znodes, and whatever was asked for through a [`crate::Session`].
+    #[default]
+    Renew,
+    /// Closes the client.
+    Stop,
+}
+
+/// How to connect and with what limits; plain data.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Servers, and the path below which the client lives.
+    pub connect: ConnectString,
+    /// Session timeout asked for; servers grant what is within their bounds. 10 s by default.
+    pub session_timeout: Duration,
+    /// How long [`Builder::connect`] waits for a session. 15 s by default.
+    pub connect_timeout: Duration,
+    /// How long an operation may take, waiting for a connection included. 30 s by default.
+    pub op_timeout: Duration,
+    /// How long closing may take when the last handle is dropped. 5 s by default.
+    pub close_timeout: Duration,
+    /// What to do when the session has expired.
+    pub on_expire: OnExpire,
+    /// Whether a server that is cut off from the ensemble will do while there is none that is not.
+    pub allow_read_only: bool,
+    /// Requests on the wire and not answered; more wait their turn. 1000 by default.
+    pub in_flight_max: usize,
+    /// Bytes of them. 16 MiB by default.
+    pub in_flight_bytes_max: usize,
+    /// Longest request in bytes, and longest reply: the servers' `jute.maxbuffer`, 1 MiB − 1 by
+    /// default.
+    pub frame_max: usize,
+    /// Longest reply in bytes. Servers do not limit what they send, and the children of a znode may
+    /// take more than any request. 64 MiB by default.
+    pub reply_max: usize,
+    /// ACL of znodes that are created without one. Open by default.
+    pub default_acl: Acl,
+    /// Whether dropping the last handle leaves the session to its timeout instead of closing it.
+    pub detach_on_drop: bool,
+    /// Draws the order of servers and the pauses between attempts; by default from the system.
+    pub seed: Option<u64>,
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new(connect: ConnectString) -> Self {
+        Self {
+            connect,
+            session_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(15),
+            op_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+            on_expire: OnExpire::Renew,
+            allow_read_only: false,
+            in_flight_max: 1_000,
+            in_flight_bytes_max: 16 << 20,
+            frame_max: DEFAULT_FRAME_MAX,
+            reply_max: 64 << 20,
+            default_acl: Acl::open(),
+            detach_on_drop: false,
+            seed: None,
+        }
+    }
+}
+
+/// Sets up a client. Made by [`Client::builder`].
+#[must_use = "a builder does nothing until it connects"]
+pub struct Builder {
+    config: Result<Config, Error>,
+    credentials: Vec<(ByteString, Bytes)>,
+    resume: Option<SessionToken>,
+    connector: Option<Arc<dyn Connector>>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::Tls>,
+}
+
+impl Builder {
+    pub(crate) fn new(connect: &str) -> Self {
+        Self::parsed(connect.parse().map(Config::new).map_err(Error::from))
+    }
+
+    /// Starts from plain data.
+    pub fn from_config(config: Config) -> Self {
+        Self::parsed(Ok(config))
+    }
+
+    fn parsed(config: Result<Config, Error>) -> Self {
+        Self {
+            config,
+            credentials: Vec::new(),
+            resume: None,
+            connector: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            change(config);
+        }
+        self
+    }
+
+    /// See [`Config::session_timeout`].
+    pub fn session_timeout(self, timeout: Duration) -> Self {
+        self.with(|config| config.session_timeout = timeout)
+    }
+
+    /// See [`Config::connect_timeout`].
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.with(|config| config.connect_timeout = timeout)
+    }
+
+    /// See [`Config::op_timeout`]; [`Duration::MAX`] waits for ever.
+    pub fn op_timeout(self, timeout: Duration) -> Self {
+        self.with(|config| config.op_timeout = timeout)
+    }
+
+    /// See [`Config::on_expire`].
+    pub fn on_expire(self, on_expire: OnExpire) -> Self {
+        self.with(|config| config.on_expire = on_expire)
+    }
+
+    /// See [`Config::allow_read_only`].
+    pub fn allow_read_only(self, allow: bool) -> Self {
+        self.with(|config| config.allow_read_only = allow)
+    }
+
+    /// See [`Config::in_flight_max`].
+    pub fn max_in_flight(self, requests: usize) -> Self {
+        self.with(|config| config.in_flight_max = requests)
+    }
+
+    /// See [`Config::in_flight_bytes_max`].
+    pub fn max_in_flight_bytes(self, bytes: usize) -> Self {
+        self.with(|config| config.in_flight_bytes_max = bytes)
+    }
+
+    /// See [`Config::frame_max`].
+    pub fn frame_max(self, bytes: usize) -> Self {
+        self.with(|config| config.frame_max = bytes)
+    }
+
+    /// See [`Config::reply_max`].
+    pub fn reply_max(self, bytes: usize) -> Self {
+        self.with(|config| config.reply_max = bytes)
+    }
+
+    /// See [`Config::default_acl`].
+    pub fn default_acl(self, acl: Acl) -> Self {
+        self.with(|config| config.default_acl = acl)
+    }
+
+    /// See [`Config::detach_on_drop`].
+    pub fn detach_on_drop(self, detach: bool) -> Self {
+        self.with(|config| config.detach_on_drop = detach)
+    }
+
+    /// See [`Config::seed`].
+    pub fn seed(self, seed: u64) -> Self {
+        self.with(|config| config.seed = Some(seed))
+    }
+
+    /// Adds a credential, sent on every connection before anything else, in the order of addition.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.credentials.push((auth.scheme, auth.credential));
+        self
+    }
+
+    /// Goes on with a session of another client instead of beginning one.
+    pub fn resume(mut self, token: SessionToken) -> Self {
+        self.resume = Some(token);
+        self
+    }
+
+    /// Connects by other means than TCP.
+    pub fn connector(mut self, connector: impl Connector) -> Self {
+        self.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// Connects by TLS, to every server but those named with `tcp://`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::tls::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Starts connecting in the background. Operations wait for the connection.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ConnectString`] or [`ErrorKind::Config`] if there is nothing to start with.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and I/O enabled.
+    pub fn start(self) -> Result<Client, Error> {
+        let config = self.config?;
+        check(&config)?;
+        let connector = self.connector.unwrap_or_else(|| {
+            Arc::new(TcpConnector {
+                #[cfg(feature = "tls")]
+                tls: self.tls,
+            })
+        });
+        let shared = Arc::new(Shared::new());
+        let core = CoreConfig {
+            servers: config.connect.servers.clone(),
+            session_timeout: config.session_timeout,
+            allow_read_only: config.allow_read_only,
+            renew: config.on_expire == OnExpire::Renew,
+            in_flight_max: config.in_flight_max,
+            in_flight_bytes_max: config.in_flight_bytes_max,
+            last_zxid: self
+                .resume
+                .as_ref()
+                .map_or(Zxid::ZERO, |token| token.last_zxid),
+            resume: self.resume.map(|token| Granted {
+                id: token.id,
+                password: token.password_bytes(),
+                timeout: token.timeout,
+            }),
+            seed: config.seed.unwrap_or_else(|| fastrand::Rng::new().u64(..)),
+        };
+        let driver = Driver::new(core, Arc::clone(&shared), connector, config.reply_max);
+        let client = Client::new(shared, &config);
+        for (scheme, auth) in self.credentials {
+            client.send_auth(scheme, auth, None);
+        }
+        tokio::spawn(driver.run());
+        Ok(client)
+    }
+
+    /// Connects and waits for the session.
+    ///
+    /// # Errors
+    /// As [`Builder::start`]; [`ErrorKind::AuthFailed`] if a server refuses a credential;
+    /// [`ErrorKind::SessionExpired`] if a session to be resumed is over and [`OnExpire::Stop`] holds;
+    /// [`ErrorKind::Tls`] or [`ErrorKind::Protocol`] once every server was found to be none that
+    /// could ever do; after [`Config::connect_timeout`] [`ErrorKind::Dns`], [`ErrorKind::Io`],
+    /// [`ErrorKind::Tls`], [`ErrorKind::Protocol`] or [`ErrorKind::Timeout`], by the last failure.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up; a session that was just begun is closed.
+    pub async fn connect(self) -> Result<Client, Error> {
+        let within = self
+            .config
+            .as_ref()
+            .map_or(Duration::ZERO, |config| config.connect_timeout);
+        let client = self.start()?;
+        client.wait_first_session(within).await?;
+        Ok(client)
+    }
+}
+
+fn check(config: &Config) -> Result<(), Error> {
+    let error = |detail: &str| {
+        Err(Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail.to_owned()))
+    };
+    if config.session_timeout.is_zero() {
+        return error("session_timeout is zero");
+    }
+    if config.in_flight_max == 0 || config.in_flight_bytes_max == 0 {
+        return error("in_flight_max or in_flight_bytes_max is zero: nothing could ever be sent");
+    }
+    if config.connect.servers.is_empty() {
+        return error("there is no server");
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What every call of a client needs of its configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct CallConfig {
+    pub(crate) timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) frame_max: usize,
+    pub(crate) load_max: Load,
+    pub(crate) default_acl: Acl,
+    pub(crate) detach_on_drop: bool,
+    pub(crate) chroot: ZPathBuf,
+}
+
+impl CallConfig {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            timeout: config.op_timeout,
+            close_timeout: config.close_timeout,
+            frame_max: config.frame_max,
+            load_max: Load {
+                requests: config.in_flight_max,
+                bytes: config.in_flight_bytes_max,
+            },
+            default_acl: config.default_acl.clone(),
+            detach_on_drop: config.detach_on_drop,
+            chroot: config.connect.chroot.clone(),
+        }
+    }
+}
+
+/// A credential. `Debug` shows the scheme only.
+#[derive(Clone)]
+pub struct Auth {
+    scheme: ByteString,
+    credential: Bytes,
+}
+
+impl Auth {
+    /// A user and a password for the `digest` scheme. They cross the wire in clear: use TLS.
+    pub fn digest(user: &str, password: &str) -> Self {
+        Self::new("digest", format!("{user}:{password}").into_bytes())
+    }
+
+    /// A credential of any scheme that the servers know.
+    pub fn new(scheme: impl Into<ByteString>, credential: impl Into<Bytes>) -> Self {
+        Self {
+            scheme: scheme.into(),
+            credential: credential.into(),
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (ByteString, Bytes) {
+        (self.scheme, self.credential)
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("scheme", &self.scheme)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Servers from a list, for [`Client::set_servers`].
+pub(crate) fn servers(text: &str) -> Result<Vec<Server>, Error> {
+    Ok(text.parse::<ConnectString>()?.servers)
+}

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use bytestring::ByteString;
+use zk_proto::{EventType, SessionId, Zxid};
+
+use super::Time;
+use super::event::AttemptError;
+use super::request::{CloseReason, Failure, Reply};
+use crate::connect_string::Server;
+
+/// What is to be done. To be carried out in order.
+#[derive(Debug)]
+pub(crate) enum Action<W, S> {
+    /// Connect to a server, taking no longer for each of its addresses. Ends in [`Event::Dialed`] or
+    /// [`Event::DialFailed`]. A connection that is still there is dropped first.
+    Dial { server: Server, within: Duration },
+    /// Drop the connection, and do not tell.
+    HangUp,
+    /// Tell who waits for a request.
+    Complete(W, Result<Reply, Failure>),
+    /// Tell who holds a watch.
+    Deliver(S, Delivery),
+    /// Ask another server whether it takes writes. Ends in [`Event::Probed`].
+    Probe { server: Server },
+    /// Tell whoever follows the connection.
+    Transition(Transition),
+}
+
+/// What the holder of a watch is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Event {
+        kind: EventType,
+        path: ByteString,
+        zxid: Option<Zxid>,
+    },
+    /// Events may be missing after this zxid: the connection was another.
+    Gap { since: Zxid },
+    /// From here on nothing is missing.
+    Armed { zxid: Zxid },
+    /// The session is over, and the watch with it.
+    SessionEnded(SessionId),
+    /// The client is closed, and the watch with it.
+    Closed(CloseReason),
+}
+
+/// What changed about the connection or the session.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Transition {
+    AttemptFailed {
+        server: Server,
+        error: AttemptError,
+        passed: bool,
+    },
+    Connected {
+        server: Server,
+        session: SessionId,
+        timeout: Duration,
+        read_only: bool,
+    },
+    Suspended {
+        session: SessionId,
+        since: Time,
+        safe_until: Time,
+        cause: AttemptError,
+    },
+    Expired {
+        session: SessionId,
+    },
+    Closing,
+    Closed {
+        reason: CloseReason,
+    },
+    /// A frame that the protocol knows and we have no use for.
+    Ignored {
+        what: &'static str,
+        code: i32,
+    },
+}

@@ -1,0 +1,433 @@
+//! Finding a server, the handshake, losing the server, the end of a session, the end of the client.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use zk_proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
+use zk_proto::header::ReplyHeader;
+use zk_proto::jute::{Decode as _, Reader};
+use zk_proto::{SessionId, frame};
+
+use super::link::{Link, Stage};
+use super::request::{Purpose, Queued};
+use super::{
+    Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, Delivery, Failure, Granted,
+    NEVER, Phase, Session, Time, Transition, Urgent, Waiter,
+};
+use crate::connect_string::Server;
+
+/// First and longest pause between looks for a writable server while on a read-only one.
+const PROBE_MIN: Duration = Duration::from_secs(1);
+const PROBE_MAX: Duration = Duration::from_mins(1);
+/// Shortest time in which a server must connect, and then answer the handshake: before the first
+/// session, and later, when the session is running out.
+const ATTEMPT_MIN_FIRST: Duration = Duration::from_secs(1);
+const ATTEMPT_MIN: Duration = Duration::from_millis(200);
+
+impl<W: Waiter, S: Clone> Core<W, S> {
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Time, out: &mut Vec<Action<W, S>>) {
+        if self.closing.is_some_and(|deadline| deadline <= now) {
+            self.shut(CloseReason::Requested, out);
+            return;
+        }
+        if self.requests_due <= now {
+            self.time_out_requests(now, out);
+        }
+        let timeout = |message| AttemptError::new(AttemptErrorKind::Timeout, message);
+        match &self.phase {
+            Phase::Waiting { until } if *until <= now => self.dial(out),
+            Phase::Handshaking { deadline, .. } if *deadline <= now => {
+                self.lost(
+                    now,
+                    timeout("the server did not answer the handshake in time"),
+                    out,
+                );
+            }
+            Phase::Linked(link) if link.dead_at() <= now => {
+                self.lost(
+                    now,
+                    timeout("the server has not answered for too long"),
+                    out,
+                );
+            }
+            Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::Handshaking { .. }
+            | Phase::Linked(_)
+            | Phase::Closed(_) => {}
+        }
+        if let Some((at, pause)) = self.probe
+            && at <= now
+        {
+            self.probe = Some((now + pause, (pause * 2).min(PROBE_MAX)));
+            out.push(Action::Probe {
+                server: self.hosts.take_next(),
+            });
+        }
+    }
+
+    fn dial(&mut self, out: &mut Vec<Action<W, S>>) {
+        let server = self.hosts.take_next();
+        let within = self.attempt_budget();
+        self.phase = Phase::Dialing {
+            server: server.clone(),
+        };
+        out.push(Action::Dial { server, within });
+    }
+
+    /// How long one address may take to connect, and then again to answer the handshake.
+    fn attempt_budget(&self) -> Duration {
+        let servers = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
+        match &self.session {
+            None => (self.config.session_timeout / servers).max(ATTEMPT_MIN_FIRST),
+            Some(session) => (session.granted.timeout / 3 / servers).max(ATTEMPT_MIN),
+        }
+    }
+
+    /// The connection is there: the handshake goes out with the next transmission.
+    pub(super) fn dialed(&mut self, now: Time) {
+        let deadline = now + self.attempt_budget();
+        if let Phase::Dialing { server } = &self.phase {
+            let server = server.clone();
+            self.phase = Phase::Handshaking {
+                server,
+                deadline,
+                sent: None,
+            };
+        }
+    }
+
+    pub(super) fn transmit_handshake(&mut self, now: Time, wire: &mut BytesMut) {
+        let request = self.connect_request();
+        if let Phase::Handshaking { sent, .. } = &mut self.phase
+            && sent.is_none()
+        {
+            *sent = Some(now);
+            frame::write(wire, &[&request]);
+        }
+    }
+
+    fn connect_request(&self) -> ConnectRequest {
+        let resumed = self.session.as_ref().filter(|session| session.is_resumable);
+        let none = || Bytes::from_static(&[0; PASSWORD_LEN]);
+        ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: self.last_zxid,
+            timeout_ms: i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX),
+            session_id: resumed.map_or(SessionId::NONE, |session| session.granted.id),
+            password: Some(resumed.map_or_else(none, |session| session.granted.password.clone())),
+            read_only: Some(self.config.allow_read_only),
+        }
+    }
+
+    /// The answer to the handshake came.
+    pub(super) fn handshake(
+        &mut self,
+        now: Time,
+        payload: &Bytes,
+        out: &mut Vec<Action<W, S>>,
+    ) -> Result<(), AttemptError> {
+        let Phase::Handshaking { server, sent, .. } = &self.phase else {
+            return Ok(());
+        };
+        let (server, sent) = (server.clone(), sent.unwrap_or(now));
+        let refused = |message: String| Err(AttemptError::new(AttemptErrorKind::Refused, message));
+        // A read-only server refuses a new session with the header of a reply, which is shorter.
+        if payload.len() == ReplyHeader::LEN {
+            let header = ReplyHeader::decode(&mut Reader::shared(payload));
+            let code = header.ok().and_then(|header| header.error());
+            let code = code.map_or_else(String::new, |code| format!(" with {code}"));
+            return refused(format!("the server refused the session{code}"));
+        }
+        let response = ConnectResponse::decode(&mut Reader::shared(payload)).map_err(|err| {
+            let message = format!("the answer to the handshake does not decode: {err}");
+            AttemptError::new(AttemptErrorKind::Protocol, message)
+        })?;
+        let read_only = response.read_only.unwrap_or(false);
+        let resumed = self.session.as_ref().filter(|session| session.is_resumable);
+        if !response.is_granted() {
+            if resumed.is_none() {
+                return refused("the server refused to begin a session".to_owned());
+            }
+            out.push(Action::HangUp);
+            self.hosts.prefer(&server);
+            self.session_ended(now, out);
+            return Ok(());
+        }
+        if read_only && !self.config.allow_read_only {
+            return refused("the server is read-only".to_owned());
+        }
+        let is_resumed = resumed.is_some_and(|session| session.granted.id == response.session_id);
+        let timeout_ms = u64::try_from(response.timeout_ms).unwrap_or_default();
+        let granted = Granted {
+            id: response.session_id,
+            password: Bytes::copy_from_slice(&response.password.unwrap_or_default()),
+            timeout: Duration::from_millis(timeout_ms),
+        };
+        let jitter = self.hosts.jitter();
+        self.phase = Phase::Linked(Box::new(Link::new(
+            server,
+            read_only,
+            granted.timeout,
+            jitter,
+            now,
+        )));
+        // What a read-only server grants lives there only.
+        let is_resumable = is_resumed || !read_only;
+        self.session = Some(Session {
+            granted,
+            is_resumable,
+            confirmed: sent,
+        });
+        self.probe = read_only.then_some((now + PROBE_MIN, PROBE_MIN * 2));
+        self.urgent = (0..self.credentials.len()).map(Urgent::Auth).collect();
+        if self.urgent.is_empty() {
+            self.authenticated(out);
+        }
+        Ok(())
+    }
+
+    /// The connection is ready for requests: watches first.
+    pub(super) fn authenticated(&mut self, out: &mut Vec<Action<W, S>>) {
+        let (Phase::Linked(link), Some(session)) = (&mut self.phase, &self.session) else {
+            return;
+        };
+        link.stage = Stage::Ready;
+        out.push(Action::Transition(Transition::Connected {
+            server: link.server.clone(),
+            session: session.granted.id,
+            timeout: session.granted.timeout,
+            read_only: link.read_only,
+        }));
+        let since = self.last_zxid;
+        self.watches.each_stream(&mut |sink| {
+            out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
+        });
+        let chunks = self.watches.rearm(self.last_zxid);
+        self.urgent.extend(chunks.into_iter().map(Urgent::Watches));
+    }
+
+    /// An attempt failed, or the connection is gone.
+    pub(super) fn lost(&mut self, now: Time, error: AttemptError, out: &mut Vec<Action<W, S>>) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Waiting { until: now });
+        match phase {
+            Phase::Closed(reason) => self.phase = Phase::Closed(reason),
+            Phase::Waiting { until } => self.phase = Phase::Waiting { until },
+            Phase::Dialing { server } | Phase::Handshaking { server, .. } => {
+                out.push(Action::HangUp);
+                self.phase = Phase::Waiting {
+                    until: self.hosts.failed(now),
+                };
+                let passed = self.hosts.passed();
+                out.push(Action::Transition(Transition::AttemptFailed {
+                    server,
+                    error,
+                    passed,
+                }));
+            }
+            Phase::Linked(link) => {
+                out.push(Action::HangUp);
+                if !link.is_proven {
+                    // A server that grants sessions and then leaves is no better than one that is
+                    // not there.
+                    self.phase = Phase::Waiting {
+                        until: self.hosts.failed(now),
+                    };
+                }
+                self.unlink(now, *link, error, out);
+            }
+        }
+    }
+
+    fn unlink(
+        &mut self,
+        now: Time,
+        link: Link<W, S>,
+        error: AttemptError,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        self.probe = None;
+        self.urgent.clear();
+        self.watches.disconnected();
+        let is_resumable = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.is_resumable);
+        if let Some(session) = &self.session {
+            out.push(Action::Transition(Transition::Suspended {
+                session: session.granted.id,
+                since: now,
+                safe_until: session.confirmed + session.granted.timeout,
+                cause: error,
+            }));
+        }
+        // What was in flight comes before what was queued; what the client wanted for its own
+        // bookkeeping on that connection is pointless on another.
+        let queued = self.queue.take();
+        for in_flight in link.into_in_flight() {
+            let queued = in_flight.queued;
+            if queued.request.resend && queued.request.waiter.is_some() {
+                self.queue.push_back(queued);
+            } else {
+                self.fail(queued, Cause::Disconnected, true, out);
+            }
+        }
+        let kept =
+            |queued: &Queued<W, S>| matches!(queued.purpose, Purpose::User | Purpose::CloseSession);
+        for queued in queued.into_iter().filter(kept) {
+            self.queue.push_back(queued);
+        }
+        if self.is_closed() {
+            self.fail_all(out);
+        } else if !is_resumable {
+            self.session_ended(now, out);
+        }
+    }
+
+    /// The session is over: a server said so, or it lived on a read-only server that is gone.
+    fn session_ended(&mut self, now: Time, out: &mut Vec<Action<W, S>>) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let ended = self.epoch;
+        self.epoch += 1;
+        self.phase = Phase::Waiting { until: now };
+        let id = session.granted.id;
+        out.push(Action::Transition(Transition::Expired { session: id }));
+        self.watches.session_ended(ended, &mut |sink| {
+            out.push(Action::Deliver(sink, Delivery::SessionEnded(id)));
+        });
+        for queued in self.queue.take() {
+            let is_bound = queued.request.epoch.is_some_and(|epoch| epoch == ended);
+            if is_bound || queued.was_sent {
+                let unknown = queued.was_sent;
+                self.fail_in(id, queued, Cause::SessionExpired, unknown, out);
+            } else {
+                self.queue.push_back(queued);
+            }
+        }
+        if self.closing.is_some() {
+            self.shut(CloseReason::Requested, out);
+        } else if !self.config.renew && session.is_resumable {
+            self.shut(CloseReason::SessionExpired, out);
+        }
+    }
+
+    /// The user wants to close.
+    pub(super) fn close(&mut self, now: Time, within: Duration, out: &mut Vec<Action<W, S>>) {
+        if self.is_closed() {
+            return;
+        }
+        let deadline = now + within;
+        if let Some(earlier) = self.closing {
+            self.closing = Some(earlier.min(deadline));
+        } else if self.session.is_none() {
+            self.shut(CloseReason::Requested, out);
+        } else {
+            self.closing = Some(deadline);
+            out.push(Action::Transition(Transition::Closing));
+            let request = zk_proto::request::Request::CloseSession;
+            self.submit_internal(&request, Purpose::CloseSession);
+        }
+    }
+
+    /// Ends the client: whatever is open fails.
+    pub(super) fn shut(&mut self, reason: CloseReason, out: &mut Vec<Action<W, S>>) {
+        if self.is_closed() {
+            return;
+        }
+        let phase = std::mem::replace(&mut self.phase, Phase::Closed(reason));
+        out.push(Action::HangUp);
+        self.probe = None;
+        self.urgent.clear();
+        if let Phase::Linked(link) = phase {
+            for in_flight in link.into_in_flight() {
+                self.fail(in_flight.queued, Cause::Closed(reason), true, out);
+            }
+        }
+        self.fail_all(out);
+        self.watches.close(&mut |sink| {
+            out.push(Action::Deliver(sink, Delivery::Closed(reason)));
+        });
+        let session = self.session_id();
+        for credential in &mut self.credentials {
+            if let Some(waiter) = credential.waiter.take() {
+                let cause = Cause::Closed(reason);
+                let failure = Failure {
+                    cause,
+                    unknown: false,
+                    session,
+                    frame: None,
+                };
+                out.push(Action::Complete(waiter, Err(failure)));
+            }
+        }
+        self.requests_due = NEVER;
+        self.closing = None;
+        out.push(Action::Transition(Transition::Closed { reason }));
+    }
+
+    /// Fails everything queued: the client is closed.
+    fn fail_all(&mut self, out: &mut Vec<Action<W, S>>) {
+        let Phase::Closed(reason) = self.phase else {
+            return;
+        };
+        for queued in self.queue.take() {
+            let unknown = queued.was_sent;
+            self.fail(queued, Cause::Closed(reason), unknown, out);
+        }
+    }
+
+    /// The user has a new list of servers.
+    pub(super) fn set_servers(
+        &mut self,
+        now: Time,
+        servers: Vec<Server>,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        if servers.is_empty() {
+            return;
+        }
+        let current = if let Phase::Linked(link) = &self.phase {
+            Some(&link.server)
+        } else {
+            None
+        };
+        if self.hosts.replace(servers, current) {
+            self.leave(now, out);
+        }
+    }
+
+    /// The look for a writable server is over.
+    pub(super) fn probed(
+        &mut self,
+        now: Time,
+        server: &Server,
+        writable: bool,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        if writable && self.probe.is_some() {
+            self.hosts.prefer(server);
+            self.leave(now, out);
+        }
+    }
+
+    /// Leaves the server as soon as nothing is in flight.
+    fn leave(&mut self, now: Time, out: &mut Vec<Action<W, S>>) {
+        if let Phase::Linked(link) = &mut self.phase {
+            link.stage = Stage::Leaving;
+            self.leave_if_idle(now, out);
+        }
+    }
+
+    pub(super) fn leave_if_idle(&mut self, now: Time, out: &mut Vec<Action<W, S>>) {
+        if let Phase::Linked(link) = &self.phase
+            && link.stage == Stage::Leaving
+            && link.in_flight().requests == 0
+        {
+            let error = AttemptError::new(AttemptErrorKind::Moved, "the client moves on");
+            self.lost(now, error, out);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::request::{Request, WatchId};
+use crate::connect_string::Server;
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event<W, S> {
+    /// The user wants something done.
+    Submit(Request<W, S>),
+    /// Nobody holds the watch any more.
+    Unsubscribe(WatchId),
+    /// The user adds a credential.
+    AddAuth {
+        scheme: ByteString,
+        auth: Bytes,
+        waiter: Option<W>,
+    },
+    /// The user has a new list of servers.
+    SetServers(Vec<Server>),
+    /// The user closes the client: what was submitted before is still done, for so long.
+    Close { within: Duration },
+    /// The user lets go of the session without ending it.
+    Detach,
+    /// The connection asked for is there.
+    Dialed,
+    /// The connection asked for cannot be had.
+    DialFailed(AttemptError),
+    /// The connection is gone, or is not usable any more.
+    Lost(AttemptError),
+    /// The look for a writable server is over.
+    Probed { server: Server, writable: bool },
+    /// Time has passed: [`Core::next_deadline`] is over.
+    Tick,
+}
+
+/// Why a connection could not be had or did not last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttemptError {
+    pub(crate) kind: AttemptErrorKind,
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttemptErrorKind {
+    Dns,
+    Io,
+    Tls,
+    /// The other side does not speak the protocol.
+    Protocol,
+    /// It took too long.
+    Timeout,
+    /// The server closed the connection during the handshake: it is behind, read-only, or stopping.
+    Refused,
+    /// It did its work and is not wanted any more.
+    Moved,
+}
+
+impl AttemptError {
+    pub(crate) fn new(kind: AttemptErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! Requests and replies, watches and their events.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use bytestring::ByteString;
+use zk_proto::header::ReplyHeader;
+use zk_proto::jute::{Decode as _, Reader};
+use zk_proto::request::{
+    AddWatchMode, AddWatchRequest, AuthPacket, RemoveWatchesRequest, Request as Record, WatcherType,
+};
+use zk_proto::{ErrorCode, SessionId, WatcherEvent, Xid, Zxid};
+
+use super::link::{InFlight, Stage};
+use super::request::{Purpose, Queued};
+use super::watches::{Group, Removal};
+use super::{
+    Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, Credential, Delivery,
+    Failure, Frame, NEVER, Phase, Reply, Request, Time, Transition, Urgent, Waiter, WatchKind,
+};
+
+/// Bytes that one transmission puts on the wire before it lets the driver write them.
+const TRANSMIT_MAX: usize = 64 * 1024;
+
+impl<W: Waiter, S: Clone> Core<W, S> {
+    /// The user wants something done.
+    pub(super) fn submit(
+        &mut self,
+        now: Time,
+        request: Request<W, S>,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        if let Some(watch) = &request.watch {
+            self.watches.submitted(watch);
+        }
+        let cause = match (&self.phase, request.epoch) {
+            (Phase::Closed(reason), _) => Some(Cause::Closed(*reason)),
+            _ if self.closing.is_some() => Some(Cause::Closed(CloseReason::Requested)),
+            (_, Some(epoch)) if epoch != self.epoch => Some(Cause::SessionExpired),
+            _ => None,
+        };
+        let deadline = now + request.timeout;
+        let queued = Queued::new(request, deadline, Purpose::User);
+        if let Some(cause) = cause {
+            self.fail(queued, cause, false, out);
+        } else {
+            self.requests_due = self.requests_due.min(deadline);
+            self.queue.push_back(queued);
+        }
+    }
+
+    /// Queues a request of the client's own.
+    pub(super) fn submit_internal(&mut self, record: &Record, purpose: Purpose) {
+        self.submit_frame(Frame::of(record.op(), record), purpose);
+    }
+
+    fn submit_frame(&mut self, frame: Frame, purpose: Purpose) {
+        let request = Request {
+            frame,
+            epoch: None,
+            timeout: Duration::MAX,
+            resend: false,
+            watch: None,
+            waiter: None,
+        };
+        self.queue.push_back(Queued::new(request, NEVER, purpose));
+    }
+
+    /// Puts on the wire what may go, in this order: the handshake; what a fresh connection begins
+    /// with; a ping if one is due; the queue, as far as the limits allow.
+    pub(crate) fn transmit(&mut self, now: Time, wire: &mut BytesMut) {
+        self.transmit_handshake(now, wire);
+        let Phase::Linked(link) = &mut self.phase else {
+            return;
+        };
+        while let Some(urgent) = self.urgent.pop_front() {
+            match urgent {
+                Urgent::Auth(index) => {
+                    if let Some(credential) = self.credentials.get(index) {
+                        let packet = AuthPacket {
+                            auth_type: 0,
+                            scheme: Some(credential.scheme.clone()),
+                            auth: Some(credential.auth.clone()),
+                        };
+                        link.send_auth(now, index, &Record::Auth(packet), wire);
+                    }
+                }
+                Urgent::Watches(chunk) => link.send_watches(now, chunk, wire),
+            }
+        }
+        link.ping_if_due(now, wire);
+        // Credentials are confirmed before anything is done with them.
+        if link.stage != Stage::Ready || !link.auth_sent.is_empty() {
+            return;
+        }
+        while wire.len() < TRANSMIT_MAX {
+            let Phase::Linked(link) = &mut self.phase else {
+                return;
+            };
+            if !link.has_room(self.config.in_flight_max, self.config.in_flight_bytes_max) {
+                return;
+            }
+            let Some(mut queued) = self.queue.pop_front() else {
+                return;
+            };
+            if queued.request.waiter.as_ref().is_some_and(W::is_abandoned) {
+                if let Some(watch) = &queued.request.watch {
+                    let removal = self.watches.failed(watch);
+                    self.remove_watch(removal);
+                }
+                continue;
+            }
+            if let Some(watch) = &queued.request.watch
+                && !matches!(watch.kind, WatchKind::Added(_))
+            {
+                queued.is_covered = self.watches.is_covered(watch);
+                queued.request.frame.set_watch_flag(!queued.is_covered);
+            }
+            queued.was_sent = true;
+            link.send(now, queued, wire);
+        }
+    }
+
+    /// Tells whoever waits for a request that it failed.
+    pub(super) fn fail(
+        &mut self,
+        queued: Queued<W, S>,
+        cause: Cause,
+        unknown: bool,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        self.fail_in(self.session_id(), queued, cause, unknown, out);
+    }
+
+    /// As [`Core::fail`], of a session that may be over.
+    pub(super) fn fail_in(
+        &mut self,
+        session: SessionId,
+        queued: Queued<W, S>,
+        cause: Cause,
+        unknown: bool,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        let Queued {
+            request, purpose, ..
+        } = queued;
+        if let Some(watch) = &request.watch {
+            let removal = self.watches.failed(watch);
+            self.remove_watch(removal);
+            if matches!(watch.kind, WatchKind::Added(_)) {
+                self.keep_rest(&watch.path);
+            }
+        }
+        if let Some(waiter) = request.waiter {
+            let failure = Failure {
+                cause,
+                unknown,
+                session,
+                frame: Some(request.frame),
+            };
+            out.push(Action::Complete(waiter, Err(failure)));
+        } else if purpose == Purpose::CloseSession {
+            self.shut(CloseReason::Requested, out);
+        }
+    }
+
+    /// Id of the session, or of none.
+    pub(super) fn session_id(&self) -> SessionId {
+        self.session
+            .as_ref()
+            .map_or(SessionId::NONE, |session| session.granted.id)
+    }
+
+    /// Fails the requests whose time is over. Those in flight keep their place, so that the order of
+    /// replies can still be checked.
+    pub(super) fn time_out_requests(&mut self, now: Time, out: &mut Vec<Action<W, S>>) {
+        let session = self.session_id();
+        let mut due = NEVER;
+        let mut gone = Vec::new();
+        if let Phase::Linked(link) = &mut self.phase {
+            for in_flight in link.in_flight_mut() {
+                let queued = &mut in_flight.queued;
+                if queued.request.waiter.is_none() {
+                    continue;
+                }
+                if queued.deadline > now {
+                    due = due.min(queued.deadline);
+                } else if let Some(waiter) = queued.request.waiter.take() {
+                    // The answer will find nobody who holds the watch, and undo it.
+                    gone.extend(queued.request.watch.as_ref().map(|watch| watch.id));
+                    let frame = Some(std::mem::take(&mut queued.request.frame));
+                    let failure = Failure {
+                        cause: Cause::Timeout,
+                        unknown: true,
+                        session,
+                        frame,
+                    };
+                    out.push(Action::Complete(waiter, Err(failure)));
+                }
+            }
+        }
+        for id in gone {
+            let removal = self.watches.unsubscribe(id);
+            self.remove_watch(removal);
+        }
+        for queued in self.queue.take() {
+            if queued.deadline <= now {
+                let unknown = queued.was_sent;
+                self.fail(queued, Cause::Timeout, unknown, out);
+            } else {
+                due = due.min(queued.deadline);
+                self.queue.push_back(queued);
+            }
+        }
+        self.requests_due = due;
+    }
+
+    /// The user adds a credential.
+    pub(super) fn add_auth(
+        &mut self,
+        scheme: ByteString,
+        auth: Bytes,
+        waiter: Option<W>,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        if let Phase::Closed(reason) = self.phase {
+            if let Some(waiter) = waiter {
+                let session = self.session_id();
+                let cause = Cause::Closed(reason);
+                let failure = Failure {
+                    cause,
+                    unknown: false,
+                    session,
+                    frame: None,
+                };
+                out.push(Action::Complete(waiter, Err(failure)));
+            }
+            return;
+        }
+        if let Phase::Linked(_) = self.phase {
+            self.urgent.push_back(Urgent::Auth(self.credentials.len()));
+        }
+        self.credentials.push(Credential {
+            scheme,
+            auth,
+            waiter,
+        });
+    }
+
+    /// Takes in the payload of a frame.
+    pub(crate) fn frame(&mut self, now: Time, payload: Bytes, out: &mut Vec<Action<W, S>>) {
+        let result = match &self.phase {
+            Phase::Handshaking { .. } => self.handshake(now, &payload, out),
+            Phase::Linked(_) => self.reply(now, payload, out),
+            Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Closed(_) => Ok(()),
+        };
+        if let Err(error) = result {
+            self.lost(now, error, out);
+        }
+    }
+
+    fn reply(
+        &mut self,
+        now: Time,
+        mut payload: Bytes,
+        out: &mut Vec<Action<W, S>>,
+    ) -> Result<(), AttemptError> {
+        let broken = |message: String| AttemptError::new(AttemptErrorKind::Protocol, message);
+        let header = ReplyHeader::decode(&mut Reader::new(&payload))
+            .map_err(|err| broken(format!("a reply does not decode: {err}")))?;
+        payload.advance(ReplyHeader::LEN);
+        let Phase::Linked(link) = &mut self.phase else {
+            return Ok(());
+        };
+        link.received(now);
+        match header.xid {
+            Xid::NOTIFICATION => return self.notification(header.zxid, &payload, out),
+            Xid::PING => {
+                let sent = link.pong();
+                self.confirmed(sent);
+            }
+            Xid::AUTH => {
+                let sent = link.auth_sent.pop_front();
+                self.confirmed(sent.map(|(_, sent)| sent));
+                self.auth_answered(sent.map(|(index, _)| index), header.error(), out);
+            }
+            Xid::SET_WATCHES => {
+                let sent = link.watches_sent.pop_front();
+                self.confirmed(sent);
+                self.rearmed(header.zxid, header.error(), out);
+            }
+            xid => {
+                let expected = link.expected();
+                let in_flight = link.answered(xid).ok_or_else(|| {
+                    broken(match expected {
+                        Some(expected) => format!("a reply has xid {xid} where {expected} is due"),
+                        None => format!("a reply has xid {xid} where none is due"),
+                    })
+                })?;
+                self.confirmed(Some(in_flight.sent));
+                self.last_zxid = self.last_zxid.max(header.zxid);
+                self.answered(in_flight, &header, payload, out);
+            }
+        }
+        self.last_zxid = self.last_zxid.max(header.zxid);
+        self.leave_if_idle(now, out);
+        Ok(())
+    }
+
+    /// A server has answered what was sent then: the session lives at least its timeout from there.
+    fn confirmed(&mut self, sent: Option<Time>) {
+        if let Phase::Linked(link) = &mut self.phase
+            && !std::mem::replace(&mut link.is_proven, true)
+        {
+            self.hosts.succeeded();
+        }
+        if let (Some(sent), Some(session)) = (sent, &mut self.session) {
+            session.confirmed = session.confirmed.max(sent);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        in_flight: InFlight<W, S>,
+        header: &ReplyHeader,
+        body: Bytes,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        let Queued {
+            mut request,
+            purpose,
+            is_covered,
+            ..
+        } = in_flight.queued;
+        let error = header.error();
+        if let Some(watch) = request.watch.take() {
+            let is_exist = watch.kind == WatchKind::Exists && error == Some(ErrorCode::NoNode);
+            let removal = if error.is_none() || is_exist {
+                self.watches.registered(&watch, is_exist, !is_covered)
+            } else {
+                self.watches.failed(&watch)
+            };
+            self.remove_watch(removal);
+            if watch.kind == WatchKind::Added(AddWatchMode::Persistent) && error.is_none() {
+                self.keep_recursive(&watch.path, out);
+            }
+            if matches!(watch.kind, WatchKind::Added(_)) && error.is_some() {
+                self.keep_rest(&watch.path);
+            }
+        }
+        match (request.waiter, error) {
+            (Some(waiter), None) => {
+                out.push(Action::Complete(waiter, Ok(Reply { body })));
+            }
+            (Some(waiter), Some(code)) => {
+                let failure = Failure {
+                    cause: Cause::Server(code),
+                    unknown: false,
+                    session: self.session_id(),
+                    frame: Some(request.frame),
+                };
+                out.push(Action::Complete(waiter, Err(failure)));
+            }
+            (None, _) => self.internal_answered(purpose, header, out),
+        }
+        if error == Some(ErrorCode::SessionClosedRequireSaslAuth) {
+            self.shut(CloseReason::AuthFailed, out);
+        }
+    }
+
+    fn internal_answered(
+        &mut self,
+        purpose: Purpose,
+        header: &ReplyHeader,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        match purpose {
+            Purpose::CloseSession => self.shut(CloseReason::Requested, out),
+            // Servers before 3.9 do not know the removal of added watches by kind.
+            Purpose::RemoveWatch(path) if header.error() == Some(ErrorCode::MarshallingError) => {
+                self.has_only_old_removal = true;
+                self.remove_any(&path);
+            }
+            Purpose::KeepRecursive(path) => {
+                let zxid = header.zxid;
+                self.watches.each_recursive(&path, &mut |sink| {
+                    out.push(Action::Deliver(sink.clone(), Delivery::Armed { zxid }));
+                });
+            }
+            Purpose::User | Purpose::RemoveWatch(_) | Purpose::Tidy => {}
+        }
+    }
+
+    fn auth_answered(
+        &mut self,
+        index: Option<usize>,
+        error: Option<ErrorCode>,
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        let session = self.session_id();
+        let credential = index.and_then(|index| self.credentials.get_mut(index));
+        if let Some(waiter) = credential.and_then(|credential| credential.waiter.take()) {
+            let result = match error {
+                None => Ok(Reply { body: Bytes::new() }),
+                Some(code) => {
+                    let cause = Cause::Server(code);
+                    Err(Failure {
+                        cause,
+                        unknown: false,
+                        session,
+                        frame: None,
+                    })
+                }
+            };
+            out.push(Action::Complete(waiter, result));
+        }
+        if error.is_some() {
+            self.shut(CloseReason::AuthFailed, out);
+            return;
+        }
+        if let Phase::Linked(link) = &self.phase
+            && link.stage == Stage::Authenticating
+            && link.auth_sent.is_empty()
+        {
+            self.authenticated(out);
+        }
+    }
+
+    // --- watches --------------------------------------------------------------------------------
+
+    fn notification(
+        &mut self,
+        zxid: Zxid,
+        body: &Bytes,
+        out: &mut Vec<Action<W, S>>,
+    ) -> Result<(), AttemptError> {
+        let event = WatcherEvent::decode(&mut Reader::shared(body)).map_err(|err| {
+            let message = format!("a watch event does not decode: {err}");
+            AttemptError::new(AttemptErrorKind::Protocol, message)
+        })?;
+        let (Some(kind), Some(path)) = (event.event_type(), event.path) else {
+            let ignored = Transition::Ignored {
+                what: "watch event",
+                code: event.event_type,
+            };
+            out.push(Action::Transition(ignored));
+            return Ok(());
+        };
+        // Copied: a held event must not hold the buffer that it came in.
+        let path = ByteString::from(path.to_string());
+        let zxid = (zxid > Zxid::ZERO).then_some(zxid);
+        self.watches.event(kind, &path, &mut |sink| {
+            let event = Delivery::Event {
+                kind,
+                path: path.clone(),
+                zxid,
+            };
+            out.push(Action::Deliver(sink.clone(), event));
+        });
+        Ok(())
+    }
+
+    /// A registration of watches was answered; when it is the last, streams miss nothing any more.
+    fn rearmed(&mut self, zxid: Zxid, error: Option<ErrorCode>, out: &mut Vec<Action<W, S>>) {
+        if let Some(code) = error {
+            let ignored = Transition::Ignored {
+                what: "answer to setWatches",
+                code: code.code(),
+            };
+            out.push(Action::Transition(ignored));
+            return;
+        }
+        if let Phase::Linked(link) = &self.phase
+            && link.watches_sent.is_empty()
+        {
+            self.watches.each_stream(&mut |sink| {
+                out.push(Action::Deliver(sink.clone(), Delivery::Armed { zxid }));
+            });
+        }
+    }
+
+    /// Tells the server that a watch is not wanted any more.
+    pub(super) fn remove_watch(&mut self, removal: Option<Removal>) {
+        let Some(removal) = removal else { return };
+        if !matches!(self.phase, Phase::Linked(_)) || self.watches.is_shielded(&removal) {
+            return;
+        }
+        let (watcher_type, purpose) = match removal.group {
+            Group::Data => (WatcherType::Data, Purpose::Tidy),
+            Group::Children => (WatcherType::Children, Purpose::Tidy),
+            Group::Persistent | Group::Recursive if self.has_only_old_removal => {
+                self.remove_any(&removal.path);
+                return;
+            }
+            Group::Persistent => (
+                WatcherType::Persistent,
+                Purpose::RemoveWatch(removal.path.clone()),
+            ),
+            Group::Recursive => (
+                WatcherType::PersistentRecursive,
+                Purpose::RemoveWatch(removal.path.clone()),
+            ),
+        };
+        let request = RemoveWatchesRequest {
+            path: Some(removal.path.clone()),
+            watcher_type: watcher_type.code(),
+        };
+        self.submit_internal(&Record::RemoveWatches(request), purpose);
+        if matches!(removal.group, Group::Persistent | Group::Recursive) {
+            self.keep_rest(&removal.path);
+        }
+    }
+
+    /// Removes every watch of a path, the only way to be rid of an added one on servers before 3.9,
+    /// and registers anew what is still wanted there.
+    fn remove_any(&mut self, path: &ByteString) {
+        let request = RemoveWatchesRequest {
+            path: Some(path.clone()),
+            watcher_type: WatcherType::Any.code(),
+        };
+        self.submit_internal(&Record::RemoveWatches(request), Purpose::Tidy);
+        self.keep_rest(path);
+    }
+
+    /// Registers anew what is wanted on a path, after an added watch there has gone: it may have
+    /// covered one-shot watches. The server tells what changed since.
+    fn keep_rest(&mut self, path: &ByteString) {
+        if !matches!(self.phase, Phase::Linked(_)) {
+            return;
+        }
+        for chunk in self.watches.rearm_one(path, self.last_zxid) {
+            self.submit_frame(chunk, Purpose::Tidy);
+        }
+    }
+
+    /// Adds a recursive watch once more, because servers before 3.9 keep one mode per path and the
+    /// persistent watch that was just added has replaced it. Its holders may miss something between.
+    fn keep_recursive(&mut self, path: &ByteString, out: &mut Vec<Action<W, S>>) {
+        let since = self.last_zxid;
+        let mut is_held = false;
+        self.watches.each_recursive(path, &mut |sink| {
+            is_held = true;
+            out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
+        });
+        if is_held {
+            let mode = AddWatchMode::PersistentRecursive.code();
+            let request = AddWatchRequest {
+                path: Some(path.clone()),
+                mode,
+            };
+            let purpose = Purpose::KeepRecursive(path.clone());
+            self.submit_internal(&Record::AddWatch(request), purpose);
+        }
+    }
+}

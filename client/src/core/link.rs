@@ -1,0 +1,220 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{BufMut as _, BytesMut};
+use zk_proto::request::Request as Record;
+use zk_proto::{Xid, frame};
+
+use super::request::{Frame, Queued};
+use super::{Load, Time};
+use crate::connect_string::Server;
+
+/// Longest time without a byte to the server, whatever the session timeout.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `ClientCnxn.SendThread#run`, `MAX_SEND_PING_INTERVAL`.
+const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
+
+/// One connection on which the handshake succeeded.
+///
+/// Everything that was sent and not answered is here; the order of replies is checked against it.
+#[derive(Debug)]
+pub(super) struct Link<W, S> {
+    pub(super) server: Server,
+    pub(super) read_only: bool,
+    /// Session timeout granted.
+    timeout: Duration,
+    /// Ordinary requests, oldest first.
+    in_flight: VecDeque<InFlight<W, S>>,
+    /// Bytes of them.
+    in_flight_bytes: usize,
+    /// When each unanswered ping was sent; `None` in between.
+    ping_sent: Option<Time>,
+    /// Credentials sent, by their position in the client's list, oldest first.
+    pub(super) auth_sent: VecDeque<(usize, Time)>,
+    /// When each unanswered registration of watches was sent.
+    pub(super) watches_sent: VecDeque<Time>,
+    /// When the last byte came.
+    last_received: Time,
+    /// When the last byte went.
+    last_sent: Time,
+    pub(super) stage: Stage,
+    /// Whether a reply came: only then is the server known to be of use.
+    pub(super) is_proven: bool,
+    /// Factor that spreads the pings of many clients.
+    jitter: f64,
+    xid: Xid,
+}
+
+/// What a connection is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Credentials are not confirmed: no request goes.
+    Authenticating,
+    /// Requests go.
+    Ready,
+    /// The client goes elsewhere once nothing is in flight.
+    Leaving,
+}
+
+#[derive(Debug)]
+pub(super) struct InFlight<W, S> {
+    pub(super) xid: Xid,
+    pub(super) sent: Time,
+    /// Length of its frame.
+    len: usize,
+    pub(super) queued: Queued<W, S>,
+}
+
+impl<W, S> Link<W, S> {
+    pub(super) fn new(
+        server: Server,
+        read_only: bool,
+        timeout: Duration,
+        jitter: f64,
+        now: Time,
+    ) -> Self {
+        Self {
+            server,
+            read_only,
+            timeout,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            ping_sent: None,
+            auth_sent: VecDeque::new(),
+            watches_sent: VecDeque::new(),
+            last_received: now,
+            last_sent: now,
+            stage: Stage::Authenticating,
+            is_proven: false,
+            jitter,
+            xid: Xid::new(0),
+        }
+    }
+
+    /// Whether another ordinary request may be sent.
+    pub(super) fn has_room(&self, requests_max: usize, bytes_max: usize) -> bool {
+        self.in_flight.len() < requests_max && self.in_flight_bytes < bytes_max
+    }
+
+    /// Sends an ordinary request.
+    pub(super) fn send(&mut self, now: Time, mut queued: Queued<W, S>, wire: &mut BytesMut) {
+        self.xid = self.xid.next();
+        queued.request.frame.write(self.xid, wire);
+        let len = queued.request.frame.len();
+        self.in_flight_bytes += len;
+        self.last_sent = now;
+        self.in_flight.push_back(InFlight {
+            xid: self.xid,
+            sent: now,
+            len,
+            queued,
+        });
+    }
+
+    /// Sends one credential.
+    pub(super) fn send_auth(
+        &mut self,
+        now: Time,
+        index: usize,
+        packet: &Record,
+        wire: &mut BytesMut,
+    ) {
+        frame::write_request(wire, Xid::AUTH, packet);
+        self.auth_sent.push_back((index, now));
+        self.last_sent = now;
+    }
+
+    /// Sends a registration of watches.
+    pub(super) fn send_watches(&mut self, now: Time, mut chunk: Frame, wire: &mut BytesMut) {
+        chunk.write(Xid::SET_WATCHES, wire);
+        self.watches_sent.push_back(now);
+        self.last_sent = now;
+    }
+
+    /// Sends a ping if one is due and none is unanswered.
+    pub(super) fn ping_if_due(&mut self, now: Time, wire: &mut BytesMut) {
+        if self.ping_sent.is_none() && self.ping_due() <= now {
+            wire.reserve(12);
+            wire.put_i32(8);
+            wire.put_i32(Xid::PING.get());
+            wire.put_i32(zk_proto::OpCode::Ping.code());
+            self.ping_sent = Some(now);
+            self.last_sent = now;
+        }
+    }
+
+    fn ping_due(&self) -> Time {
+        self.last_sent
+            + (self.timeout / 3)
+                .min(PING_INTERVAL_MAX)
+                .mul_f64(self.jitter * 0.9)
+    }
+
+    /// A frame came.
+    pub(super) fn received(&mut self, now: Time) {
+        self.last_received = now;
+    }
+
+    /// The answer to the ping came. Returns when the ping was sent.
+    pub(super) fn pong(&mut self) -> Option<Time> {
+        self.ping_sent.take()
+    }
+
+    /// Takes the oldest ordinary request, if a reply with this xid answers it.
+    pub(super) fn answered(&mut self, xid: Xid) -> Option<InFlight<W, S>> {
+        self.in_flight.front().filter(|oldest| oldest.xid == xid)?;
+        let oldest = self.in_flight.pop_front()?;
+        self.in_flight_bytes -= oldest.len;
+        Some(oldest)
+    }
+
+    /// Xid that the next reply to an ordinary request must have, if one is owed.
+    pub(super) fn expected(&self) -> Option<Xid> {
+        self.in_flight.front().map(|oldest| oldest.xid)
+    }
+
+    /// The unanswered ordinary requests, oldest first.
+    pub(super) fn in_flight_mut(&mut self) -> impl Iterator<Item = &mut InFlight<W, S>> {
+        self.in_flight.iter_mut()
+    }
+
+    /// The unanswered ordinary requests, counted.
+    pub(super) fn in_flight(&self) -> Load {
+        Load {
+            requests: self.in_flight.len(),
+            bytes: self.in_flight_bytes,
+        }
+    }
+
+    /// Ends the connection: the unanswered requests, oldest first.
+    pub(super) fn into_in_flight(self) -> VecDeque<InFlight<W, S>> {
+        self.in_flight
+    }
+
+    /// When the server counts as dead: nothing came for two thirds of the session timeout, or for a
+    /// quarter of it while it owes an answer.
+    ///
+    /// A server that answers, however slowly, is not dead: what counts is the last byte that came.
+    pub(super) fn dead_at(&self) -> Time {
+        let silent = self.last_received + self.timeout * 2 / 3;
+        let oldest = [
+            self.in_flight.front().map(|request| request.sent),
+            self.ping_sent,
+            self.auth_sent.front().map(|(_, sent)| *sent),
+            self.watches_sent.front().copied(),
+        ];
+        match oldest.into_iter().flatten().min() {
+            Some(sent) => silent.min(self.last_received.max(sent) + self.timeout / 4),
+            None => silent,
+        }
+    }
+
+    /// The next moment at which something is to be done.
+    pub(super) fn deadline(&self) -> Time {
+        match self.ping_sent {
+            Some(_) => self.dead_at(),
+            None => self.dead_at().min(self.ping_due()),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The session as a pure state machine: no clock, socket, thread, lock or entropy.
+//!
+//! ```text
+//!             ┌──────────────────────────────────────────────┐
+//!             ▼                                              │ lost, silent, refused
+//!   Waiting ──pause over──▶ Dialing ──▶ Handshaking ──granted──▶ Linked
+//!      ▲                       │             │                  (Link: what is in flight)
+//!      └───────────────────────┴─────────────┴── failed
+//!
+//!   session:  none ──granted──▶ Some(id) ──a server says it is gone──▶ none (epoch + 1) or Closed
+//! ```
+//!
+//! The driver feeds [`Event`]s and frames with the time at which it saw them, asks for the bytes to
+//! send with [`Core::transmit`], carries out the [`Action`]s **in their order** (a watch event stands
+//! before the reply that could show its effect), and comes back no later than
+//! [`Core::next_deadline`]. The same code runs under a scripted server in the tests.
+
+mod action;
+mod connect;
+mod event;
+mod exchange;
+mod hosts;
+mod link;
+mod queue;
+mod request;
+mod time;
+mod watches;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use zk_proto::{SessionId, Zxid};
+
+use self::hosts::Hosts;
+use self::link::Link;
+use self::queue::Queue;
+use self::watches::Watches;
+use crate::connect_string::Server;
+
+pub(crate) use self::action::{Action, Delivery, Transition};
+pub(crate) use self::event::{AttemptError, AttemptErrorKind, Event};
+pub(crate) use self::queue::Load;
+pub use self::request::CloseReason;
+pub(crate) use self::request::{
+    Cause, Failure, Frame, Reply, Request, Waiter, WatchId, WatchKind, WatchRequest,
+};
+pub(crate) use self::time::Time;
+
+/// What a core is made from.
+#[derive(Debug, Clone)]
+pub(crate) struct CoreConfig {
+    pub(crate) servers: Vec<Server>,
+    pub(crate) session_timeout: Duration,
+    pub(crate) allow_read_only: bool,
+    /// Whether to begin a new session when one has expired.
+    pub(crate) renew: bool,
+    pub(crate) in_flight_max: usize,
+    pub(crate) in_flight_bytes_max: usize,
+    pub(crate) resume: Option<Granted>,
+    pub(crate) last_zxid: Zxid,
+    /// Draws the order of servers, pauses and jitter.
+    pub(crate) seed: u64,
+}
+
+/// A session as a server granted it.
+#[derive(Debug, Clone)]
+pub(crate) struct Granted {
+    pub(crate) id: SessionId,
+    pub(crate) password: Bytes,
+    pub(crate) timeout: Duration,
+}
+
+/// Where the connection stands.
+#[derive(Debug)]
+enum Phase<W, S> {
+    /// Nothing to do until then.
+    Waiting { until: Time },
+    /// The driver is connecting.
+    Dialing { server: Server },
+    /// Connected; the answer to the handshake is due.
+    Handshaking {
+        server: Server,
+        deadline: Time,
+        sent: Option<Time>,
+    },
+    /// In session.
+    Linked(Box<Link<W, S>>),
+    /// For good.
+    Closed(CloseReason),
+}
+
+#[derive(Debug)]
+struct Session {
+    granted: Granted,
+    /// Whether a server that takes part in the ensemble granted or confirmed it. Only then can it be
+    /// taken to another server.
+    is_resumable: bool,
+    /// When the last request that was answered had been sent: the server counts from then or later.
+    confirmed: Time,
+}
+
+#[derive(Debug)]
+struct Credential<W> {
+    scheme: ByteString,
+    auth: Bytes,
+    waiter: Option<W>,
+}
+
+/// What a fresh connection begins with.
+#[derive(Debug)]
+enum Urgent {
+    /// The credential at this position.
+    Auth(usize),
+    /// A registration of watches.
+    Watches(Frame),
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Core<W, S> {
+    config: CoreConfig,
+    hosts: Hosts,
+    phase: Phase<W, S>,
+    session: Option<Session>,
+    /// Number of the session that is or will be next: counts from 1, up at each expiry.
+    epoch: u64,
+    /// Highest zxid seen in a reply.
+    last_zxid: Zxid,
+    credentials: Vec<Credential<W>>,
+    /// To be sent before everything else on this connection.
+    urgent: VecDeque<Urgent>,
+    /// Not sent, in the order of submission.
+    queue: Queue<W, S>,
+    watches: Watches<S>,
+    /// No request is due before.
+    requests_due: Time,
+    /// When closing ends, whatever is still open.
+    closing: Option<Time>,
+    /// When to look for a writable server, and the pause after that look.
+    probe: Option<(Time, Duration)>,
+    /// Whether a server is known not to understand the removal of added watches by kind.
+    has_only_old_removal: bool,
+}
+
+/// Never.
+const NEVER: Time = Time::from_start(Duration::MAX);
+
+impl<W: Waiter, S: Clone> Core<W, S> {
+    /// A client that has not begun to connect: it does at the first [`Event::Tick`].
+    pub(crate) fn new(config: CoreConfig) -> Self {
+        let session = config.resume.clone().map(|granted| Session {
+            granted,
+            is_resumable: true,
+            confirmed: Time::default(),
+        });
+        Self {
+            hosts: Hosts::new(config.servers.clone(), config.seed),
+            phase: Phase::Waiting {
+                until: Time::default(),
+            },
+            session,
+            epoch: 1,
+            last_zxid: config.last_zxid,
+            credentials: Vec::new(),
+            urgent: VecDeque::new(),
+            queue: Queue::new(),
+            watches: Watches::new(),
+            requests_due: NEVER,
+            closing: None,
+            probe: None,
+            has_only_old_removal: false,
+            config,
+        }
+    }
+
+    /// Number of the session that is or will be next.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The session, if there is one.
+    pub(crate) fn granted(&self) -> Option<&Granted> {
+        self.session
+            .as_ref()
+            .filter(|session| session.is_resumable)
+            .map(|session| &session.granted)
+    }
+
+    /// Highest zxid seen.
+    pub(crate) fn last_zxid(&self) -> Zxid {
+        self.last_zxid
+    }
+
+    /// Number of watches held.
+    pub(crate) fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// What was submitted and is not resolved.
+    pub(crate) fn load(&self) -> Load {
+        let Load {
+            mut requests,
+            mut bytes,
+        } = self.queue.load();
+        if let Phase::Linked(link) = &self.phase {
+            requests += link.in_flight().requests;
+            bytes += link.in_flight().bytes;
+        }
+        Load { requests, bytes }
+    }
+
+    /// Whether frames are awaited.
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Handshaking { .. } | Phase::Linked(_))
+    }
+
+    /// Whether nothing will ever happen any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// When to come back with [`Event::Tick`] at the latest.
+    pub(crate) fn next_deadline(&self) -> Time {
+        let phase = match &self.phase {
+            Phase::Waiting { until } => *until,
+            Phase::Dialing { .. } => NEVER,
+            Phase::Handshaking { deadline, .. } => *deadline,
+            Phase::Linked(link) => link.deadline(),
+            Phase::Closed(_) => return NEVER,
+        };
+        let probe = self.probe.map_or(NEVER, |(at, _)| at);
+        phase
+            .min(probe)
+            .min(self.requests_due)
+            .min(self.closing.unwrap_or(NEVER))
+    }
+
+    /// Takes in what happened.
+    pub(crate) fn handle(&mut self, now: Time, event: Event<W, S>, out: &mut Vec<Action<W, S>>) {
+        match event {
+            Event::Submit(request) => self.submit(now, request, out),
+            Event::Unsubscribe(id) => {
+                let removal = self.watches.unsubscribe(id);
+                self.remove_watch(removal);
+            }
+            Event::AddAuth {
+                scheme,
+                auth,
+                waiter,
+            } => self.add_auth(scheme, auth, waiter, out),
+            Event::SetServers(servers) => self.set_servers(now, servers, out),
+            Event::Close { within } => self.close(now, within, out),
+            Event::Detach => self.shut(CloseReason::Detached, out),
+            Event::Dialed => self.dialed(now),
+            Event::DialFailed(error) | Event::Lost(error) => self.lost(now, error, out),
+            Event::Probed { server, writable } => self.probed(now, &server, writable, out),
+            Event::Tick => self.tick(now, out),
+        }
+    }
+}

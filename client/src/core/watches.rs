@@ -1,0 +1,491 @@
+use std::collections::{BTreeMap, HashMap};
+
+use bytestring::ByteString;
+use zk_proto::jute::Encode as _;
+use zk_proto::request::{AddWatchMode, SetWatches, SetWatches2};
+use zk_proto::{EventType, OpCode, Zxid};
+
+use super::request::{Frame, WatchId, WatchKind, WatchRequest};
+
+/// Bytes of paths in one request that registers watches anew. The reference keeps to the same, far
+/// below any server's limit on a frame.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `ClientCnxn.SendThread#primeConnection`, `SET_WATCHES_MAX_LENGTH`.
+const CHUNK_MAX: usize = 128 * 1024;
+
+/// Every watch that somebody holds, and what the server is known to hold for us.
+///
+/// A server keeps one watch per connection, path and group; any number of local holders share it.
+/// When the last holder leaves, the server is told. What a connection of ours has registered is
+/// lost with the connection and registered anew on the next: `armed` is about this connection only.
+#[derive(Debug)]
+pub(super) struct Watches<S> {
+    paths: BTreeMap<ByteString, [Slot; 4]>,
+    holders: HashMap<WatchId, Holder<S>>,
+    /// Number of recursive holders: ancestors are looked at only if there is one.
+    recursive: usize,
+}
+
+/// Watches that a server cannot tell apart when it removes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Data and exist watches.
+    Data,
+    Children,
+    Persistent,
+    Recursive,
+}
+
+/// One group of one path.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Who is told, in the order of arrival.
+    holders: Vec<WatchId>,
+    /// Registrations submitted and not answered.
+    pending: u32,
+    /// Whether the server has the watch, on this connection.
+    armed: bool,
+}
+
+#[derive(Debug)]
+struct Holder<S> {
+    path: ByteString,
+    group: Group,
+    /// Whether a holder of [`Group::Data`] waits for the znode to appear.
+    is_exist: bool,
+    /// Whether the registration is not answered yet.
+    is_pending: bool,
+    epoch: Option<u64>,
+    sink: S,
+}
+
+/// What the server is to be told after a holder has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Removal {
+    pub(super) path: ByteString,
+    pub(super) group: Group,
+}
+
+impl Group {
+    const ALL: [Self; 4] = [
+        Self::Data,
+        Self::Children,
+        Self::Persistent,
+        Self::Recursive,
+    ];
+
+    pub(super) fn of(kind: WatchKind) -> Self {
+        match kind {
+            WatchKind::Data | WatchKind::Exists => Self::Data,
+            WatchKind::Children => Self::Children,
+            WatchKind::Added(AddWatchMode::Persistent) => Self::Persistent,
+            WatchKind::Added(AddWatchMode::PersistentRecursive) => Self::Recursive,
+        }
+    }
+
+    fn is_one_shot(self) -> bool {
+        matches!(self, Self::Data | Self::Children)
+    }
+}
+
+fn slot(slots: &[Slot; 4], group: Group) -> &Slot {
+    let [data, children, persistent, recursive] = slots;
+    match group {
+        Group::Data => data,
+        Group::Children => children,
+        Group::Persistent => persistent,
+        Group::Recursive => recursive,
+    }
+}
+
+fn slot_mut(slots: &mut [Slot; 4], group: Group) -> &mut Slot {
+    let [data, children, persistent, recursive] = slots;
+    match group {
+        Group::Data => data,
+        Group::Children => children,
+        Group::Persistent => persistent,
+        Group::Recursive => recursive,
+    }
+}
+
+impl Slot {
+    fn is_wanted(&self) -> bool {
+        !self.holders.is_empty() || self.pending > 0
+    }
+}
+
+impl<S: Clone> Watches<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            paths: BTreeMap::new(),
+            holders: HashMap::new(),
+            recursive: 0,
+        }
+    }
+
+    /// Number of watches held.
+    pub(super) fn len(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// A request that registers a watch was submitted.
+    pub(super) fn submitted(&mut self, request: &WatchRequest<S>) {
+        let group = Group::of(request.kind);
+        let slots = self.paths.entry(request.path.clone()).or_default();
+        slot_mut(slots, group).pending += 1;
+        self.holders.insert(
+            request.id,
+            Holder {
+                path: request.path.clone(),
+                group,
+                is_exist: false,
+                is_pending: true,
+                epoch: request.epoch,
+                sink: request.sink.clone(),
+            },
+        );
+    }
+
+    /// Whether a one-shot watch needs no registration, because an added watch on the same path tells
+    /// the same. Servers before 3.9 keep one mode per path, and a one-shot watch would end the added
+    /// one (ZOOKEEPER-4466).
+    pub(super) fn is_covered(&self, request: &WatchRequest<S>) -> bool {
+        let Some(slots) = self.paths.get(&request.path) else {
+            return false;
+        };
+        let wanted = |group| slot(slots, group).is_wanted();
+        match Group::of(request.kind) {
+            Group::Data => wanted(Group::Persistent) || wanted(Group::Recursive),
+            Group::Children => wanted(Group::Persistent),
+            Group::Persistent | Group::Recursive => false,
+        }
+    }
+
+    /// The request was answered and the watch is there: with the server, or covered by another.
+    pub(super) fn registered(
+        &mut self,
+        request: &WatchRequest<S>,
+        is_exist: bool,
+        armed: bool,
+    ) -> Option<Removal> {
+        let group = Group::of(request.kind);
+        let slots = self.paths.get_mut(&request.path)?;
+        let slot = slot_mut(slots, group);
+        slot.pending = slot.pending.saturating_sub(1);
+        slot.armed |= armed;
+        if let Some(holder) = self.holders.get_mut(&request.id) {
+            holder.is_pending = false;
+            holder.is_exist = is_exist;
+            slot.holders.push(request.id);
+            self.recursive += usize::from(group == Group::Recursive);
+            return None;
+        }
+        // Whoever wanted it has gone meanwhile.
+        self.tidy(&request.path, group)
+    }
+
+    /// The request came to nothing: it was withdrawn, it failed, or its outcome was lost.
+    pub(super) fn failed(&mut self, request: &WatchRequest<S>) -> Option<Removal> {
+        self.holders.remove(&request.id);
+        let group = Group::of(request.kind);
+        let slots = self.paths.get_mut(&request.path)?;
+        let slot = slot_mut(slots, group);
+        slot.pending = slot.pending.saturating_sub(1);
+        self.tidy(&request.path, group)
+    }
+
+    /// A holder has left. Unknown ids are those whose watch has fired.
+    pub(super) fn unsubscribe(&mut self, id: WatchId) -> Option<Removal> {
+        let holder = self.holders.remove(&id)?;
+        if holder.is_pending {
+            // The answer finds nobody and tidies up.
+            return None;
+        }
+        let slots = self.paths.get_mut(&holder.path)?;
+        slot_mut(slots, holder.group)
+            .holders
+            .retain(|held| *held != id);
+        self.recursive -= usize::from(holder.group == Group::Recursive);
+        self.tidy(&holder.path, holder.group)
+    }
+
+    /// Forgets what nobody wants, and says what the server is to forget.
+    fn tidy(&mut self, path: &ByteString, group: Group) -> Option<Removal> {
+        let slots = self.paths.get_mut(path)?;
+        let slot = slot_mut(slots, group);
+        let stale = slot.armed && !slot.is_wanted();
+        if stale {
+            slot.armed = false;
+        }
+        let is_empty = slots.iter().all(|slot| !slot.is_wanted() && !slot.armed);
+        if is_empty {
+            self.paths.remove(path);
+        }
+        stale.then(|| Removal {
+            path: path.clone(),
+            group,
+        })
+    }
+
+    /// Whether removing a group might, on servers before 3.9, remove another that is wanted: those
+    /// know three kinds of removal, each of which takes the added watches of the path along.
+    pub(super) fn is_shielded(&self, removal: &Removal) -> bool {
+        let Some(slots) = self.paths.get(&removal.path) else {
+            return false;
+        };
+        let wanted = |group| slot(slots, group).is_wanted();
+        match removal.group {
+            Group::Data => wanted(Group::Persistent) || wanted(Group::Recursive),
+            Group::Children => wanted(Group::Persistent),
+            Group::Persistent | Group::Recursive => false,
+        }
+    }
+
+    /// Routes an event: whom to tell, in the order of registration within each group. One-shot
+    /// watches that it ends are forgotten.
+    pub(super) fn event(&mut self, kind: EventType, path: &str, tell: &mut dyn FnMut(&S)) {
+        let one_shot: &[Group] = match kind {
+            EventType::NodeCreated | EventType::NodeDataChanged => &[Group::Data],
+            EventType::NodeChildrenChanged => &[Group::Children],
+            EventType::NodeDeleted => &[Group::Data, Group::Children],
+            _ => &[],
+        };
+        if let Some(slots) = self.paths.get_mut(path) {
+            for group in one_shot {
+                let slot = slot_mut(slots, *group);
+                slot.armed = false;
+                for id in std::mem::take(&mut slot.holders) {
+                    if let Some(holder) = self.holders.remove(&id) {
+                        tell(&holder.sink);
+                    }
+                }
+            }
+            for id in &slot(slots, Group::Persistent).holders {
+                if let Some(holder) = self.holders.get(id) {
+                    tell(&holder.sink);
+                }
+            }
+            if slots.iter().all(|slot| !slot.is_wanted() && !slot.armed) {
+                self.paths.remove(path);
+            }
+        }
+        if self.recursive == 0 || kind == EventType::NodeChildrenChanged {
+            return;
+        }
+        let mut ancestor = Some(path);
+        while let Some(at) = ancestor {
+            if let Some(slots) = self.paths.get(at) {
+                for id in &slot(slots, Group::Recursive).holders {
+                    if let Some(holder) = self.holders.get(id) {
+                        tell(&holder.sink);
+                    }
+                }
+            }
+            ancestor = match at {
+                "/" => None,
+                _ => at
+                    .rsplit_once('/')
+                    .map(|(parent, _)| if parent.is_empty() { "/" } else { parent }),
+            };
+        }
+    }
+
+    /// The connection is gone, and with it everything that the server had registered for it.
+    pub(super) fn disconnected(&mut self) {
+        self.paths.retain(|_, slots| {
+            for slot in slots.iter_mut() {
+                slot.armed = false;
+            }
+            slots.iter().any(Slot::is_wanted)
+        });
+    }
+
+    /// The session with this number is over. Ends the one-shot watches and those bound to it.
+    pub(super) fn session_ended(&mut self, epoch: u64, end: &mut dyn FnMut(S)) {
+        // In the order of registration, so that the outcome does not depend on hashing.
+        let mut ended: Vec<_> = (self.holders.iter())
+            .filter(|(_, holder)| !holder.is_pending)
+            .filter(|(_, holder)| holder.group.is_one_shot() || holder.epoch == Some(epoch))
+            .map(|(id, _)| *id)
+            .collect();
+        ended.sort_unstable();
+        for id in ended {
+            if let Some(holder) = self.holders.remove(&id) {
+                if let Some(slots) = self.paths.get_mut(&holder.path) {
+                    slot_mut(slots, holder.group)
+                        .holders
+                        .retain(|held| *held != id);
+                    self.recursive -= usize::from(holder.group == Group::Recursive);
+                }
+                end(holder.sink);
+            }
+        }
+        self.disconnected();
+    }
+
+    /// Ends everything: the client is closed.
+    pub(super) fn close(&mut self, end: &mut dyn FnMut(S)) {
+        let mut ids: Vec<_> = self.holders.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(holder) = self.holders.remove(&id) {
+                end(holder.sink);
+            }
+        }
+        self.paths.clear();
+        self.recursive = 0;
+    }
+
+    /// The sinks of all added watches that are registered.
+    pub(super) fn each_stream(&self, tell: &mut dyn FnMut(&S)) {
+        for slots in self.paths.values() {
+            for group in [Group::Persistent, Group::Recursive] {
+                for id in &slot(slots, group).holders {
+                    if let Some(holder) = self.holders.get(id) {
+                        tell(&holder.sink);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The sinks of the recursive watches of one path that are registered.
+    pub(super) fn each_recursive(&self, path: &str, tell: &mut dyn FnMut(&S)) {
+        let Some(slots) = self.paths.get(path) else {
+            return;
+        };
+        for id in &slot(slots, Group::Recursive).holders {
+            if let Some(holder) = self.holders.get(id) {
+                tell(&holder.sink);
+            }
+        }
+    }
+
+    /// The requests that register everything anew on a fresh connection, each within the limit.
+    pub(super) fn rearm(&mut self, last_zxid: Zxid) -> Vec<Frame> {
+        let mut chunks = Chunks::new(last_zxid);
+        for (path, slots) in &mut self.paths {
+            Self::rearm_path(&self.holders, path, slots, &mut chunks);
+        }
+        chunks.finish()
+    }
+
+    /// The request that registers anew what is left on one path after a removal that may have taken
+    /// it along.
+    pub(super) fn rearm_one(&mut self, path: &ByteString, last_zxid: Zxid) -> Vec<Frame> {
+        let mut chunks = Chunks::new(last_zxid);
+        if let Some(slots) = self.paths.get_mut(path) {
+            Self::rearm_path(&self.holders, path, slots, &mut chunks);
+        }
+        chunks.finish()
+    }
+
+    fn rearm_path(
+        holders: &HashMap<WatchId, Holder<S>>,
+        path: &ByteString,
+        slots: &mut [Slot; 4],
+        chunks: &mut Chunks,
+    ) {
+        for group in Group::ALL {
+            let slot = slot_mut(slots, group);
+            if slot.holders.is_empty() {
+                continue;
+            }
+            slot.armed = true;
+            let exists = |id: &WatchId| holders.get(id).is_some_and(|holder| holder.is_exist);
+            match group {
+                Group::Data => {
+                    if slot.holders.iter().any(|id| !exists(id)) {
+                        chunks.push(path, |chunk| &mut chunk.data_watches);
+                    }
+                    if slot.holders.iter().any(exists) {
+                        chunks.push(path, |chunk| &mut chunk.exist_watches);
+                    }
+                }
+                Group::Children => chunks.push(path, |chunk| &mut chunk.child_watches),
+                Group::Persistent => chunks.push(path, |chunk| &mut chunk.persistent_watches),
+                Group::Recursive => {
+                    chunks.push(path, |chunk| &mut chunk.persistent_recursive_watches);
+                }
+            }
+        }
+    }
+}
+
+/// Collects paths into requests of limited size.
+#[derive(Debug)]
+struct Chunks {
+    last_zxid: Zxid,
+    open: SetWatches2,
+    /// Bytes of paths in `open`.
+    len: usize,
+    frames: Vec<Frame>,
+}
+
+impl Chunks {
+    fn new(last_zxid: Zxid) -> Self {
+        Self {
+            last_zxid,
+            open: empty(last_zxid),
+            len: 0,
+            frames: Vec::new(),
+        }
+    }
+
+    fn push(
+        &mut self,
+        path: &ByteString,
+        list: impl Fn(&mut SetWatches2) -> &mut Option<Vec<ByteString>>,
+    ) {
+        let len = path.encoded_len();
+        if self.len > 0 && self.len + len > CHUNK_MAX {
+            self.flush();
+        }
+        self.len += len;
+        list(&mut self.open)
+            .get_or_insert_default()
+            .push(path.clone());
+    }
+
+    fn flush(&mut self) {
+        let chunk = std::mem::replace(&mut self.open, empty(self.last_zxid));
+        self.len = 0;
+        self.frames.push(frame(chunk));
+    }
+
+    fn finish(mut self) -> Vec<Frame> {
+        if self.len > 0 {
+            self.flush();
+        }
+        self.frames
+    }
+}
+
+/// No list is null: servers answer that with an error.
+fn empty(relative_zxid: Zxid) -> SetWatches2 {
+    SetWatches2 {
+        relative_zxid,
+        data_watches: Some(Vec::new()),
+        exist_watches: Some(Vec::new()),
+        child_watches: Some(Vec::new()),
+        persistent_watches: Some(Vec::new()),
+        persistent_recursive_watches: Some(Vec::new()),
+    }
+}
+
+/// The form that every server knows unless there is an added watch in it.
+fn frame(chunk: SetWatches2) -> Frame {
+    let is_empty = |list: &Option<Vec<ByteString>>| list.as_ref().is_none_or(Vec::is_empty);
+    if is_empty(&chunk.persistent_watches) && is_empty(&chunk.persistent_recursive_watches) {
+        let chunk = SetWatches {
+            relative_zxid: chunk.relative_zxid,
+            data_watches: chunk.data_watches,
+            exist_watches: chunk.exist_watches,
+            child_watches: chunk.child_watches,
+        };
+        Frame::of(OpCode::SetWatches, &chunk)
+    } else {
+        Frame::of(OpCode::SetWatches2, &chunk)
+    }
+}

@@ -1,0 +1,452 @@
+//! The task that drives one client's core: it waits for sockets, timers and handles, and carries out
+//! what the core wants done. It decides nothing.
+
+mod transport;
+
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::io::poll_read_buf;
+use zk_proto::frame;
+
+pub use self::transport::{ConnectError, ConnectErrorKind, Connector, Io};
+pub(crate) use self::transport::{TcpConnector, is_writable};
+
+use crate::connect_string::Server;
+use crate::core::{
+    Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, CoreConfig, Delivery, Event,
+    Time, Transition,
+};
+use crate::shared::{DriverEvent, ReplySlot, Shared};
+use crate::state::ConnState;
+use crate::watch::WatchCell;
+
+/// Bytes asked of the socket at once.
+const READ_CHUNK: usize = 64 * 1024;
+/// Longest wait that a timer is set for: the runtime's clock ends before the longest wait does.
+const WAIT_MAX: Duration = Duration::from_hours(24 * 365);
+/// Turns of the loop before other tasks of the runtime get theirs.
+const TURNS_MAX: usize = 16;
+
+type DriverAction = Action<ReplySlot, Arc<WatchCell>>;
+type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Io>, ConnectError>> + Send>>;
+type Probing = Pin<Box<dyn Future<Output = (Server, bool)> + Send>>;
+
+/// See the module's text. It ends when the client is closed.
+pub(crate) struct Driver {
+    core: Core<ReplySlot, Arc<WatchCell>>,
+    shared: Arc<Shared>,
+    connector: Arc<dyn Connector>,
+    /// Longest frame taken from a server, in bytes.
+    frame_max: usize,
+    start: Instant,
+    io: Option<Box<dyn Io>>,
+    /// Received and not complete.
+    input: BytesMut,
+    /// To be sent.
+    output: BytesMut,
+    /// Whether something was written that may sit in a buffer of the connection.
+    needs_flush: bool,
+    dialing: Option<Dialing>,
+    probing: Option<Probing>,
+    timer: Pin<Box<Sleep>>,
+    events: Vec<DriverEvent>,
+    actions: Vec<DriverAction>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        config: CoreConfig,
+        shared: Arc<Shared>,
+        connector: Arc<dyn Connector>,
+        frame_max: usize,
+    ) -> Self {
+        let start = Instant::now();
+        Self {
+            core: Core::new(config),
+            shared,
+            connector,
+            frame_max,
+            start,
+            io: None,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            needs_flush: false,
+            dialing: None,
+            probing: None,
+            timer: Box::pin(sleep_until(start)),
+            events: Vec::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Runs until the client is closed.
+    pub(crate) async fn run(mut self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn now(&self) -> Time {
+        Time::from_start(self.start.elapsed())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS_MAX {
+            if !self.turn(cx) {
+                return Poll::Pending;
+            }
+            if self.core.is_closed() {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes in what there is, then acts on all of it at once. Returns whether anything happened.
+    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = self.now();
+        let mut busy = self.take_inbox(now, cx);
+        busy |= self.poll_dialing(now, cx);
+        busy |= self.poll_probing(now, cx);
+        busy |= self.read(now, cx);
+        if self.core.next_deadline() <= now {
+            self.core.handle(now, Event::Tick, &mut self.actions);
+            busy = true;
+        }
+        busy |= self.perform();
+        self.core.transmit(now, &mut self.output);
+        busy |= self.write(now, cx);
+        busy |= self.perform();
+        busy |= self.poll_timer(cx);
+        busy
+    }
+
+    fn take_inbox(&mut self, now: Time, cx: &Context<'_>) -> bool {
+        let mut events = std::mem::take(&mut self.events);
+        self.shared.take(&mut events, self.core.load(), cx);
+        let busy = !events.is_empty();
+        for event in events.drain(..) {
+            self.core.handle(now, event, &mut self.actions);
+        }
+        self.events = events;
+        busy
+    }
+
+    fn poll_dialing(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let Some(dialing) = &mut self.dialing else {
+            return false;
+        };
+        let Poll::Ready(result) = dialing.as_mut().poll(cx) else {
+            return false;
+        };
+        self.dialing = None;
+        let event = match result {
+            Ok(io) => {
+                self.io = Some(io);
+                Event::Dialed
+            }
+            Err(err) => Event::DialFailed(AttemptError::new(attempt_kind(err.kind), err.message)),
+        };
+        self.core.handle(now, event, &mut self.actions);
+        true
+    }
+
+    fn poll_probing(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let Some(probing) = &mut self.probing else {
+            return false;
+        };
+        let Poll::Ready((server, writable)) = probing.as_mut().poll(cx) else {
+            return false;
+        };
+        self.probing = None;
+        self.core
+            .handle(now, Event::Probed { server, writable }, &mut self.actions);
+        true
+    }
+
+    /// Reads once and takes in the frames that are complete.
+    fn read(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let Some(io) = &mut self.io else { return false };
+        let read = match poll_read(io.as_mut(), &mut self.input, cx) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(0)) => Err("the server closed the connection".to_owned()),
+            Poll::Ready(Ok(count)) => Ok(count),
+            Poll::Ready(Err(err)) => Err(format!("cannot read: {err}")),
+        };
+        match read {
+            Ok(count) => {
+                self.shared.counters.bytes_in.add(count as u64);
+                self.take_frames(now);
+            }
+            Err(message) => self.lost(now, AttemptErrorKind::Io, message),
+        }
+        true
+    }
+
+    fn take_frames(&mut self, now: Time) {
+        while self.core.is_connected() {
+            match frame::take(&mut self.input, self.frame_max) {
+                Ok(Some(payload)) => self.core.frame(now, payload, &mut self.actions),
+                Ok(None) => return,
+                Err(err) => {
+                    self.lost(now, AttemptErrorKind::Protocol, err.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let Some(io) = &mut self.io else {
+            self.output.clear();
+            return false;
+        };
+        match poll_write(io.as_mut(), &mut self.output, &mut self.needs_flush, cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(count)) => {
+                self.shared.counters.bytes_out.add(count as u64);
+                // More may be waiting than one transmission takes.
+                count > 0
+            }
+            Poll::Ready(Err(err)) => {
+                self.lost(now, AttemptErrorKind::Io, format!("cannot write: {err}"));
+                true
+            }
+        }
+    }
+
+    fn lost(&mut self, now: Time, kind: AttemptErrorKind, message: String) {
+        self.hang_up();
+        self.core.handle(
+            now,
+            Event::Lost(AttemptError::new(kind, message)),
+            &mut self.actions,
+        );
+    }
+
+    fn hang_up(&mut self) {
+        self.io = None;
+        self.dialing = None;
+        self.probing = None;
+        self.needs_flush = false;
+        self.input.clear();
+        self.output.clear();
+    }
+
+    /// Arms the timer for the core's next deadline. Returns whether that has come already.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let wait = self.core.next_deadline().since_start();
+        let wait = wait.min(WAIT_MAX);
+        let deadline = self.start + wait;
+        // A timer that goes off early costs less than one that is set anew each turn.
+        if self.timer.is_elapsed() || self.timer.deadline() > deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
+
+    /// Carries out what the core wants done, in its order.
+    fn perform(&mut self) -> bool {
+        self.shared.set_last_zxid(self.core.last_zxid());
+        let mut actions = std::mem::take(&mut self.actions);
+        let busy = !actions.is_empty();
+        for action in actions.drain(..) {
+            match action {
+                Action::Complete(slot, result) => self.complete(slot, result),
+                Action::Deliver(cell, delivery) => {
+                    if matches!(delivery, Delivery::Event { .. }) {
+                        self.shared.counters.watch_events.add(1);
+                    }
+                    if cell.deliver(delivery) {
+                        self.shared.counters.watch_overflows.add(1);
+                    }
+                }
+                Action::Dial { server, within } => {
+                    self.hang_up();
+                    let connector = Arc::clone(&self.connector);
+                    self.dialing =
+                        Some(Box::pin(
+                            async move { connector.connect(&server, within).await },
+                        ));
+                }
+                Action::HangUp => self.hang_up(),
+                Action::Probe { server } => {
+                    let connector = Arc::clone(&self.connector);
+                    self.probing = Some(Box::pin(async move {
+                        let writable = is_writable(connector.as_ref(), &server).await;
+                        (server, writable)
+                    }));
+                }
+                Action::Transition(transition) => self.publish(transition),
+            }
+        }
+        self.actions = actions;
+        if busy {
+            self.shared.counters.watches.set(self.core.watches() as u64);
+        }
+        busy
+    }
+
+    fn complete(&self, slot: ReplySlot, result: Result<crate::core::Reply, crate::core::Failure>) {
+        let counters = &self.shared.counters;
+        match &result {
+            Ok(_) => counters.succeeded.add(1),
+            Err(failure) if matches!(failure.cause, Cause::Server(_)) => counters.rejected.add(1),
+            Err(failure) if failure.unknown => counters.unknown.add(1),
+            Err(_) => counters.not_sent.add(1),
+        }
+        // Whoever waited may have gone: then nobody wants to know.
+        let _gone = slot.send(result);
+    }
+
+    /// Tells whoever follows the connection.
+    fn publish(&self, transition: Transition) {
+        let shared = &self.shared;
+        let counters = &shared.counters;
+        let at = |time: Time| (self.start + time.since_start()).into_std();
+        match transition {
+            Transition::AttemptFailed {
+                server,
+                error,
+                passed,
+            } => {
+                tracing::debug!(%server, err = %error.message, "attempt to connect failed");
+                counters.attempts_failed.add(1);
+                shared.attempt_failed(server.to_string(), error, passed);
+            }
+            Transition::Connected {
+                server,
+                session,
+                timeout,
+                read_only,
+            } => {
+                tracing::info!(%server, %session, ?timeout, read_only, "connected");
+                counters.connects.add(1);
+                *shared
+                    .trouble
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = None;
+                self.publish_session();
+                shared.set_state(ConnState::Connected {
+                    session,
+                    timeout,
+                    read_only,
+                    server,
+                });
+            }
+            Transition::Suspended {
+                session,
+                since,
+                safe_until,
+                cause,
+            } => {
+                tracing::info!(%session, err = %cause.message, "connection lost");
+                counters.disconnects.add(1);
+                let (since, safe_until) = (at(since), at(safe_until));
+                shared.set_state(ConnState::Suspended {
+                    session,
+                    since,
+                    safe_until,
+                });
+            }
+            Transition::Expired { session } => {
+                tracing::warn!(%session, "session expired");
+                counters.expirations.add(1);
+                self.publish_session();
+                shared.set_state(ConnState::Expired { session });
+            }
+            Transition::Closing => shared.set_state(ConnState::Closing),
+            Transition::Closed { reason } => {
+                tracing::info!(?reason, "client closed");
+                shared.set_state(ConnState::Closed(reason));
+            }
+            Transition::Ignored { what, code } => {
+                tracing::debug!(what, code, "ignored what has no use here");
+            }
+        }
+    }
+
+    /// Lets handles see the session.
+    fn publish_session(&self) {
+        self.shared.set_epoch(self.core.epoch());
+        let granted = self.core.granted().cloned();
+        *self
+            .shared
+            .granted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = granted;
+    }
+}
+
+impl Drop for Driver {
+    /// The client was closed, or its runtime is going down: whoever waits is told.
+    fn drop(&mut self) {
+        let now = self.now();
+        self.core.handle(now, Event::Detach, &mut self.actions);
+        self.perform();
+        let closed = self.shared.state.borrow().closed();
+        let reason = closed.unwrap_or(CloseReason::Detached);
+        for event in self.shared.close(reason) {
+            self.core.handle(now, event, &mut self.actions);
+        }
+        self.perform();
+    }
+}
+
+fn attempt_kind(kind: ConnectErrorKind) -> AttemptErrorKind {
+    match kind {
+        ConnectErrorKind::Dns => AttemptErrorKind::Dns,
+        ConnectErrorKind::Io => AttemptErrorKind::Io,
+        ConnectErrorKind::Tls => AttemptErrorKind::Tls,
+        ConnectErrorKind::Timeout => AttemptErrorKind::Timeout,
+    }
+}
+
+/// Appends what the connection has; 0 at its end.
+fn poll_read(
+    io: &mut dyn Io,
+    input: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    // A frame longer than a chunk grows the buffer as it comes, not by the length it claims.
+    if input.capacity() - input.len() < READ_CHUNK / 4 {
+        input.reserve(READ_CHUNK);
+    }
+    poll_read_buf(Pin::new(io), cx, input)
+}
+
+/// Writes what there is; returns how much went, and 0 when nothing is left to do.
+fn poll_write(
+    io: &mut dyn Io,
+    output: &mut BytesMut,
+    needs_flush: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    let mut written = 0;
+    while !output.is_empty() {
+        let count = match Pin::new(&mut *io).poll_write(cx, output) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(err)) => return Poll::Ready(Err(err)),
+            Poll::Pending if written > 0 => return Poll::Ready(Ok(written)),
+            Poll::Pending => return Poll::Pending,
+        };
+        output.advance(count);
+        written += count;
+        *needs_flush = true;
+    }
+    if *needs_flush {
+        match Pin::new(io).poll_flush(cx) {
+            Poll::Ready(result) => {
+                result?;
+                *needs_flush = false;
+            }
+            Poll::Pending => {}
+        }
+    }
+    Poll::Ready(Ok(written))
+}

@@ -1,0 +1,23 @@
+//! The operations: builders, one file for each family.
+
+mod admin;
+mod call;
+mod children;
+mod create;
+mod data;
+mod helper;
+mod transaction;
+mod watch;
+
+pub use self::admin::{GetAcl, GetConfig, GetConfigWatched, Reconfig, SetAcl, Sync, WhoAmI};
+pub use self::call::{CallFuture, Pending};
+pub use self::children::{
+    Children, ChildrenWatched, CountDescendants, Ephemerals, StatChildren, StatChildrenWatched,
+};
+pub use self::create::{
+    Create, CreateIfAbsent, CreateMode, CreateOrSet, CreateWithParents, Created, Ttl, TtlError,
+};
+pub use self::data::{Delete, DeleteIfExists, Exists, ExistsWatched, Get, GetWatched, Node, Set};
+pub use self::helper::{Change, Update};
+pub use self::transaction::{ReadMany, ReadResult, Transaction, TransactionResult};
+pub use self::watch::{AddWatch, Observe};

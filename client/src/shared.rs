@@ -1,0 +1,265 @@
+//! What handles and the driver share: the inbox, the session's number, the published state.
+
+use std::mem;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::core::{
+    AttemptError, AttemptErrorKind, Cause, CloseReason, Event, Failure, Granted, Load, Reply,
+    Request, Waiter, WatchId,
+};
+use crate::state::{ConnEvents, ConnState, EventCell};
+use crate::stats::Counters;
+use crate::watch::WatchCell;
+use zk_proto::{SessionId, Zxid};
+
+/// The side of a request that waits.
+pub(crate) type ReplySlot = oneshot::Sender<Result<Reply, Failure>>;
+
+/// The core as the driver runs it.
+pub(crate) type DriverEvent = Event<ReplySlot, Arc<WatchCell>>;
+pub(crate) type DriverRequest = Request<ReplySlot, Arc<WatchCell>>;
+
+impl Waiter for ReplySlot {
+    fn is_abandoned(&self) -> bool {
+        self.is_closed()
+    }
+}
+
+/// Shared by all handles of a client and its driver.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    inbox: Mutex<Inbox>,
+    /// Number of the session that is or will be next.
+    epoch: AtomicU64,
+    next_watch: AtomicU64,
+    last_zxid: AtomicI64,
+    pub(crate) state: watch::Sender<ConnState>,
+    /// What was last seen to go wrong with connecting, for error messages.
+    pub(crate) trouble: Mutex<Option<Trouble>>,
+    followers: Mutex<Vec<Weak<EventCell>>>,
+    /// The session as the last handshake left it.
+    pub(crate) granted: Mutex<Option<Granted>>,
+    pub(crate) counters: Counters,
+}
+
+/// The last attempt that failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    pub(crate) server: String,
+    pub(crate) error: AttemptError,
+    /// Whether every server has failed since one last succeeded.
+    pub(crate) passed: bool,
+    /// Whether all of those failures were of the kind that does not go away by itself.
+    pub(crate) is_hopeless: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    events: Vec<DriverEvent>,
+    /// What was submitted and is not resolved, as far as the driver has told.
+    load: Load,
+    /// The driver's, while it waits for something to do.
+    driver: Option<Waker>,
+    /// Set when the driver has gone: nothing is accepted any more.
+    closed: Option<CloseReason>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self {
+            inbox: Mutex::new(Inbox::default()),
+            epoch: AtomicU64::new(1),
+            next_watch: AtomicU64::new(1),
+            last_zxid: AtomicI64::new(0),
+            state: watch::Sender::new(ConnState::Connecting),
+            trouble: Mutex::new(None),
+            followers: Mutex::default(),
+            granted: Mutex::new(None),
+            counters: Counters::default(),
+        }
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        // Nothing in the critical sections can panic half-way.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts something before the driver. Its place in the order is fixed when this returns.
+    ///
+    /// # Errors
+    /// Gives the event back, with the reason, if the client is closed.
+    pub(crate) fn send(&self, event: DriverEvent) -> Result<(), (DriverEvent, CloseReason)> {
+        let mut inbox = self.inbox();
+        if let Some(reason) = inbox.closed {
+            return Err((event, reason));
+        }
+        inbox.events.push(event);
+        let driver = inbox.driver.take();
+        drop(inbox);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        Ok(())
+    }
+
+    /// Submits a request; if the client is closed, whoever waits is told at once.
+    ///
+    /// # Errors
+    /// Gives the request back if that would be more than `limit`.
+    pub(crate) fn submit(
+        &self,
+        request: DriverRequest,
+        limit: Option<Load>,
+    ) -> Result<(), DriverRequest> {
+        let len = request.frame.len();
+        let mut inbox = self.inbox();
+        if let Some(reason) = inbox.closed {
+            drop(inbox);
+            if let Some(waiter) = request.waiter {
+                let cause = Cause::Closed(reason);
+                let (session, frame) = (SessionId::NONE, Some(request.frame));
+                // Whoever waited may have gone: then nobody wants to know.
+                let _gone = waiter.send(Err(Failure {
+                    cause,
+                    unknown: false,
+                    session,
+                    frame,
+                }));
+            }
+            return Ok(());
+        }
+        if let Some(limit) = limit
+            && (inbox.load.requests >= limit.requests || inbox.load.bytes + len > limit.bytes)
+        {
+            return Err(request);
+        }
+        inbox.load.requests += 1;
+        inbox.load.bytes += len;
+        inbox.events.push(Event::Submit(request));
+        let driver = inbox.driver.take();
+        drop(inbox);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        Ok(())
+    }
+
+    /// An attempt to connect failed.
+    pub(crate) fn attempt_failed(&self, server: String, error: AttemptError, passed: bool) {
+        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_hopeless = matches!(
+            error.kind,
+            AttemptErrorKind::Tls | AttemptErrorKind::Protocol
+        ) && last.as_ref().is_none_or(|last| last.is_hopeless);
+        *last = Some(Trouble {
+            server,
+            error,
+            passed,
+            is_hopeless,
+        });
+        drop(last);
+        // Those who wait for a connection look at the trouble too.
+        self.state.send_modify(|_| {});
+    }
+
+    /// Publishes where the client stands.
+    pub(crate) fn set_state(&self, state: ConnState) {
+        let mut followers = self
+            .followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        followers.retain(|follower| {
+            follower
+                .upgrade()
+                .inspect(|cell| cell.push(state.clone()))
+                .is_some()
+        });
+        drop(followers);
+        self.state.send_replace(state);
+    }
+
+    /// Follows every change from now on.
+    pub(crate) fn follow(&self) -> ConnEvents {
+        let cell = Arc::new(EventCell::default());
+        let mut followers = self
+            .followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        followers.push(Arc::downgrade(&cell));
+        drop(followers);
+        if let state @ ConnState::Closed(_) = self.state.borrow().clone() {
+            cell.push(state);
+        }
+        ConnEvents::new(cell)
+    }
+
+    /// Nobody holds the watch any more.
+    pub(crate) fn unsubscribe(&self, id: WatchId) {
+        // A closed client has no watches.
+        let _closed = self.send(Event::Unsubscribe(id));
+    }
+
+    /// A number for a new watch.
+    pub(crate) fn next_watch(&self) -> WatchId {
+        WatchId(self.next_watch.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Number of the session that is or will be next.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Highest zxid seen.
+    pub(crate) fn last_zxid(&self) -> Zxid {
+        Zxid::new(self.last_zxid.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_last_zxid(&self, zxid: Zxid) {
+        self.last_zxid.store(zxid.get(), Ordering::Release);
+    }
+
+    /// Takes what came in. If nothing did, the driver is woken when something does. `load` is what
+    /// the driver has not resolved of what it took before.
+    pub(crate) fn take(&self, events: &mut Vec<DriverEvent>, mut load: Load, cx: &Context<'_>) {
+        let mut inbox = self.inbox();
+        for event in &inbox.events {
+            if let Event::Submit(request) = event {
+                load.requests += 1;
+                load.bytes += request.frame.len();
+            }
+        }
+        inbox.load = load;
+        if inbox.events.is_empty() {
+            if !inbox
+                .driver
+                .as_ref()
+                .is_some_and(|driver| driver.will_wake(cx.waker()))
+            {
+                inbox.driver = Some(cx.waker().clone());
+            }
+        } else {
+            mem::swap(&mut inbox.events, events);
+        }
+    }
+
+    /// What was submitted and is not resolved.
+    pub(crate) fn load(&self) -> Load {
+        self.inbox().load
+    }
+
+    /// Nothing is accepted any more. Returns what came in meanwhile.
+    pub(crate) fn close(&self, reason: CloseReason) -> Vec<DriverEvent> {
+        let mut inbox = self.inbox();
+        inbox.closed.get_or_insert(reason);
+        inbox.driver = None;
+        mem::take(&mut inbox.events)
+    }
+}

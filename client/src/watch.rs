@@ -1,0 +1,385 @@
+//! Watches as values: a future for one event, a stream for many.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+use zk_proto::{ByteString, EventType, SessionId, ZPathBuf, Zxid, strip_chroot};
+
+use crate::core::{CloseReason, Delivery, WatchId};
+use crate::shared::Shared;
+
+/// Something happened to a znode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchEvent {
+    /// What happened.
+    pub kind: EventType,
+    /// To which znode, as the client sees it: without the chroot.
+    pub path: ByteString,
+    /// The transaction, if the server tells: since 3.9, and not for what was missed while the client
+    /// was between connections.
+    pub zxid: Option<Zxid>,
+}
+
+/// How a one-shot watch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchEnd {
+    /// It fired.
+    Event(WatchEvent),
+    /// The session is over, and with it the watch. The znode may have changed or not.
+    SessionEnded(SessionId),
+    /// The client is closed.
+    Closed(CloseReason),
+}
+
+/// An item of a [`WatchStream`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchItem {
+    /// Something happened.
+    Event(WatchEvent),
+    /// Events behind this zxid may be missing: the connection is another one, or the reader was too
+    /// slow for the stream's buffer. Read again what the stream is to tell about.
+    Gap {
+        /// Highest zxid of which nothing is missing; zero if not known.
+        since: Zxid,
+    },
+    /// The server watches again: what is read from now on cannot miss a change.
+    Armed {
+        /// Zxid up to which the server had applied transactions then.
+        zxid: Zxid,
+    },
+    /// The session that the stream belongs to is over; the stream ends.
+    SessionEnded(SessionId),
+    /// The client is closed; the stream ends.
+    Closed(CloseReason),
+}
+
+/// Where the driver puts what a watch has to tell.
+#[derive(Debug)]
+pub(crate) struct WatchCell {
+    state: Mutex<CellState>,
+    /// Events held for a reader; more than that become one gap.
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct CellState {
+    items: VecDeque<Delivery>,
+    /// Events among `items`.
+    events: usize,
+    waker: Option<Waker>,
+    /// Zxid of the last event that was taken in.
+    last_zxid: Zxid,
+    /// Whether nothing follows `items`.
+    is_ended: bool,
+}
+
+impl WatchCell {
+    pub(crate) fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            capacity: capacity.max(1),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CellState> {
+        // Nothing in the critical sections can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes something in. Returns whether it was dropped for want of room.
+    pub(crate) fn deliver(&self, delivery: Delivery) -> bool {
+        let mut state = self.lock();
+        if state.is_ended {
+            return false;
+        }
+        let mut overflowed = false;
+        match delivery {
+            Delivery::Event { zxid, .. } if state.events < self.capacity => {
+                state.last_zxid = zxid.unwrap_or(state.last_zxid);
+                state.events += 1;
+                state.items.push_back(delivery);
+            }
+            Delivery::Event { .. } => {
+                overflowed = true;
+                let since = state.last_zxid;
+                state.push_gap(since);
+            }
+            Delivery::Gap { since } => state.push_gap(since),
+            Delivery::Armed { .. } => state.items.push_back(delivery),
+            Delivery::SessionEnded(_) | Delivery::Closed(_) => {
+                state.is_ended = true;
+                state.items.push_back(delivery);
+            }
+        }
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        overflowed
+    }
+
+    /// The next item; `Ready(None)` when nothing follows.
+    fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Delivery>> {
+        let mut state = self.lock();
+        match state.items.pop_front() {
+            Some(delivery) => {
+                state.events -= usize::from(matches!(delivery, Delivery::Event { .. }));
+                Poll::Ready(Some(delivery))
+            }
+            None if state.is_ended => Poll::Ready(None),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl CellState {
+    /// Gaps and re-armings at the end of the queue become one gap: that bounds the queue under a
+    /// reader that does not read while connections come and go.
+    fn push_gap(&mut self, since: Zxid) {
+        let mut since = since;
+        while let Some(Delivery::Gap { .. } | Delivery::Armed { .. }) = self.items.back() {
+            if let Some(Delivery::Gap { since: earlier }) = self.items.pop_back() {
+                since = since.min(earlier);
+            }
+        }
+        self.items.push_back(Delivery::Gap { since });
+    }
+}
+
+/// The client's side of a watch: leaves when it is dropped.
+struct Subscription {
+    shared: Arc<Shared>,
+    id: WatchId,
+    cell: Arc<WatchCell>,
+    chroot: ZPathBuf,
+    /// Whether there is nothing left to leave.
+    is_ended: bool,
+}
+
+impl Subscription {
+    fn event(&self, kind: EventType, path: &ByteString, zxid: Option<Zxid>) -> WatchEvent {
+        let path = match strip_chroot(self.chroot.as_path(), path) {
+            Some(stripped) if stripped.len() < path.len() => ByteString::from(stripped),
+            _ => path.clone(),
+        };
+        WatchEvent { kind, path, zxid }
+    }
+
+    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<WatchItem>> {
+        let Poll::Ready(delivery) = self.cell.poll_next(cx) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(delivery.map(|delivery| match delivery {
+            Delivery::Event { kind, path, zxid } => WatchItem::Event(self.event(kind, &path, zxid)),
+            Delivery::Gap { since } => WatchItem::Gap { since },
+            Delivery::Armed { zxid } => WatchItem::Armed { zxid },
+            Delivery::SessionEnded(session) => {
+                self.is_ended = true;
+                WatchItem::SessionEnded(session)
+            }
+            Delivery::Closed(reason) => {
+                self.is_ended = true;
+                WatchItem::Closed(reason)
+            }
+        }))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.shared.unsubscribe(self.id);
+        }
+    }
+}
+
+/// A watch that fires once: a future of how it ended.
+///
+/// It exists from the read that returned it: a change after the state that the read saw fires it,
+/// and an event that comes before the first poll is kept. A lost connection does not end it: it is
+/// registered anew with the next server, which fires it if the znode changed meanwhile. Two changes
+/// that cancel out are not seen then: a znode created and deleted again by an `exists` watch, one
+/// deleted and created anew shows as changed data.
+///
+/// # Cancel safety
+/// Dropping it unsubscribes; the server is told when nobody else of this client watches the same.
+/// Polling it through a reference, as `select!` does, loses nothing.
+#[must_use = "a watch unsubscribes when it is dropped"]
+pub struct Watch {
+    subscription: Subscription,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        id: WatchId,
+        cell: Arc<WatchCell>,
+        chroot: ZPathBuf,
+    ) -> Self {
+        Self {
+            subscription: Subscription {
+                shared,
+                id,
+                cell,
+                chroot,
+                is_ended: false,
+            },
+        }
+    }
+}
+
+impl Future for Watch {
+    type Output = WatchEnd;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WatchEnd> {
+        loop {
+            let end = match self.subscription.poll_next(cx) {
+                // Nothing yet; or polled again after it ended.
+                Poll::Pending | Poll::Ready(None) => return Poll::Pending,
+                Poll::Ready(Some(WatchItem::Event(event))) => WatchEnd::Event(event),
+                Poll::Ready(Some(WatchItem::SessionEnded(session))) => {
+                    WatchEnd::SessionEnded(session)
+                }
+                Poll::Ready(Some(WatchItem::Closed(reason))) => WatchEnd::Closed(reason),
+                Poll::Ready(Some(WatchItem::Gap { .. } | WatchItem::Armed { .. })) => continue,
+            };
+            self.subscription.is_ended = true;
+            return Poll::Ready(end);
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("id", &self.subscription.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A watch that stays: a stream of what happens, with explicit gaps.
+///
+/// Events come in the order in which the server sent them, and before the replies that could show
+/// their effect. What happens between two connections is not told: [`WatchItem::Gap`] says so after
+/// every reconnect, and [`WatchItem::Armed`] from when on nothing is missing again. A reader that is
+/// too slow for the buffer gets a gap too. Memory is bounded by the buffer.
+///
+/// # Cancel safety
+/// Dropping it unsubscribes. `next` on it is cancel-safe.
+#[must_use = "a watch unsubscribes when it is dropped"]
+pub struct WatchStream {
+    subscription: Subscription,
+}
+
+impl WatchStream {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        id: WatchId,
+        cell: Arc<WatchCell>,
+        chroot: ZPathBuf,
+    ) -> Self {
+        Self {
+            subscription: Subscription {
+                shared,
+                id,
+                cell,
+                chroot,
+                is_ended: false,
+            },
+        }
+    }
+
+    /// The next item; `None` after the stream has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no item.
+    pub async fn next(&mut self) -> Option<WatchItem> {
+        std::future::poll_fn(|cx| self.subscription.poll_next(cx)).await
+    }
+}
+
+impl Stream for WatchStream {
+    type Item = WatchItem;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchItem>> {
+        self.subscription.poll_next(cx)
+    }
+}
+
+impl fmt::Debug for WatchStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchStream")
+            .field("id", &self.subscription.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(zxid: i64) -> Delivery {
+        let zxid = Some(Zxid::new(zxid));
+        Delivery::Event {
+            kind: EventType::NodeDataChanged,
+            path: "/a".into(),
+            zxid,
+        }
+    }
+
+    fn drain(cell: &WatchCell) -> Vec<Delivery> {
+        let cx = Context::from_waker(Waker::noop());
+        std::iter::from_fn(|| match cell.poll_next(&cx) {
+            Poll::Ready(item) => item,
+            Poll::Pending => None,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn events_beyond_the_buffer_become_one_gap() {
+        let cell = WatchCell::new(2);
+        let dropped: Vec<_> = (1..=5).map(|zxid| cell.deliver(event(zxid))).collect();
+        assert_eq!(dropped, [false, false, true, true, true]);
+        let gap = Delivery::Gap {
+            since: Zxid::new(2),
+        };
+        assert_eq!(drain(&cell), [event(1), event(2), gap]);
+    }
+
+    #[test]
+    fn reconnects_without_a_reader_keep_the_queue_short() {
+        let cell = WatchCell::new(2);
+        for zxid in 1..=1_000 {
+            cell.deliver(Delivery::Gap {
+                since: Zxid::new(zxid),
+            });
+            cell.deliver(Delivery::Armed {
+                zxid: Zxid::new(zxid),
+            });
+        }
+        let since = Zxid::new(1);
+        let armed = Delivery::Armed {
+            zxid: Zxid::new(1_000),
+        };
+        assert_eq!(drain(&cell), [Delivery::Gap { since }, armed]);
+    }
+
+    #[test]
+    fn nothing_follows_the_end() {
+        let cell = WatchCell::new(2);
+        cell.deliver(Delivery::Closed(CloseReason::Requested));
+        cell.deliver(event(1));
+        assert_eq!(drain(&cell), [Delivery::Closed(CloseReason::Requested)]);
+    }
+}
