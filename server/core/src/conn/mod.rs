@@ -1,5 +1,7 @@
 //! The server's side of one client connection.
 
+pub mod pipeline;
+
 use std::fmt;
 
 /// Handle of a client connection at this server, given out by the driver.
