@@ -16,6 +16,7 @@ mod record;
 pub mod epoch;
 pub mod file_name;
 pub mod log_record;
+pub mod recovery;
 pub mod snapshot;
 pub mod txn;
 
