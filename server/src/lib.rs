@@ -9,3 +9,4 @@
 
 pub mod config;
 pub mod four_letter;
+pub mod storage;
