@@ -1,5 +1,7 @@
 //! The server's side of one client connection.
 
+pub mod four_letter;
+pub mod handshake;
 pub mod pipeline;
 
 use std::fmt;
