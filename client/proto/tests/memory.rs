@@ -90,6 +90,16 @@ fn multis_of_the_smallest_parts_swell_by_their_factor() {
     swells(OpCode::MultiRead, &ops, decode_request, 7.5);
     let results = [header(OpCode::Delete, 0).repeat(COUNT), end.to_vec()].concat();
     swells(OpCode::Multi, &results, decode_response, 12.5);
+    // Room made for more of them is not kept when something else takes their place.
+    let strings = vector(COUNT * 9 / 4, &[0; 4]);
+    let children = [header(OpCode::GetChildren, 0), strings].concat();
+    let mixed = [
+        header(OpCode::Delete, 0).repeat(COUNT),
+        children,
+        end.to_vec(),
+    ]
+    .concat();
+    swells(OpCode::Multi, &mixed, decode_response, 10.3);
     // Without the end it fails, and has taken no more until then.
     let cut = &results[..results.len() - 1];
     assert!(decode_response(OpCode::Multi, &mut Reader::new(cut)).is_none());

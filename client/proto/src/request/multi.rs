@@ -138,6 +138,8 @@ impl Decode for MultiRequest {
             let at = |err: DecodeError| err.at_index(ops.len()).at("MultiRequest", "ops");
             let header = MultiHeader::decode(reader).map_err(at)?;
             if header.done {
+                // Room that was made for parts that did not come is not kept.
+                ops.shrink_to_fit();
                 return Ok(Self { ops });
             }
             let op = MultiOp::decode(header.op_code, reader).map_err(at)?;

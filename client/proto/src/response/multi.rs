@@ -139,6 +139,8 @@ impl Decode for MultiResponse {
             let at = |err: DecodeError| err.at_index(results.len()).at("MultiResponse", "results");
             let header = MultiHeader::decode(reader).map_err(at)?;
             if header.done {
+                // Room that was made for parts that did not come is not kept.
+                results.shrink_to_fit();
                 return Ok(Self { results });
             }
             let result = MultiResult::decode(header.op_code, reader).map_err(at)?;
