@@ -1,5 +1,6 @@
 //! The server's side of one client connection.
 
+pub mod auth;
 pub mod four_letter;
 pub mod handshake;
 pub mod pipeline;
