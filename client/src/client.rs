@@ -12,6 +12,7 @@ use zk_proto::{OpCode, SessionId, ZPath, ZPathBuf};
 
 use crate::acl::Acl;
 use crate::builder::{Auth, Builder, CallConfig, Config, servers};
+use crate::connect_string::Server;
 use crate::core::{AttemptErrorKind, Event};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::shared::{ReplySlot, Shared};
@@ -290,6 +291,11 @@ impl Client {
         }
     }
 
+    /// Whether the client is closed.
+    pub fn is_closed(&self) -> bool {
+        self.shared().state.borrow().is_closed()
+    }
+
     /// Waits until the client is closed.
     ///
     /// # Cancel safety
@@ -364,9 +370,13 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::ConnectString`] if the list is not legal or empty.
     pub fn set_servers(&self, list: &str) -> Result<(), Error> {
-        // A closed client has no use for servers.
-        let _closed = self.shared().send(Event::SetServers(servers(list)?));
+        self.replace_servers(servers(list)?);
         Ok(())
+    }
+
+    pub(crate) fn replace_servers(&self, servers: Vec<Server>) {
+        // A closed client has no use for servers.
+        let _closed = self.shared().send(Event::SetServers(servers));
     }
 
     /// Closes the session and the client: requests submitted before are done first, later ones fail.
@@ -430,7 +440,7 @@ impl Session {
         self.client
             .epoch()
             .is_some_and(|epoch| epoch != self.client.shared().epoch())
-            || self.client.shared().state.borrow().is_closed()
+            || self.client.is_closed()
     }
 
     /// Waits until the session is over.

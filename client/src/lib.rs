@@ -90,6 +90,7 @@ mod connect_string;
 mod core;
 mod driver;
 mod error;
+pub mod four_letter;
 mod ops;
 mod shared;
 mod state;
@@ -106,8 +107,8 @@ pub use self::core::CloseReason;
 pub use self::driver::{ConnectError, ConnectErrorKind, Connector, Io};
 pub use self::error::{Error, ErrorKind, Outcome};
 pub use self::ops::{
-    CallFuture, Change, CreateMode, Created, Node, Observe, Pending, ReadResult, TransactionResult,
-    Ttl, TtlError, Update,
+    CallFuture, Change, CreateMode, Created, Member, Node, Observe, ObserveChildren, Pending,
+    ReadResult, TransactionResult, Ttl, TtlError, Update, members,
 };
 pub use self::state::{ConnEvents, ConnState, SessionToken};
 pub use self::stats::Stats;

@@ -148,7 +148,7 @@ pub struct Sync<'a> {
 timeout!(Sync);
 
 impl Sync<'_> {
-    fn into_call(self) -> Call<()> {
+    pub(super) fn into_call(self) -> Call<()> {
         let frame = path_frame(self.client, OpCode::Sync, self.path, 0).map(Frame::sealed);
         Call::new(self.client, OpCode::Sync, frame, |answer| {
             answer.body::<SyncResponse>().map(|_| ())

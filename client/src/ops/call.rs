@@ -315,17 +315,22 @@ impl<T> CallFuture<T> {
     pub(crate) fn new(call: Call<T>) -> Self {
         Self(Submission::Ready(Some(call)))
     }
+
+    /// Submits it if it was not yet.
+    pub(super) fn submit(&mut self) {
+        if let Submission::Ready(call) = &mut self.0
+            && let Some(call) = call.take()
+        {
+            self.0 = Submission::Submitted(call.submit());
+        }
+    }
 }
 
 impl<T> Future for CallFuture<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Submission::Ready(call) = &mut self.0
-            && let Some(call) = call.take()
-        {
-            self.0 = Submission::Submitted(call.submit());
-        }
+        self.submit();
         match &mut self.0 {
             Submission::Submitted(pending) => Pin::new(pending).poll(cx),
             Submission::Ready(_) => Poll::Pending,

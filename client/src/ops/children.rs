@@ -7,6 +7,7 @@ use zk_proto::{ErrorCode, OpCode, Stat};
 
 use super::call::{Answer, Call, full_path, incomplete, operation, path_frame, relative, strings};
 use super::data::flagged;
+use super::synced::Synced;
 use crate::client::Client;
 use crate::core::{Frame, WatchKind};
 use crate::error::Error;
@@ -104,6 +105,11 @@ impl<'a> Children<'a> {
     /// state that this sees. A missing znode is [`crate::ErrorKind::NoNode`] then.
     pub fn watch(self) -> ChildrenWatched<'a> {
         ChildrenWatched(self)
+    }
+
+    /// Lists behind a sync.
+    pub fn synced(self) -> Synced<Option<Vec<String>>> {
+        Synced::new(self.client.sync(self.path).into_call(), self.into_call())
     }
 
     fn into_call(self) -> Call<Option<Vec<String>>> {

@@ -6,6 +6,7 @@ use zk_proto::response::{ExistsResponse, GetDataResponse, SetDataResponse};
 use zk_proto::{ErrorCode, OpCode, Stat, Version};
 
 use super::call::{Answer, Call, operation, owned, path_frame};
+use super::synced::Synced;
 use crate::client::Client;
 use crate::core::{Cause, Frame, WatchKind};
 use crate::error::Error;
@@ -119,6 +120,16 @@ impl<'a> Get<'a> {
         GetWatched(self)
     }
 
+    /// Takes a missing znode for an error: [`crate::ErrorKind::NoNode`].
+    pub fn require(self) -> GetRequired<'a> {
+        GetRequired(self)
+    }
+
+    /// Reads behind a sync.
+    pub fn synced(self) -> Synced<Option<Node>> {
+        Synced::new(self.client.sync(self.path).into_call(), self.into_call())
+    }
+
     fn into_call(self) -> Call<Option<Node>> {
         self.call(|answer| Ok(answer.body_unless(ErrorCode::NoNode)?.map(node)))
     }
@@ -132,6 +143,19 @@ impl<'a> Get<'a> {
 }
 
 operation!(Get => Option<Node>);
+
+/// See [`Get::require`].
+#[derive(Debug)]
+#[must_use = "nothing is sent before it is awaited or sent"]
+pub struct GetRequired<'a>(Get<'a>);
+
+impl GetRequired<'_> {
+    fn into_call(self) -> Call<Node> {
+        self.0.call(|answer| Ok(node(answer.body()?)))
+    }
+}
+
+operation!(GetRequired => Node);
 
 /// See [`Get::watch`].
 #[derive(Debug)]
@@ -175,6 +199,11 @@ impl<'a> Exists<'a> {
     /// this sees.
     pub fn watch(self) -> ExistsWatched<'a> {
         ExistsWatched(self)
+    }
+
+    /// Reads behind a sync.
+    pub fn synced(self) -> Synced<Option<Stat>> {
+        Synced::new(self.client.sync(self.path).into_call(), self.into_call())
     }
 
     fn into_call(self) -> Call<Option<Stat>> {

@@ -58,12 +58,25 @@ impl Client {
     /// # Cancel safety
     /// Dropping the stream unsubscribes.
     pub fn observe(&self, path: &str) -> Observe {
-        let next = observed(self.clone(), path.to_owned(), None);
-        Observe {
-            client: self.clone(),
-            path: path.to_owned(),
-            next: Some(next),
-        }
+        Observer::new(self, path, |client, path| {
+            Box::pin(async move {
+                let (node, watch) = client.get(&path).watch().await?;
+                Ok((Some(node), watch))
+            })
+        })
+    }
+
+    /// Follows the names of a znode's children, as [`Client::observe`] follows its data.
+    ///
+    /// # Cancel safety
+    /// Dropping the stream unsubscribes.
+    pub fn observe_children(&self, path: &str) -> ObserveChildren {
+        Observer::new(self, path, |client, path| {
+            Box::pin(async move {
+                let (names, watch) = client.children(&path).watch().await?;
+                Ok((Some(names), watch))
+            })
+        })
     }
 }
 
@@ -114,29 +127,49 @@ impl AddWatch<'_> {
 
 operation!(AddWatch => WatchStream);
 
-type Observed = BoxFuture<'static, Result<(Option<Node>, Watch), Error>>;
+/// A state and the watch of what comes after it.
+type Observed<T> = BoxFuture<'static, Result<(Option<T>, Watch), Error>>;
 
 /// See [`Client::observe`].
+pub type Observe = Observer<Node>;
+
+/// See [`Client::observe_children`].
+pub type ObserveChildren = Observer<Vec<String>>;
+
+/// The latest states of one znode, for ever.
 #[must_use = "streams do nothing unless polled"]
-pub struct Observe {
+pub struct Observer<T> {
     client: Client,
     path: String,
+    /// How to read a state.
+    read: fn(Client, String) -> Observed<T>,
     /// The read that comes next; `None` after the end.
-    next: Option<Observed>,
+    next: Option<Observed<T>>,
 }
 
-impl Observe {
+impl<T: Send + 'static> Observer<T> {
+    fn new(client: &Client, path: &str, read: fn(Client, String) -> Observed<T>) -> Self {
+        let (client, path) = (client.clone(), path.to_owned());
+        let next = Some(observed(client.clone(), path.clone(), read, None));
+        Self {
+            client,
+            path,
+            read,
+            next,
+        }
+    }
+
     /// The next state: `None` in it stands for no such znode. `None` after the end.
     ///
     /// # Cancel safety
     /// Dropping the future loses no state.
-    pub async fn next(&mut self) -> Option<Result<Option<Node>, Error>> {
+    pub async fn next(&mut self) -> Option<Result<Option<T>, Error>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 
-impl Stream for Observe {
-    type Item = Result<Option<Node>, Error>;
+impl<T: Send + 'static> Stream for Observer<T> {
+    type Item = Result<Option<T>, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -147,13 +180,10 @@ impl Stream for Observe {
             return Poll::Pending;
         };
         Poll::Ready(Some(match result {
-            Ok((node, watch)) => {
-                this.next = Some(observed(
-                    this.client.clone(),
-                    this.path.clone(),
-                    Some(watch),
-                ));
-                Ok(node)
+            Ok((state, watch)) => {
+                let (client, path) = (this.client.clone(), this.path.clone());
+                this.next = Some(observed(client, path, this.read, Some(watch)));
+                Ok(state)
             }
             Err(err) => {
                 this.next = None;
@@ -163,48 +193,55 @@ impl Stream for Observe {
     }
 }
 
-impl std::fmt::Debug for Observe {
+impl<T> std::fmt::Debug for Observer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Observe")
+        f.debug_struct("Observer")
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
 /// Waits for the change that `last` watches, then reads the znode with a watch.
-fn observed(client: Client, path: String, last: Option<Watch>) -> Observed {
+fn observed<T: Send + 'static>(
+    client: Client,
+    path: String,
+    read: fn(Client, String) -> Observed<T>,
+    last: Option<Watch>,
+) -> Observed<T> {
     Box::pin(async move {
         if let Some(watch) = last {
             // However it ended, the znode is to be read again; a closed client says so itself.
             let _end = watch.await;
         }
         loop {
-            // A znode that is not there can be watched by `exists` only, and it may come and go
-            // between the two reads.
-            let read = match client.get(&path).watch().await {
-                Ok((node, watch)) => Ok((Some(node), watch)),
-                Err(err) if err.kind() == ErrorKind::NoNode => {
-                    match client.exists(&path).watch().await {
-                        Ok((None, watch)) => Ok((None, watch)),
-                        Ok((Some(_), _)) => continue,
-                        Err(err) => Err(err),
-                    }
-                }
-                Err(err) => Err(err),
+            let error = match read_or_wait_for(&client, &path, read).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => continue,
+                Err(error) => error,
             };
-            match read {
-                Err(err) if err.is_retryable() && client.epoch().is_none() => {
-                    client.wait_connected(Duration::MAX).await?;
-                }
-                Err(err)
-                    if err.kind() == ErrorKind::SessionExpired
-                        && client.epoch().is_none()
-                        && !client.state().borrow().is_closed() =>
-                {
-                    client.wait_connected(Duration::MAX).await?;
-                }
-                read => return read,
+            // The next connection or session will do, unless the handle is bound to one session.
+            let may_pass = error.is_retryable() || error.kind() == ErrorKind::SessionExpired;
+            if !may_pass || client.epoch().is_some() || client.is_closed() {
+                return Err(error);
             }
+            client.wait_connected(Duration::MAX).await?;
         }
     })
+}
+
+/// Reads a znode, or its absence, with a watch; `None` if it appeared between the two reads.
+async fn read_or_wait_for<T>(
+    client: &Client,
+    path: &str,
+    read: fn(Client, String) -> Observed<T>,
+) -> Result<Option<(Option<T>, Watch)>, Error> {
+    match read(client.clone(), path.to_owned()).await {
+        Ok(found) => Ok(Some(found)),
+        // A znode that is not there can be watched by `exists` only.
+        Err(err) if err.kind() == ErrorKind::NoNode => match client.exists(path).watch().await? {
+            (None, watch) => Ok(Some((None, watch))),
+            (Some(_), _) => Ok(None),
+        },
+        Err(err) => Err(err),
+    }
 }

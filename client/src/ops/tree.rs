@@ -1,0 +1,134 @@
+//! Whole trees: listing and moving.
+
+use std::collections::VecDeque;
+
+use futures_util::future::join_all;
+
+use super::transaction::ReadResult;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Outcome};
+
+/// Znodes listed at once by [`ListTree::next`].
+const LIST_BATCH: usize = 64;
+
+impl Client {
+    /// Lists a znode and everything below it, ancestors before their descendants, level by level. Not
+    /// atomic: what others create or delete meanwhile may be told or not.
+    ///
+    /// ```no_run
+    /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+    /// let mut paths = zk.list_tree("/app");
+    /// while let Some(path) = paths.next().await {
+    ///     println!("{}", path?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list_tree(&self, path: &str) -> ListTree<'_> {
+        let listing = VecDeque::from([path.to_owned()]);
+        ListTree {
+            client: self,
+            listing,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// Moves a znode without children to another path: creates it there with its data and ACL and
+    /// deletes it here, both or neither. Its stat begins anew, and it is persistent, whatever it was.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoNode`]; [`ErrorKind::NodeExists`] at the other path; [`ErrorKind::NotEmpty`];
+    /// [`ErrorKind::BadVersion`] if it was changed meanwhile; [`ErrorKind::NoAuth`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it at the one path or the other.
+    pub async fn move_node(&self, from: &str, to: &str) -> Result<(), Error> {
+        let missing = || {
+            Error::new(ErrorKind::NoNode, Outcome::Rejected)
+                .with_op(zk_proto::OpCode::GetData)
+                .with_path(Some(from.into()))
+        };
+        let node = self.get(from).await?.ok_or_else(missing)?;
+        let (acl, _) = self.get_acl(from).await?.ok_or_else(missing)?;
+        self.transaction()
+            .create_with(to, node.data, super::CreateMode::Persistent, Some(&acl))
+            .delete(from, node.stat.version)
+            .await
+            .map(drop)
+    }
+}
+
+/// See [`Client::list_tree`].
+#[derive(Debug)]
+pub struct ListTree<'a> {
+    client: &'a Client,
+    /// Found, and their children not listed yet.
+    listing: VecDeque<String>,
+    /// Listed, and not told yet.
+    ready: VecDeque<String>,
+}
+
+impl ListTree<'_> {
+    /// The next path; `None` after the last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoAuth`] without the permission to list something; the listing goes on after it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave out the paths that it was listing.
+    pub async fn next(&mut self) -> Option<Result<String, Error>> {
+        loop {
+            if let Some(path) = self.ready.pop_front() {
+                return Some(Ok(path));
+            }
+            if self.listing.is_empty() {
+                return None;
+            }
+            let batch: Vec<_> = self
+                .listing
+                .drain(..self.listing.len().min(LIST_BATCH))
+                .collect();
+            let lists = join_all(
+                batch
+                    .iter()
+                    .map(|path| async { self.client.children(path).await }),
+            );
+            let mut failed = None;
+            for (path, children) in batch.iter().zip(lists.await) {
+                match children {
+                    Ok(None) => {}
+                    Ok(Some(children)) => {
+                        let base = if path == "/" { "" } else { path.as_str() };
+                        self.listing
+                            .extend(children.iter().map(|name| format!("{base}/{name}")));
+                        self.ready.push_back(path.clone());
+                    }
+                    Err(err) => failed = failed.or(Some(err)),
+                }
+            }
+            if let Some(err) = failed {
+                return Some(Err(err));
+            }
+        }
+    }
+}
+
+impl ReadResult {
+    /// The znode, if it is one.
+    pub fn into_node(self) -> Option<super::Node> {
+        if let Self::Node(node) = self {
+            Some(node)
+        } else {
+            None
+        }
+    }
+
+    /// The names of children, if it is them.
+    pub fn into_children(self) -> Option<Vec<String>> {
+        if let Self::Children(names) = self {
+            Some(names)
+        } else {
+            None
+        }
+    }
+}
