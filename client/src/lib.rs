@@ -82,6 +82,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tls` | TLS by rustls: `Builder::tls`, and `tls://` in connect strings |
+//! | `metrics` | the numbers of [`Stats`] to the recorder of the `metrics` crate, as `zk_client_…` |
 
 mod acl;
 mod builder;

@@ -79,7 +79,7 @@ impl Shared {
             trouble: Mutex::new(None),
             followers: Mutex::default(),
             granted: Mutex::new(None),
-            counters: Counters::default(),
+            counters: Counters::new(),
         }
     }
 
@@ -255,9 +255,15 @@ impl Shared {
         self.inbox().load
     }
 
+    /// The core is closed: all that it was given is resolved.
+    pub(crate) fn settle(&self) {
+        self.inbox().load = Load::default();
+    }
+
     /// Nothing is accepted any more. Returns what came in meanwhile.
     pub(crate) fn close(&self, reason: CloseReason) -> Vec<DriverEvent> {
         let mut inbox = self.inbox();
+        inbox.load = Load::default();
         inbox.closed.get_or_insert(reason);
         inbox.driver = None;
         mem::take(&mut inbox.events)

@@ -36,54 +36,112 @@ pub struct Stats {
     pub watches: u64,
 }
 
-/// Declares the counters behind [`Stats`].
-macro_rules! counters {
-    ($($name:ident),*) => {
-        #[derive(Debug, Default)]
+/// Declares the numbers behind [`Stats`]: each under its name here, and under `zk_client_` and that
+/// name for the `metrics` facade.
+macro_rules! numbers {
+    (counters { $($counter:ident),* } gauges { $($gauge:ident),* }) => {
+        #[derive(Debug)]
         pub(crate) struct Counters {
-            $( pub(crate) $name: Counter, )*
+            $( pub(crate) $counter: Counter, )*
+            $( pub(crate) $gauge: Gauge, )*
         }
 
         impl Counters {
+            /// Numbers of a client that begins. With the feature `metrics` they go to the recorder
+            /// that is installed now.
+            pub(crate) fn new() -> Self {
+                Self {
+                    $( $counter: Counter::new(concat!("zk_client_", stringify!($counter), "_total")), )*
+                    $( $gauge: Gauge::new(concat!("zk_client_", stringify!($gauge))), )*
+                }
+            }
+
             pub(crate) fn snapshot(&self) -> Stats {
-                Stats { $( $name: self.$name.get(), )* ..Stats::default() }
+                Stats {
+                    $( $counter: self.$counter.get(), )*
+                    $( $gauge: self.$gauge.get(), )*
+                    ..Stats::default()
+                }
             }
         }
     };
 }
 
-counters!(
-    succeeded,
-    rejected,
-    unknown,
-    not_sent,
-    bytes_in,
-    bytes_out,
-    connects,
-    attempts_failed,
-    disconnects,
-    expirations,
-    watch_events,
-    watch_overflows,
-    watches
-);
+numbers! {
+    counters {
+        succeeded, rejected, unknown, not_sent, bytes_in, bytes_out, connects, attempts_failed,
+        disconnects, expirations, watch_events, watch_overflows
+    }
+    gauges { watches }
+}
 
-/// One number, written by the driver only.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+/// A number that grows. Only the driver writes it.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    value: AtomicU64,
+    #[cfg(feature = "metrics")]
+    exported: Exported<metrics::Counter>,
+}
 
 impl Counter {
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "it is for metrics"))]
+    fn new(name: &'static str) -> Self {
+        Self {
+            value: AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            exported: Exported(metrics::counter!(name)),
+        }
+    }
+
     pub(crate) fn add(&self, count: u64) {
         // One writer: a load and a store cost less than a locked addition.
-        self.0
-            .store(self.get().wrapping_add(count), Ordering::Relaxed);
+        self.value.store(self.get().wrapping_add(count), Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        self.exported.0.increment(count);
+    }
+
+    fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that comes and goes. Only the driver writes it.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    value: AtomicU64,
+    #[cfg(feature = "metrics")]
+    exported: Exported<metrics::Gauge>,
+}
+
+impl Gauge {
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "it is for metrics"))]
+    fn new(name: &'static str) -> Self {
+        Self {
+            value: AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            exported: Exported(metrics::gauge!(name)),
+        }
     }
 
     pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
+        self.value.store(value, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        self.exported.0.set(value as f64);
     }
 
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+/// A handle of the recorder, which has no `Debug` of its own.
+#[cfg(feature = "metrics")]
+struct Exported<T>(T);
+
+#[cfg(feature = "metrics")]
+impl<T> std::fmt::Debug for Exported<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Exported")
     }
 }

@@ -254,6 +254,10 @@ impl Driver {
         self.shared.set_last_zxid(self.core.last_zxid());
         let mut actions = std::mem::take(&mut self.actions);
         let busy = !actions.is_empty();
+        if busy {
+            // First, so that whoever is told something finds the count that goes with it.
+            self.shared.counters.watches.set(self.core.watches() as u64);
+        }
         for action in actions.drain(..) {
             match action {
                 Action::Complete(slot, result) => self.complete(slot, result),
@@ -285,9 +289,6 @@ impl Driver {
             }
         }
         self.actions = actions;
-        if busy {
-            self.shared.counters.watches.set(self.core.watches() as u64);
-        }
         busy
     }
 
@@ -362,6 +363,7 @@ impl Driver {
             Transition::Closing => shared.set_state(ConnState::Closing),
             Transition::Closed { reason } => {
                 tracing::info!(?reason, "client closed");
+                shared.settle();
                 shared.set_state(ConnState::Closed(reason));
             }
             Transition::Ignored { what, code } => {
