@@ -13,6 +13,7 @@
 
 mod disk;
 mod epoch_file;
+mod file_log;
 mod layout;
 mod lock;
 mod purge;
@@ -22,6 +23,7 @@ mod std_disk;
 
 pub use disk::{Disk, DiskFile, write_durably};
 pub use epoch_file::{EpochError, Epochs};
+pub use file_log::{FileLog, LogEntry, LogError, LogOptions, LogTail, read_log};
 pub use layout::{Area, Name, Role};
 pub use lock::{DirectoryLock, LockError};
 pub use purge::{PurgeReport, execute_purge, plan_purge};

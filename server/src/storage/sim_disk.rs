@@ -2,8 +2,8 @@
 //!
 //! What survives a power cut, beyond what was synced:
 //!
-//! - bytes: sector by sector either as synced or after any of the later writes, at times torn
-//!   within the sector; the length is one the file had since its last sync;
+//! - bytes: sector by sector either as synced or after any of the later writes, on request torn
+//!   within a sector; the length is one the file had since its last sync;
 //! - names: any subset of the creations, removals and renames since the last sync of their
 //!   directory, each whole or not at all;
 //! - after a failed sync, what it should have made durable stays at risk for ever, although
@@ -40,8 +40,10 @@ pub enum Survival {
     Nothing,
     /// Everything, as if the process alone had died.
     Everything,
-    /// Some, by the seed.
+    /// Some, by the seed: whole sectors.
     Some,
+    /// Some, by the seed: now and then a sector is torn too, which disks promise not to do.
+    Torn,
 }
 
 /// A simulated disk. Clones are handles of the same disk.
@@ -295,10 +297,9 @@ impl DiskFile for SimFile {
             .map_or(&[][..], |inode| &inode.content);
         let rest = content.get(offset..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
-        buffer
-            .iter_mut()
-            .zip(rest)
-            .for_each(|(to, from)| *to = *from);
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
         Ok(count)
     }
 
@@ -453,7 +454,7 @@ impl State {
             let survives = match survival {
                 Survival::Nothing => false,
                 Survival::Everything => true,
-                Survival::Some => self.below(2) == 0,
+                Survival::Some | Survival::Torn => self.below(2) == 0,
             };
             if survives {
                 change.apply(&mut names);
@@ -466,7 +467,8 @@ impl State {
             let survivor = match survival {
                 Survival::Nothing => inode.durable.clone(),
                 Survival::Everything => inode.content.clone(),
-                Survival::Some => self.mix(inode),
+                Survival::Some => self.mix(inode, false),
+                Survival::Torn => self.mix(inode, true),
             };
             *inode = Inode {
                 content: survivor.clone(),
@@ -478,7 +480,7 @@ impl State {
     }
 
     /// Content after some of the unsynced changes, sector by sector.
-    fn mix(&mut self, inode: &Inode) -> Vec<u8> {
+    fn mix(&mut self, inode: &Inode, tears: bool) -> Vec<u8> {
         let mut states = vec![inode.durable.clone()];
         for change in &inode.unsynced {
             let mut next = states.last().cloned().unwrap_or_default();
@@ -499,7 +501,7 @@ impl State {
                 sector
             };
             let mut chosen = sector(states.get(self.below(states.len())));
-            if self.below(8) == 0 {
+            if tears && self.below(8) == 0 {
                 let torn = sector(states.get(self.below(states.len())));
                 let cut = self.below(chosen.len() + 1);
                 chosen.splice(cut.., torn.into_iter().skip(cut));
@@ -529,7 +531,9 @@ impl ChangeKind {
                 if content.len() < end {
                     content.resize(end, 0);
                 }
-                content.splice(*offset..end, bytes.iter().copied());
+                if let Some(target) = content.get_mut(*offset..end) {
+                    target.copy_from_slice(bytes);
+                }
             }
         }
     }

@@ -1,0 +1,245 @@
+//! Appending: one write and one sync per batch.
+
+use bytes::BytesMut;
+use zk_core::wire::log_record;
+use zk_proto::Zxid;
+
+use super::error::LogError;
+use super::read::{Contents, contents};
+use super::{LogEntry, truncate};
+use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::layout::{Area, Name};
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Bytes by which a file is made longer ahead of the records; 0 is never.
+    pub preallocate_bytes: u64,
+    /// Bytes of records after which the next file begins; `None` is no limit.
+    pub file_bytes_max: Option<u64>,
+    /// Whether a batch is durable before it counts as appended.
+    pub sync: bool,
+    /// Longest entry read; longer ones are damage.
+    pub entry_bytes_max: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            preallocate_bytes: 64 << 20,
+            file_bytes_max: None,
+            sync: true,
+            entry_bytes_max: log_record::ENTRY_MAX,
+        }
+    }
+}
+
+/// The log of one server, open for appending.
+///
+/// Invariant: every zxid appended is greater than `last`, and all up to `last` are durable
+/// unless syncing is switched off. After the first failure nothing is written any more, because
+/// nobody knows what the disk holds.
+#[derive(Debug)]
+pub struct FileLog<D: Disk> {
+    disk: D,
+    options: LogOptions,
+    /// File being appended to; none until the first batch after a start, a roll or a truncation.
+    segment: Option<Segment<D::File>>,
+    last: Zxid,
+    is_poisoned: bool,
+    /// Reused between batches.
+    buffer: BytesMut,
+}
+
+/// A file being appended to.
+#[derive(Debug)]
+struct Segment<F> {
+    name: Name,
+    file: F,
+    /// End of the last record.
+    end: u64,
+    /// Length of the file, preallocated zeros included.
+    len: u64,
+}
+
+impl<D: Disk> FileLog<D> {
+    /// Opens the log behind its last transaction, as recovery found it.
+    ///
+    /// Removes files at the end that a crash left without a header: they never held a record.
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails.
+    pub fn open(disk: D, options: LogOptions, last: Zxid) -> Result<Self, LogError> {
+        let names = disk.list(Area::Log).map_err(LogError::directory("list"))?;
+        let mut removed = false;
+        for name in names
+            .into_iter()
+            .filter(|name| name.as_log().is_some())
+            .rev()
+        {
+            match contents(&disk, name)? {
+                Contents::Unborn => {
+                    disk.remove(name).map_err(LogError::disk("remove", name))?;
+                    removed = true;
+                }
+                Contents::Log(_) => break,
+            }
+        }
+        if removed {
+            disk.sync_dir(Area::Log)
+                .map_err(LogError::directory("sync"))?;
+        }
+        Ok(Self {
+            disk,
+            options,
+            segment: None,
+            last,
+            is_poisoned: false,
+            buffer: BytesMut::new(),
+        })
+    }
+
+    /// Last transaction appended.
+    pub const fn last(&self) -> Zxid {
+        self.last
+    }
+
+    /// Appends a batch and makes it durable: all of it when this returns, some or nothing of it
+    /// when it fails. Returns the last zxid.
+    ///
+    /// # Errors
+    ///
+    /// An earlier failure; a zxid that is not greater than the one before; the disk.
+    pub fn append(&mut self, batch: &[LogEntry]) -> Result<Zxid, LogError> {
+        let Some(first) = batch.first() else {
+            return Ok(self.last);
+        };
+        self.guarded(|log| {
+            let mut last = log.last;
+            for entry in batch {
+                if entry.zxid <= last {
+                    return Err(LogError::OutOfOrder {
+                        last,
+                        zxid: entry.zxid,
+                    });
+                }
+                last = entry.zxid;
+            }
+            log.buffer.clear();
+            let (mut segment, is_new) = match log.segment.take() {
+                Some(segment) => (segment, false),
+                None => (log.create(Name::log(first.zxid))?, true),
+            };
+            if is_new {
+                log.buffer.extend_from_slice(&log_record::header());
+            }
+            for entry in batch {
+                log_record::write(&entry.bytes, &mut log.buffer);
+            }
+            segment.write(&log.buffer, &log.options)?;
+            if is_new && log.options.sync {
+                // The records are durable, but not the name they are found by.
+                log.disk
+                    .sync_dir(Area::Log)
+                    .map_err(LogError::directory("sync"))?;
+            }
+            let is_full = log
+                .options
+                .file_bytes_max
+                .is_some_and(|max| segment.end > max);
+            log.segment = (!is_full).then_some(segment);
+            log.last = last;
+            Ok(last)
+        })
+    }
+
+    /// Ends the current file; the next batch begins another one.
+    pub fn roll(&mut self) {
+        // Every batch was synced when it was appended, so there is nothing left to do for it.
+        self.segment = None;
+    }
+
+    /// Forgets everything after `to`: log records, and snapshots that may contain their effects.
+    ///
+    /// A crash in between leaves a history that ends somewhere between `to` and where it ended,
+    /// without holes.
+    ///
+    /// # Errors
+    ///
+    /// The log ends before `to`; no snapshot at or before `to` is there to start from; the disk.
+    pub fn truncate(&mut self, to: Zxid) -> Result<(), LogError> {
+        self.guarded(|log| {
+            if to > log.last {
+                return Err(LogError::TruncateBeyond { to, last: log.last });
+            }
+            log.segment = None;
+            truncate::truncate(&log.disk, to, log.options.entry_bytes_max)?;
+            log.last = to;
+            Ok(())
+        })
+    }
+
+    /// Runs a step that leaves the log unusable if it fails.
+    fn guarded<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        if self.is_poisoned {
+            return Err(LogError::Poisoned);
+        }
+        let result = step(self);
+        self.is_poisoned = result.is_err();
+        result
+    }
+
+    /// Creates a file. One of that name can only hold a first record that a crash tore; it is
+    /// removed durably, so that none of its bytes can show between the new ones.
+    fn create(&self, name: Name) -> Result<Segment<D::File>, LogError> {
+        let file = match self.disk.create(name) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.disk
+                    .remove(name)
+                    .map_err(LogError::disk("remove", name))?;
+                self.disk
+                    .sync_dir(Area::Log)
+                    .map_err(LogError::directory("sync"))?;
+                self.disk.create(name)
+            }
+            result => result,
+        };
+        let file = file.map_err(LogError::disk("create", name))?;
+        Ok(Segment {
+            name,
+            file,
+            end: 0,
+            len: 0,
+        })
+    }
+}
+
+impl<F: DiskFile> Segment<F> {
+    /// Writes records behind the last ones, and makes them durable.
+    fn write(&mut self, records: &[u8], options: &LogOptions) -> Result<(), LogError> {
+        let end = self.end + records.len() as u64;
+        let step = options.preallocate_bytes;
+        let len =
+            log_record::padded_len(end, log_record::padded_len(self.end, self.len, step), step);
+        if len > self.len {
+            self.file
+                .allocate(len)
+                .map_err(LogError::disk("preallocate", self.name))?;
+        }
+        self.file
+            .write_at(self.end, records)
+            .map_err(LogError::disk("append to", self.name))?;
+        if options.sync {
+            self.file
+                .sync_data()
+                .map_err(LogError::disk("sync", self.name))?;
+        }
+        self.end = end;
+        self.len = len.max(end);
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! Reading a log, and telling what a crash did to it from what nothing should have done.
+
+use bytes::Bytes;
+use zk_core::wire::log_record::{self, BadHeader, Damage, Found};
+use zk_core::wire::txn::TxnHeader;
+use zk_proto::Zxid;
+use zk_proto::jute::Reader;
+
+use super::LogEntry;
+use super::error::LogError;
+use crate::storage::disk::Disk;
+use crate::storage::layout::{Area, Name};
+
+/// Unit that disks write as a whole.
+const SECTOR: usize = 512;
+
+/// Where reading a log ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogTail {
+    /// Last transaction in the log; `None` if there is none behind the base.
+    pub last: Option<Zxid>,
+    /// The record that a crash left incomplete behind it, and what is wrong with it.
+    pub torn: Option<(Name, usize, Damage)>,
+}
+
+/// Reads every transaction behind `base`, the zxid of a snapshot, in order.
+///
+/// The entries share the memory of their file; whoever keeps one must copy it.
+///
+/// What was being written when the power went is dropped: nothing of it was acknowledged. It is
+/// recognised by being the end of its file, or by a sector of zeros where bytes should be, and by
+/// the history going on without a gap, if it goes on in another file.
+///
+/// # Errors
+///
+/// A file that is no log; a damaged record with others behind it; missing transactions; the disk.
+///
+/// # Source
+///
+/// Apache `ZooKeeper` 3.9, `FileTxnLog#getLogFiles` for the choice of files. The reference takes
+/// any missing end mark for the end of a file, and goes on behind it in the next one.
+pub fn read_log<D: Disk>(
+    disk: &D,
+    base: Zxid,
+    entry_bytes_max: usize,
+    mut each: impl FnMut(LogEntry) -> Result<(), LogError>,
+) -> Result<LogTail, LogError> {
+    let names = disk.list(Area::Log).map_err(LogError::directory("list"))?;
+    let logs: Vec<Name> = names
+        .into_iter()
+        .filter(|name| name.as_log().is_some())
+        .collect();
+    let needed = logs
+        .partition_point(|name| name.as_log() <= Some(base))
+        .saturating_sub(1);
+    let logs = logs.get(needed..).unwrap_or_default();
+    let mut tail = LogTail {
+        last: None,
+        torn: None,
+    };
+    for (at, &name) in logs.iter().enumerate() {
+        let is_last = at + 1 == logs.len();
+        let content = match contents(disk, name)? {
+            Contents::Log(content) => content,
+            Contents::Unborn if is_last => return Ok(tail),
+            Contents::Unborn => {
+                return Err(LogError::Header {
+                    name,
+                    source: BadHeader::Short { len: 0 },
+                });
+            }
+        };
+        let end = scan(name, &content, entry_bytes_max, |zxid, entry, _| {
+            if zxid <= base {
+                return Ok(true);
+            }
+            let last = tail.last.unwrap_or(base);
+            if !follows(last, zxid) {
+                return Err(LogError::Gap {
+                    name,
+                    last,
+                    found: zxid,
+                });
+            }
+            tail.last = Some(zxid);
+            each(LogEntry {
+                zxid,
+                bytes: content.slice_ref(entry),
+            })?;
+            Ok(true)
+        })?;
+        if let ScanEnd::Torn { offset, damage } = end
+            && is_last
+        {
+            tail.torn = Some((name, offset, damage));
+        }
+    }
+    Ok(tail)
+}
+
+/// Whether a transaction can come directly after another one: the next of its epoch, or one of a
+/// later epoch.
+fn follows(last: Zxid, next: Zxid) -> bool {
+    next.epoch() > last.epoch() || next.get() == last.get() + 1
+}
+
+/// What is in a log file.
+pub(super) enum Contents {
+    /// Less than a header, or zeros where it should be: created, and never synced.
+    Unborn,
+    /// A header, and perhaps records.
+    Log(Bytes),
+}
+
+/// Reads a file and checks its header.
+pub(super) fn contents<D: Disk>(disk: &D, name: Name) -> Result<Contents, LogError> {
+    let content = disk.read(name).map_err(LogError::disk("read", name))?;
+    match log_record::check_header(&content) {
+        Ok(()) => Ok(Contents::Log(content.into())),
+        Err(BadHeader::Short { .. } | BadHeader::Magic { found: 0 }) => Ok(Contents::Unborn),
+        Err(source) => Err(LogError::Header { name, source }),
+    }
+}
+
+/// Where scanning a file ended.
+pub(super) enum ScanEnd {
+    /// At its end, or at the zeros behind the records.
+    End,
+    /// At a record that a crash left incomplete.
+    Torn {
+        /// Where it begins.
+        offset: usize,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// The caller had enough.
+    Stopped,
+}
+
+/// Hands out the records of a file: zxid, entry and where the record begins, until `each` says
+/// `false`.
+pub(super) fn scan(
+    name: Name,
+    content: &[u8],
+    entry_bytes_max: usize,
+    mut each: impl FnMut(Zxid, &[u8], usize) -> Result<bool, LogError>,
+) -> Result<ScanEnd, LogError> {
+    let mut offset = log_record::HEADER_LEN;
+    loop {
+        match log_record::read(content, offset, entry_bytes_max) {
+            Found::Record { entry, next } => {
+                let (header, _) = TxnHeader::decode(&mut Reader::new(entry))
+                    .map_err(|_| LogError::NoTransaction { name, offset })?;
+                if !each(header.zxid, entry, offset)? {
+                    return Ok(ScanEnd::Stopped);
+                }
+                offset = next;
+            }
+            Found::End => return Ok(ScanEnd::End),
+            Found::Torn(damage) => return Ok(ScanEnd::Torn { offset, damage }),
+            Found::Corrupt(damage) if lost_a_sector(content, offset) => {
+                return Ok(ScanEnd::Torn { offset, damage });
+            }
+            Found::Corrupt(source) => {
+                return Err(LogError::Corrupt {
+                    name,
+                    offset,
+                    source,
+                });
+            }
+        }
+    }
+}
+
+/// Whether the record at `offset` lacks a sector that never reached the disk, while a later
+/// sector of the same write did.
+///
+/// Such a sector holds zeros from where the record, or the sector, begins; see the module. Data
+/// that a client set to long runs of zeros looks the same: damage elsewhere in such a record is
+/// then taken for a torn write. The next file, or the other members, tell of the gap.
+fn lost_a_sector(content: &[u8], offset: usize) -> bool {
+    let claimed = content
+        .get(offset + 8..offset + 12)
+        .and_then(|len| len.try_into().ok());
+    let len = claimed
+        .and_then(|len| usize::try_from(i32::from_be_bytes(len)).ok())
+        .unwrap_or(0);
+    // A damaged length says nothing; the frame alone is looked at then.
+    let end = offset
+        .saturating_add(log_record::FRAME_LEN)
+        .saturating_add(len)
+        .min(content.len());
+    let mut start = offset;
+    while start < end {
+        let sector_end = (start / SECTOR + 1) * SECTOR;
+        let sector = content
+            .get(start..sector_end.min(content.len()))
+            .unwrap_or_default();
+        // The first bytes of a checksum are zeros by themselves.
+        if sector.len() > 4 && sector.iter().all(|&byte| byte == 0) {
+            return true;
+        }
+        start = sector_end;
+    }
+    false
+}

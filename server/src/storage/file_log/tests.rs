@@ -1,0 +1,338 @@
+//! The log on a disk that fails at every possible moment.
+
+use bytes::{BufMut as _, BytesMut};
+use zk_core::wire::file_name::Compression;
+use zk_core::wire::log_record::ENTRY_MAX;
+
+use super::*;
+use crate::storage::disk::{Disk as _, write_durably};
+use crate::storage::layout::{Area, Name};
+use crate::storage::sim_disk::{Fault, SimDisk, Survival};
+
+/// Options that make rare things happen often.
+const SMALL: LogOptions = LogOptions {
+    preallocate_bytes: 2048,
+    file_bytes_max: Some(6000),
+    sync: true,
+    entry_bytes_max: ENTRY_MAX,
+};
+
+/// A transaction that only its zxid and length tell from others.
+fn entry(zxid: i64) -> LogEntry {
+    let mut bytes = BytesMut::new();
+    bytes.put_i64(7);
+    bytes.put_i32(1);
+    bytes.put_i64(zxid);
+    bytes.put_i64(0);
+    bytes.put_i32(5);
+    let len = usize::try_from(zxid * 7919 % 1800).expect("positive");
+    bytes.put_bytes(u8::try_from(zxid % 250 + 1).expect("small"), len);
+    LogEntry {
+        zxid: Zxid::new(zxid),
+        bytes: bytes.freeze(),
+    }
+}
+
+/// Everything in the log behind a base.
+fn read(disk: &SimDisk, base: i64) -> Result<(Vec<i64>, LogTail), LogError> {
+    let mut found = Vec::new();
+    let tail = read_log(disk, Zxid::new(base), ENTRY_MAX, |read| {
+        assert_eq!(read, entry(read.zxid.get()), "an entry changed");
+        found.push(read.zxid.get());
+        Ok(())
+    })?;
+    assert_eq!(tail.last.map(Zxid::get), found.last().copied());
+    Ok((found, tail))
+}
+
+/// Appends batches of growing and shrinking size; returns the last zxid acknowledged.
+fn append_some(log: &mut FileLog<SimDisk>, batches: i64) -> (i64, Result<(), LogError>) {
+    for batch in 1..=batches {
+        let first = log.last().get() + 1;
+        let entries: Vec<LogEntry> = (first..=first + batch % 4).map(entry).collect();
+        if let Err(error) = log.append(&entries) {
+            return (first - 1, Err(error));
+        }
+        if batch % 5 == 0 {
+            log.roll();
+        }
+    }
+    (log.last().get(), Ok(()))
+}
+
+fn names(disk: &SimDisk) -> Vec<String> {
+    disk.list(Area::Log)
+        .expect("listed")
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn what_is_appended_is_read_in_order() {
+    let disk = SimDisk::new(1);
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+    let (last, result) = append_some(&mut log, 20);
+    result.expect("appended");
+    assert_eq!(
+        read(&disk, 0).expect("reads").0,
+        (1..=last).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        read(&disk, 17).expect("reads").0,
+        (18..=last).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        read(&disk, last).expect("reads").1,
+        LogTail {
+            last: None,
+            torn: None
+        }
+    );
+    assert!(names(&disk).len() > 4, "{:?}", names(&disk));
+    assert_eq!(log.append(&[]).expect("nothing to do"), Zxid::new(last));
+}
+
+#[test]
+fn a_batch_costs_one_write_and_one_sync() {
+    let disk = SimDisk::new(1);
+    let options = LogOptions {
+        preallocate_bytes: 1 << 20,
+        ..LogOptions::default()
+    };
+    let mut log = FileLog::open(disk.clone(), options, Zxid::ZERO).expect("opens");
+    log.append(&[entry(1)]).expect("appended");
+    let before = disk.operations();
+    log.append(&[entry(2), entry(3), entry(4)])
+        .expect("appended");
+    assert_eq!(disk.operations() - before, 2);
+    assert_eq!(
+        disk.read(Name::log(Zxid::new(1))).expect("read").len(),
+        1 << 20
+    );
+}
+
+#[test]
+fn zxids_must_increase() {
+    let disk = SimDisk::new(1);
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::new(4)).expect("opens");
+    let error = log.append(&[entry(5), entry(5)]).expect_err("twice");
+    assert_eq!(
+        error.to_string(),
+        "transaction 0x5 cannot be logged after 0x5"
+    );
+    assert!(matches!(log.append(&[entry(6)]), Err(LogError::Poisoned)));
+    assert_eq!(names(&disk), [""; 0]);
+}
+
+#[test]
+fn a_failed_sync_stops_the_log_for_good() {
+    let disk = SimDisk::new(1);
+    let options = LogOptions {
+        preallocate_bytes: 0,
+        ..SMALL
+    };
+    let mut log = FileLog::open(disk.clone(), options, Zxid::ZERO).expect("opens");
+    log.append(&[entry(1)]).expect("appended");
+    disk.fail_at(disk.operations() + 2, Fault::Io);
+    let error = log.append(&[entry(2)]).expect_err("told");
+    assert_eq!(error.to_string(), "cannot sync log.1");
+    assert!(matches!(log.append(&[entry(2)]), Err(LogError::Poisoned)));
+}
+
+/// Whatever goes wrong and whenever: what was acknowledged is there, in order and unchanged, and
+/// the log can go on.
+#[test]
+fn acknowledged_transactions_survive_a_fault_at_any_operation() {
+    for fault in [Fault::PowerCut, Fault::Io, Fault::NoSpace] {
+        for seed in 0..12 {
+            for step in 1.. {
+                let disk = SimDisk::new(seed);
+                disk.fail_at(step, fault);
+                let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+                let (acked, result) = append_some(&mut log, 8);
+                let after = disk.restart();
+                let context = format!("{fault:?}, seed {seed}, step {step}");
+                let (found, _) = read(&after, 0).unwrap_or_else(|e| panic!("{context}: {e:?}"));
+                let last = found.last().copied().unwrap_or(0);
+                assert_eq!(found, (1..=last).collect::<Vec<_>>(), "{context}");
+                assert!(last >= acked, "{context}: {last} of {acked}");
+
+                let mut log =
+                    FileLog::open(after.clone(), SMALL, Zxid::new(last)).expect("opens again");
+                let (acked, more) = append_some(&mut log, 3);
+                more.expect("appended");
+                let (found, _) = read(&after.restart(), 0)
+                    .unwrap_or_else(|e| panic!("{context}, second start: {e:?}"));
+                assert_eq!(found, (1..=acked).collect::<Vec<_>>(), "{context}");
+                if result.is_ok() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Two power cuts in a row, the second one while the log goes on after the first.
+#[test]
+fn acknowledged_transactions_survive_two_power_cuts() {
+    for seed in 0..6 {
+        for first in [3, 7, 8, 9, 15] {
+            for second in 1..14 {
+                let disk = SimDisk::new(seed);
+                disk.fail_at(first, Fault::PowerCut);
+                let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+                drop(append_some(&mut log, 8));
+                let disk = disk.restart();
+                let (found, _) = read(&disk, 0).expect("reads");
+                let last = found.last().copied().unwrap_or(0);
+                disk.fail_at(disk.operations() + second, Fault::PowerCut);
+                let acked = match FileLog::open(disk.clone(), SMALL, Zxid::new(last)) {
+                    Ok(mut log) => append_some(&mut log, 3).0,
+                    Err(_) => last,
+                };
+                let (found, _) = read(&disk.restart(), 0).expect("reads again");
+                let last = found.last().copied().unwrap_or(0);
+                assert_eq!(found, (1..=last).collect::<Vec<_>>());
+                assert!(last >= acked, "{last} of {acked}");
+            }
+        }
+    }
+}
+
+/// A disk that tears within sectors may leave a log that is refused, never one that lost
+/// something acknowledged.
+#[test]
+fn torn_sectors_never_lose_what_was_acknowledged() {
+    let mut refused = 0;
+    let mut read_back = 0;
+    for seed in 0..20 {
+        for step in 1..30 {
+            let disk = SimDisk::new(seed);
+            disk.fail_at(step, Fault::PowerCut);
+            let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+            let (acked, _) = append_some(&mut log, 8);
+            match read(&disk.restart_with(Survival::Torn), 0) {
+                Ok((found, _)) => {
+                    read_back += 1;
+                    assert!(found.last().copied().unwrap_or(0) >= acked);
+                }
+                Err(LogError::Corrupt { .. } | LogError::Header { .. }) => refused += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(
+        refused * 10 < read_back,
+        "{refused} refused, {read_back} read"
+    );
+}
+
+#[test]
+fn damage_before_acknowledged_transactions_is_refused() {
+    let disk = SimDisk::new(1);
+    let mut log = FileLog::open(disk.clone(), LogOptions::default(), Zxid::ZERO).expect("opens");
+    log.append(&(1..=10).map(entry).collect::<Vec<_>>())
+        .expect("appended");
+    disk.flip(Name::log(Zxid::new(1)), 40, 1);
+    let error = read(&disk, 0).expect_err("damaged");
+    assert_eq!(
+        error.to_string(),
+        "transaction log: log.1 is damaged at offset 16"
+    );
+}
+
+#[test]
+fn a_missing_file_is_a_gap() {
+    let disk = SimDisk::new(1);
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+    for zxid in 1..=9 {
+        log.append(&[entry(zxid)]).expect("appended");
+        log.roll();
+    }
+    disk.remove(Name::log(Zxid::new(5))).expect("removed");
+    let error = read(&disk, 0).expect_err("a hole");
+    assert_eq!(
+        error.to_string(),
+        "transaction log: log.6 goes on with 0x6 after 0x4, transactions are missing"
+    );
+    assert_eq!(read(&disk, 5).expect("behind the hole").0, [6, 7, 8, 9]);
+}
+
+#[test]
+fn truncation_leaves_exactly_what_is_at_or_before_its_target() {
+    for to in 1..=20 {
+        let disk = SimDisk::new(1);
+        for zxid in [0, 4, 12] {
+            write_durably(
+                &disk,
+                Name::snapshot(Zxid::new(zxid), Compression::None),
+                b"s",
+            )
+            .expect("written");
+        }
+        let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+        append_some(&mut log, 8).1.expect("appended");
+        log.truncate(Zxid::new(to)).expect("truncated");
+        assert_eq!(
+            read(&disk, 0).expect("reads").0,
+            (1..=to).collect::<Vec<_>>()
+        );
+        let snapshots: Vec<_> = disk
+            .list(Area::Data)
+            .expect("listed")
+            .into_iter()
+            .filter_map(Name::as_snapshot)
+            .collect();
+        assert!(snapshots.iter().all(|zxid| zxid.get() <= to) && !snapshots.is_empty());
+        log.append(&[entry(to + 1)]).expect("goes on");
+        assert_eq!(
+            read(&disk.restart(), 0).expect("reads").0,
+            (1..=to + 1).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn truncation_needs_a_target_in_the_log_and_a_snapshot_before_it() {
+    let disk = SimDisk::new(1);
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+    log.append(&[entry(1), entry(2)]).expect("appended");
+    assert!(matches!(
+        log.truncate(Zxid::new(1)),
+        Err(LogError::NoSnapshot { .. })
+    ));
+    let mut log = FileLog::open(disk, SMALL, Zxid::new(2)).expect("opens");
+    assert!(matches!(
+        log.truncate(Zxid::new(3)),
+        Err(LogError::TruncateBeyond { .. })
+    ));
+}
+
+#[test]
+fn a_power_cut_during_truncation_leaves_no_hole() {
+    for seed in 0..20 {
+        for step in 1.. {
+            let disk = SimDisk::new(seed);
+            write_durably(&disk, Name::snapshot(Zxid::ZERO, Compression::None), b"s").expect("ok");
+            write_durably(
+                &disk,
+                Name::snapshot(Zxid::new(15), Compression::None),
+                b"s",
+            )
+            .expect("ok");
+            let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+            let (last, _) = append_some(&mut log, 8);
+            disk.fail_at(disk.operations() + step, Fault::PowerCut);
+            let is_done = log.truncate(Zxid::new(6)).is_ok();
+            let after = disk.restart();
+            let (found, _) = read(&after, 0).expect("reads");
+            let end = found.last().copied().unwrap_or(0);
+            assert_eq!(found, (1..=end).collect::<Vec<_>>());
+            assert!((6..=last).contains(&end) && (!is_done || end == 6), "{end}");
+            if is_done {
+                break;
+            }
+        }
+    }
+}
