@@ -4,6 +4,7 @@ pub mod auth;
 pub mod four_letter;
 pub mod handshake;
 pub mod pipeline;
+pub mod request;
 
 use std::fmt;
 
