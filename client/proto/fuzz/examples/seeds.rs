@@ -6,8 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 use zk_proto::OpCode;
 
-const FILES: [&str; 8] =
-    ["connect", "create", "data", "multi", "watches", "auth-acl", "session", "ensemble"];
+const FILES: [&str; 8] = [
+    "connect", "create", "data", "multi", "watches", "auth-acl", "session", "ensemble",
+];
 
 fn main() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -44,15 +45,21 @@ fn seeds(frame: &Value) -> Vec<(&'static str, Vec<u8>)> {
         (Some("notification"), _) => seeds.push(("frames", behind(3, &payload[16..]))),
         (_, Some(op)) => {
             let pick = u8::try_from(op).expect("opcodes are few");
-            let (target, header, of_header) =
-                if from_client { ("requests", 8, 4) } else { ("responses", 16, 5) };
+            let (target, header, of_header) = if from_client {
+                ("requests", 8, 4)
+            } else {
+                ("responses", 16, 5)
+            };
             seeds.push((target, behind(pick, &payload[header..])));
             seeds.push(("frames", behind(of_header, payload)));
         }
         _ => {}
     }
     if let Some(path) = frame["decoded"]["body"]["path"].as_str() {
-        seeds.push(("frames", behind(7, &[path.as_bytes(), &[0xff], path.as_bytes()].concat())));
+        seeds.push((
+            "frames",
+            behind(7, &[path.as_bytes(), &[0xff], path.as_bytes()].concat()),
+        ));
     }
     seeds
 }

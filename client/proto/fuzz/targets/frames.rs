@@ -7,9 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use zk_proto::connect::{ConnectRequest, ConnectResponse};
 use zk_proto::header::{MultiHeader, ReplyHeader, RequestHeader};
 use zk_proto::jute::{Decode, Encode, Reader};
-use zk_proto::{
-    WatcherEvent, ZPath, ZPathBuf, frame, join_chroot, sequence_number, strip_chroot,
-};
+use zk_proto::{WatcherEvent, ZPath, ZPathBuf, frame, join_chroot, sequence_number, strip_chroot};
 
 /// Longest payload; shorter than inputs get, so that the limit is met.
 const FRAME_MAX: usize = 1024;
@@ -104,14 +102,27 @@ fn paths(input: &[u8]) {
     let (Some(first), Some(second)) = (text(), text()) else {
         return;
     };
-    let _ = (ZPath::check_sequential(first), sequence_number(first, second));
+    let _ = (
+        ZPath::check_sequential(first),
+        sequence_number(first, second),
+    );
     let Ok(chroot) = ZPath::new(first) else {
         return;
     };
-    assert_eq!(chroot.components().map(|name| 1 + name.len()).sum::<usize>().max(1), first.len());
+    assert_eq!(
+        chroot
+            .components()
+            .map(|name| 1 + name.len())
+            .sum::<usize>()
+            .max(1),
+        first.len()
+    );
     if let Some((parent, name)) = chroot.split() {
         assert_eq!(ZPath::new(parent.as_str()), Ok(parent));
-        assert_eq!(parent.to_buf().child(name).as_ref().map(ZPathBuf::as_path), Ok(chroot));
+        assert_eq!(
+            parent.to_buf().child(name).as_ref().map(ZPathBuf::as_path),
+            Ok(chroot)
+        );
         assert!(chroot.is_within(parent) && !parent.is_within(chroot));
     }
     let Ok(path) = ZPath::new(second) else {

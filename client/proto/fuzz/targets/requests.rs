@@ -17,7 +17,10 @@ fuzz_target!(|input: &[u8]| {
     let frame = Bytes::copy_from_slice(body);
     let shared = Request::decode(op, &mut Reader::shared(&frame));
     let copied = Request::decode(op, &mut Reader::new(body));
-    assert_eq!(shared, copied, "a copy and a slice of the frame decode alike");
+    assert_eq!(
+        shared, copied,
+        "a copy and a slice of the frame decode alike"
+    );
     let Ok(request) = shared else { return };
     assert_eq!(request.op(), op);
 

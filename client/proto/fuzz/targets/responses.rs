@@ -17,7 +17,10 @@ fuzz_target!(|input: &[u8]| {
     let frame = Bytes::copy_from_slice(body);
     let shared = Response::decode(op, &mut Reader::shared(&frame));
     let copied = Response::decode(op, &mut Reader::new(body));
-    assert_eq!(shared, copied, "a copy and a slice of the frame decode alike");
+    assert_eq!(
+        shared, copied,
+        "a copy and a slice of the frame decode alike"
+    );
     let Ok(response) = shared else { return };
 
     let wire = response.to_bytes();
