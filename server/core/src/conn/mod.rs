@@ -6,6 +6,9 @@ pub mod handshake;
 pub mod pipeline;
 pub mod request;
 
+#[cfg(test)]
+mod golden;
+
 use std::fmt;
 
 /// Handle of a client connection at this server, given out by the driver.

@@ -44,4 +44,4 @@ pub use mode::{WatchKind, WatchSide};
 pub use paths::path_hash;
 pub use report::{WatchCounts, WatchReport};
 pub use table::WatchTable;
-pub use trigger::{Change, Effect, Notification, Readers, WatchShards, trigger};
+pub use trigger::{Change, Notification, Readers, WatchShards, trigger, trigger_effect};

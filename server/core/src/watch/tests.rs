@@ -8,6 +8,8 @@ use zk_proto::Zxid;
 use zk_proto::request::WatcherType;
 
 use crate::conn::ConnId;
+use crate::conn::auth::{Access, Identities, Identity, Schemes};
+use crate::tree::EffectKind as Effect;
 
 use super::*;
 
@@ -73,17 +75,17 @@ fn table(watches: &[(ConnId, &str, WatchKind)]) -> WatchTable {
 fn data_watch_fires_once() {
     let mut table = table(&[(A, "/a", WatchKind::Data)]);
     assert_eq!(
-        fire_one(&mut table, A, Effect::DataChanged, "/a"),
+        fire_one(&mut table, A, Effect::DataSet, "/a"),
         [event(NodeDataChanged, "/a")]
     );
-    assert_eq!(fire(&mut table, Effect::DataChanged, "/a"), []);
+    assert_eq!(fire(&mut table, Effect::DataSet, "/a"), []);
     assert_eq!(table.counts(), WatchCounts::default());
 }
 
 #[test]
 fn child_watch_is_not_fired_by_set_data() {
     let mut table = table(&[(A, "/a", WatchKind::Child)]);
-    assert_eq!(fire(&mut table, Effect::DataChanged, "/a"), []);
+    assert_eq!(fire(&mut table, Effect::DataSet, "/a"), []);
     assert_eq!(
         fire_one(&mut table, A, Effect::Created, "/a/b"),
         [event(NodeChildrenChanged, "/a")]
@@ -120,7 +122,7 @@ fn persistent_watch_tells_everything_of_its_path_again_and_again() {
     for _ in 0..2 {
         for (effect, path, expected) in [
             (Effect::Created, "/a", NodeCreated),
-            (Effect::DataChanged, "/a", NodeDataChanged),
+            (Effect::DataSet, "/a", NodeDataChanged),
             (Effect::Created, "/a/b", NodeChildrenChanged),
             (Effect::Deleted, "/a/b", NodeChildrenChanged),
             (Effect::Deleted, "/a", NodeDeleted),
@@ -130,7 +132,7 @@ fn persistent_watch_tells_everything_of_its_path_again_and_again() {
                 [event(expected, "/a")]
             );
         }
-        assert_eq!(fire(&mut table, Effect::DataChanged, "/a/b"), []);
+        assert_eq!(fire(&mut table, Effect::DataSet, "/a/b"), []);
     }
 }
 
@@ -142,7 +144,7 @@ fn recursive_watch_never_gets_children_changed() {
         (Effect::Created, "/a", NodeCreated),
         (Effect::Created, "/a/b", NodeCreated),
         (Effect::Created, "/a/b/c", NodeCreated),
-        (Effect::DataChanged, "/a/b/c", NodeDataChanged),
+        (Effect::DataSet, "/a/b/c", NodeDataChanged),
         (Effect::Deleted, "/a/b/c", NodeDeleted),
     ] {
         assert_eq!(
@@ -163,7 +165,7 @@ fn recursive_watches_on_several_ancestors_tell_a_connection_once() {
         (A, "/a/b", WatchKind::Data),
     ]);
     assert_eq!(
-        fire_one(&mut table, A, Effect::DataChanged, "/a/b"),
+        fire_one(&mut table, A, Effect::DataSet, "/a/b"),
         [event(NodeDataChanged, "/a/b")]
     );
 }
@@ -199,7 +201,7 @@ fn modes_on_one_path_coexist() {
         assert!(table.has(A, "/a", watcher_type));
         assert!(!table.has(B, "/a", watcher_type));
     }
-    fire(&mut table, Effect::DataChanged, "/a");
+    fire(&mut table, Effect::DataSet, "/a");
     assert!(!table.has(A, "/a", WatcherType::Data));
     assert!(table.has(A, "/a", WatcherType::Children));
     assert!(table.has(A, "/a", WatcherType::Persistent));
@@ -244,7 +246,7 @@ fn event_without_read_permission_is_dropped_and_the_watch_consumed() {
     let mut out = Vec::new();
     let change = Change {
         znode_readers: Readers::Those(&|conn| conn == B),
-        ..change(Effect::DataChanged, "/a/b")
+        ..change(Effect::DataSet, "/a/b")
     };
     trigger(&mut table, &change, &mut out);
     assert_eq!(out.len(), 1);
@@ -256,7 +258,7 @@ fn event_without_read_permission_is_dropped_and_the_watch_consumed() {
 #[test]
 fn recursive_watch_tells_nothing_of_children_that_may_not_be_read() {
     let mut table = table(&[(A, "/a", WatchKind::PersistentRecursive)]);
-    for effect in [Effect::Created, Effect::DataChanged, Effect::Deleted] {
+    for effect in [Effect::Created, Effect::DataSet, Effect::Deleted] {
         let mut out = Vec::new();
         let change = Change {
             znode_readers: Readers::Those(&|_| false),
@@ -277,6 +279,35 @@ fn children_changed_asks_for_the_acl_of_the_parent() {
     };
     trigger(&mut table, &change, &mut out);
     assert_eq!(told(&out)[&A], [event(NodeChildrenChanged, "/a")]);
+}
+
+#[test]
+fn effect_of_the_tree_is_told_to_those_whom_its_lists_let_read() {
+    use zk_proto::{Acl, Id, Perms};
+    let watches = [A, B].map(|conn| {
+        [
+            (conn, "/a/b", WatchKind::Exist),
+            (conn, "/a", WatchKind::Child),
+        ]
+    });
+    let mut table = table(&watches.concat());
+    let effect = crate::tree::Effect {
+        kind: Effect::Created,
+        path: "/a/b".into(),
+        acl: [Acl::new(Perms::READ, Id::new("digest", "bob:hash"))].into(),
+        parent_acl: [Acl::new(Perms::ALL, Id::ANYONE)].into(),
+    };
+    let who = |conn| {
+        let bob = (conn == B).then(|| Identity::new("digest", "bob:hash"));
+        Some(Identities::collected(bob))
+    };
+    let mut out = Vec::new();
+    let access = Access::new(Schemes::standard());
+    trigger_effect(&mut table, &effect, &access, &who, &mut out);
+    assert_eq!(told(&out)[&A], [event(NodeChildrenChanged, "/a")]);
+    let both = [event(NodeCreated, "/a/b"), event(NodeChildrenChanged, "/a")];
+    assert_eq!(told(&out)[&B], both);
+    assert_eq!(table.counts().total(), 0);
 }
 
 #[test]
@@ -394,7 +425,7 @@ fn ten_thousand_watchers_of_a_path_cost_one_notification() {
     for n in 0..10_000 {
         table.register(ConnId::new(n), "/app/config", WatchKind::Data);
     }
-    let out = fire(&mut table, Effect::DataChanged, "/app/config");
+    let out = fire(&mut table, Effect::DataSet, "/app/config");
     assert_eq!(out.len(), 1);
     assert_eq!(out[0].receivers.len(), 10_000);
     assert_eq!(table.counts().total(), 0);
@@ -473,7 +504,7 @@ impl Model {
             at => &path[..at],
         };
         match effect {
-            Effect::DataChanged => tell(&data, NodeDataChanged, path),
+            Effect::DataSet => tell(&data, NodeDataChanged, path),
             Effect::Created => {
                 tell(&data, NodeCreated, path);
                 tell(&self.fire(true, parent), NodeChildrenChanged, parent);
@@ -571,7 +602,7 @@ fn step() -> impl Strategy<Value = Step> {
     let effect = prop_oneof![
         Just(Effect::Created),
         Just(Effect::Deleted),
-        Just(Effect::DataChanged)
+        Just(Effect::DataSet)
     ];
     prop_oneof![
         6 => (0u32..5, 0..PATHS.len(), kind).prop_map(|(c, p, k)| Step::Register(c, p, k)),

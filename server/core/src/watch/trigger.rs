@@ -1,32 +1,24 @@
 //! From a change of the tree to the notifications it causes.
 
 use bytestring::ByteString;
+use zk_proto::acl::{Acl, Perms};
 use zk_proto::frame;
 use zk_proto::header::ReplyHeader;
 use zk_proto::{Bytes, EventType, KeeperState, WatcherEvent, Xid, Zxid};
 
 use crate::conn::ConnId;
+use crate::conn::auth::{Access, Identities};
+use crate::tree::{Effect, EffectKind};
 
 use super::mode::WatchSide;
 use super::paths::canonical;
 use super::table::WatchTable;
 
-/// What happened to a znode. Other effects (setACL, check, quota) fire nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// It was created.
-    Created,
-    /// It was deleted.
-    Deleted,
-    /// Its data was set.
-    DataChanged,
-}
-
 /// One effect of a transaction on the tree; a multi or a closeSession has several, in order.
 #[derive(Clone, Copy)]
 pub struct Change<'a> {
     /// What happened.
-    pub effect: Effect,
+    pub effect: EffectKind,
     /// To which znode: its path.
     pub path: &'a str,
     /// Who may know of it, by the ACL of the znode: a new one's first, a deleted one's last.
@@ -116,6 +108,40 @@ impl WatchShards for WatchTable {
     }
 }
 
+/// Fires the watches that an effect on the tree touches, each receiver checked against the lists that
+/// the effect carries. `who` knows the identities of the connections that are there.
+///
+/// # Ordering
+/// As of [`trigger`].
+pub fn trigger_effect(
+    shards: &mut impl WatchShards,
+    effect: &Effect,
+    access: &Access,
+    who: &dyn Fn(ConnId) -> Option<Identities>,
+    out: &mut Vec<Notification>,
+) {
+    let may_read = |conn: ConnId, acl: &[Acl]| {
+        who(conn).is_some_and(|own| access.is_granted(&own, acl, Perms::READ))
+    };
+    let of_znode = |conn| may_read(conn, &effect.acl);
+    let of_parent = |conn| may_read(conn, &effect.parent_acl);
+    let change = Change {
+        effect: effect.kind,
+        path: &effect.path,
+        znode_readers: readers(access, &effect.acl, &of_znode),
+        parent_readers: readers(access, &effect.parent_acl, &of_parent),
+    };
+    trigger(shards, &change, out);
+}
+
+fn readers<'a>(access: &Access, acl: &[Acl], may_read: &'a dyn Fn(ConnId) -> bool) -> Readers<'a> {
+    if access.is_granted_to_world(acl, Perms::READ) {
+        Readers::Everyone
+    } else {
+        Readers::Those(may_read)
+    }
+}
+
 /// Fires the watches that a change touches and appends what is to be sent, in order.
 ///
 /// A connection without READ is left out silently, and its one-shot watch is consumed all the same.
@@ -130,9 +156,9 @@ impl WatchShards for WatchTable {
 pub fn trigger(shards: &mut impl WatchShards, change: &Change<'_>, out: &mut Vec<Notification>) {
     let path = canonical(change.path);
     let event = match change.effect {
-        Effect::Created => EventType::NodeCreated,
-        Effect::Deleted => EventType::NodeDeleted,
-        Effect::DataChanged => EventType::NodeDataChanged,
+        EffectKind::Created => EventType::NodeCreated,
+        EffectKind::Deleted => EventType::NodeDeleted,
+        EffectKind::DataSet => EventType::NodeDataChanged,
     };
     let mut told = Vec::new();
     shards.with(path, &mut |table| {
@@ -150,12 +176,12 @@ pub fn trigger(shards: &mut impl WatchShards, change: &Change<'_>, out: &mut Vec
             told.dedup();
         }
     }
-    if change.effect == Effect::DataChanged {
+    if change.effect == EffectKind::DataSet {
         notify(event, path, told, change.znode_readers, out);
         return;
     }
     let mut children = Vec::new();
-    if change.effect == Effect::Deleted {
+    if change.effect == EffectKind::Deleted {
         shards.with(path, &mut |table| {
             table.fire(path, WatchSide::Child, &mut children);
         });
