@@ -14,6 +14,7 @@
 mod disk;
 mod epoch_file;
 mod file_log;
+mod file_snapshot;
 mod layout;
 mod lock;
 mod purge;
@@ -24,6 +25,10 @@ mod std_disk;
 pub use disk::{Disk, DiskFile, write_durably};
 pub use epoch_file::{EpochError, Epochs};
 pub use file_log::{FileLog, LogEntry, LogError, LogOptions, LogTail, read_log};
+pub use file_snapshot::{
+    LoadedSnapshot, SnapshotReadError, SnapshotReader, SnapshotWriter, load_newest_snapshot,
+    looks_whole, remove_unfinished_snapshots,
+};
 pub use layout::{Area, Name, Role};
 pub use lock::{DirectoryLock, LockError};
 pub use purge::{PurgeReport, execute_purge, plan_purge};

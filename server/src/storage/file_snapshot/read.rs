@@ -1,0 +1,242 @@
+//! Reading snapshots, newest first.
+
+use std::error::Error;
+use std::io::{self, Read as _};
+
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use zk_core::wire::file_name::Compression;
+use zk_core::wire::snapshot::{self, Item, SnapshotDecoder, SnapshotError, Trailer};
+use zk_proto::Zxid;
+
+use super::snappy::SnappyDecoder;
+use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::layout::{Area, Name, Role};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 256 << 10;
+/// Snapshots tried before giving up, as in the reference.
+const TRIED_MAX: usize = 100;
+
+/// Why a snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotReadError {
+    /// The directory could not be read.
+    #[error("cannot list the data directory")]
+    Directory(#[source] io::Error),
+    /// The file could not be read, or does not decompress.
+    #[error("cannot read {name}")]
+    Disk {
+        /// The file.
+        name: Name,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is damaged.
+    #[error("{name} is damaged")]
+    Damaged {
+        /// The file.
+        name: Name,
+        /// What is wrong.
+        #[source]
+        source: SnapshotError,
+    },
+    /// The file is whole, and what it says makes no tree.
+    #[error("{name} makes no sense")]
+    Senseless {
+        /// The file.
+        name: Name,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// There are snapshots, and none is whole.
+    #[error("none of {} snapshots can be read, the newest is {newest}", tried.len().max(1))]
+    NoneWhole {
+        /// Newest of them.
+        newest: Name,
+        /// What is wrong with those that looked whole.
+        tried: Vec<Self>,
+    },
+}
+
+/// A snapshot that was read to its end.
+#[derive(Debug)]
+pub struct LoadedSnapshot<T> {
+    /// The file.
+    pub name: Name,
+    /// The zxid of its name: the base of a replay.
+    pub zxid: Zxid,
+    /// What it says about itself.
+    pub trailer: Trailer,
+    /// What was built from it.
+    pub value: T,
+    /// Newer files that looked whole and are not.
+    pub skipped: Vec<SnapshotReadError>,
+}
+
+/// Reads the newest whole snapshot: `begin` makes an empty value, `add` puts an entry into it.
+///
+/// `add` must copy what it keeps; it may refuse, and the next older snapshot is tried then.
+/// `None` if there is no snapshot at all.
+///
+/// # Errors
+///
+/// If there are snapshots and none can be read, or the disk fails.
+pub fn load_newest_snapshot<D: Disk, T>(
+    disk: &D,
+    mut begin: impl FnMut() -> T,
+    mut add: impl FnMut(&mut T, Item) -> Result<(), Box<dyn Error + Send + Sync>>,
+) -> Result<Option<LoadedSnapshot<T>>, SnapshotReadError> {
+    let names = disk
+        .list(Area::Data)
+        .map_err(SnapshotReadError::Directory)?;
+    let mut snapshots: Vec<Name> = names
+        .into_iter()
+        .filter(|name| name.as_snapshot().is_some())
+        .collect();
+    snapshots.sort_unstable();
+    let Some(&newest) = snapshots.last() else {
+        return Ok(None);
+    };
+    let mut skipped = Vec::new();
+    for &name in snapshots.iter().rev() {
+        let is_candidate =
+            looks_whole(disk, name).map_err(|source| SnapshotReadError::Disk { name, source })?;
+        if !is_candidate {
+            continue;
+        }
+        if skipped.len() == TRIED_MAX {
+            break;
+        }
+        let mut value = begin();
+        match read(disk, name, |item| add(&mut value, item)) {
+            Ok(trailer) => {
+                let zxid = name.as_snapshot().unwrap_or_default();
+                return Ok(Some(LoadedSnapshot {
+                    name,
+                    zxid,
+                    trailer,
+                    value,
+                    skipped,
+                }));
+            }
+            Err(error) => skipped.push(error),
+        }
+    }
+    Err(SnapshotReadError::NoneWhole {
+        newest,
+        tried: skipped,
+    })
+}
+
+/// Whether a snapshot can be whole, by its first or last bytes.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub fn looks_whole<D: Disk>(disk: &D, name: Name) -> io::Result<bool> {
+    let Role::Snapshot(_, compression) = name.role() else {
+        return Ok(false);
+    };
+    let file = disk.open(name)?;
+    let len = file.len()?;
+    let mut ends = [0; 8];
+    Ok(match compression {
+        Compression::None => {
+            let last = &mut ends[..5];
+            let count = file.read_at(len.saturating_sub(5), last)?;
+            count == last.len() && snapshot::looks_whole(len, last)
+        }
+        Compression::Gzip | Compression::Snappy => {
+            let count = file.read_at(0, &mut ends)?;
+            let first = ends.get(..count).unwrap_or_default();
+            first.starts_with(compression.magic())
+        }
+    })
+}
+
+/// Reads one snapshot to its end.
+fn read<D: Disk>(
+    disk: &D,
+    name: Name,
+    mut each: impl FnMut(Item) -> Result<(), Box<dyn Error + Send + Sync>>,
+) -> Result<Trailer, SnapshotReadError> {
+    let unreadable = |source| SnapshotReadError::Disk { name, source };
+    let damaged = |source| SnapshotReadError::Damaged { name, source };
+    let mut reader = SnapshotReader::open(disk, name).map_err(unreadable)?;
+    let mut decoder = SnapshotDecoder::default();
+    while let Some(chunk) = reader.next_chunk().map_err(unreadable)? {
+        decoder.feed(chunk);
+        while let Some(item) = decoder.next_item().map_err(damaged)? {
+            each(item).map_err(|source| SnapshotReadError::Senseless { name, source })?;
+        }
+    }
+    decoder.finish().map_err(damaged)
+}
+
+/// The uncompressed stream of a snapshot, in pieces.
+#[derive(Debug)]
+pub struct SnapshotReader<F>(Stream<F>);
+
+#[derive(Debug)]
+enum Stream<F> {
+    Plain(FileReader<F>),
+    Gzip(GzDecoder<FileReader<F>>),
+    Snappy(SnappyDecoder<FileReader<F>>),
+}
+
+impl<F: DiskFile> SnapshotReader<F> {
+    /// Opens a snapshot; its name tells the compression.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened, or is no snapshot.
+    pub fn open<D: Disk<File = F>>(disk: &D, name: Name) -> io::Result<Self> {
+        let Role::Snapshot(_, compression) = name.role() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let file = FileReader {
+            file: disk.open(name)?,
+            offset: 0,
+        };
+        Ok(Self(match compression {
+            Compression::None => Stream::Plain(file),
+            Compression::Gzip => Stream::Gzip(GzDecoder::new(file)),
+            Compression::Snappy => Stream::Snappy(SnappyDecoder::new(file)),
+        }))
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read or do not decompress.
+    pub fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
+        let mut chunk = Vec::new();
+        let limit = READ_BYTES as u64;
+        match &mut self.0 {
+            Stream::Plain(reader) => reader.take(limit).read_to_end(&mut chunk)?,
+            Stream::Gzip(decoder) => decoder.take(limit).read_to_end(&mut chunk)?,
+            Stream::Snappy(decoder) => return Ok(decoder.next_block()?.map(Bytes::from)),
+        };
+        Ok((!chunk.is_empty()).then(|| chunk.into()))
+    }
+}
+
+/// A file read from front to back.
+#[derive(Debug)]
+struct FileReader<F> {
+    file: F,
+    offset: u64,
+}
+
+impl<F: DiskFile> io::Read for FileReader<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(self.offset, buffer)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
