@@ -254,10 +254,9 @@ impl Driver {
         self.shared.set_last_zxid(self.core.last_zxid());
         let mut actions = std::mem::take(&mut self.actions);
         let busy = !actions.is_empty();
-        if busy {
-            // First, so that whoever is told something finds the count that goes with it.
-            self.shared.counters.watches.set(self.core.watches() as u64);
-        }
+        // First, so that whoever is told something finds the count that goes with it; and without
+        // any action, because a watch that is dropped causes none.
+        self.shared.counters.watches.set(self.core.watches() as u64);
         for action in actions.drain(..) {
             match action {
                 Action::Complete(slot, result) => self.complete(slot, result),
