@@ -31,7 +31,7 @@ pub use file_snapshot::{
 };
 pub use layout::{Area, Name, Role};
 pub use lock::{DirectoryLock, LockError};
-pub use purge::{PurgeReport, execute_purge, plan_purge};
+pub use purge::{PurgeReport, execute_purge, plan_purge, purge};
 #[cfg(feature = "sim")]
 pub use sim_disk::{Fault, SimDisk, SimFile, Survival};
 pub use std_disk::{DataDirError, DataDirs, StdDisk, StdFile};

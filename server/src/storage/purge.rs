@@ -5,6 +5,7 @@ use std::io;
 use zk_proto::Zxid;
 
 use super::disk::Disk;
+use super::file_snapshot::looks_whole;
 use super::layout::{Area, Name};
 
 /// What a purge did.
@@ -14,6 +15,28 @@ pub struct PurgeReport {
     pub removed: Vec<Name>,
     /// Files that could not be removed; a later purge tries again.
     pub failed: Vec<(Name, io::Error)>,
+}
+
+/// Removes what recovery does not need when the newest `retain` whole snapshots stay.
+///
+/// Safe beside a running server: the log being written and snapshots in the making stay.
+///
+/// # Errors
+///
+/// If the disk fails; whatever was removed by then was superfluous.
+pub fn purge<D: Disk>(disk: &D, retain: usize) -> io::Result<PurgeReport> {
+    let mut files = disk.list(Area::Data)?;
+    let mut whole = Vec::new();
+    for &name in &files {
+        if name.as_snapshot().is_some() && looks_whole(disk, name)? {
+            whole.push(name);
+        }
+    }
+    files.extend(disk.list(Area::Log)?);
+    execute_purge(
+        disk,
+        &plan_purge(&files, |name| whole.contains(&name), retain),
+    )
 }
 
 /// Decides which of `files` may go when the newest `retain` whole snapshots stay, snapshots first,
@@ -153,6 +176,49 @@ mod tests {
             plan(&["snapshot.5", "snapshot.5.gz", "snapshot.3"], &[], 1),
             ["snapshot.3"]
         );
+    }
+
+    /// Wherever a purge is interrupted, every snapshot left has the logs that continue it.
+    #[cfg(feature = "sim")]
+    #[test]
+    fn an_interrupted_purge_leaves_no_snapshot_without_its_logs() {
+        use super::super::disk::DiskFile as _;
+        use super::super::sim_disk::{Fault, SimDisk};
+
+        const END: &[u8] = b"a snapshot\0\0\0\x01/";
+        for fault in [Fault::PowerCut, Fault::Io] {
+            for (seed, step) in (0..20).flat_map(|seed| (1..12).map(move |step| (seed, step))) {
+                let disk = SimDisk::new(seed);
+                let logs: Vec<i64> = (0..8).map(|at| at * 10 + 1).collect();
+                let snapshots: Vec<i64> = (0..8).map(|at| at * 10 + 5).collect();
+                for first in &logs {
+                    disk.create(Name::log(Zxid::new(*first))).expect("created");
+                }
+                for zxid in &snapshots {
+                    let name = Name::snapshot(Zxid::new(*zxid), Compression::None);
+                    let mut file = disk.create(name).expect("created");
+                    file.write_at(0, END).expect("written");
+                    file.sync_data().expect("synced");
+                }
+                disk.sync_dir(Area::Data).expect("synced");
+                disk.sync_dir(Area::Log).expect("synced");
+                disk.fail_at(disk.operations() + step, fault);
+                let _report = purge(&disk, 3);
+                let after = disk.restart();
+                let left = after.list(Area::Log).expect("listed");
+                let kept = after.list(Area::Data).expect("listed");
+                assert!(kept.len() >= 3);
+                for base in kept.into_iter().filter_map(Name::as_snapshot) {
+                    let needed = logs.iter().filter(|first| **first + 10 > base.get());
+                    for first in needed {
+                        assert!(
+                            left.contains(&Name::log(Zxid::new(*first))),
+                            "{base} {first}"
+                        );
+                    }
+                }
+            }
+        }
     }
 
     proptest::proptest! {

@@ -51,6 +51,7 @@ pub(super) enum Rename {
     Remove(Name),
     Move { from: Name, to: Name, inode: usize },
 }
+
 /// Whether an operation may go ahead.
 #[derive(Clone, Copy)]
 pub(super) enum Outcome {
