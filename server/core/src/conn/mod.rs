@@ -8,6 +8,8 @@ pub mod request;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod laws;
 
 use std::fmt;
 

@@ -376,8 +376,6 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn l4_l5_client_hears_what_a_sequential_server_would_say(
         script in proptest::collection::vec(ask(), 0..25),

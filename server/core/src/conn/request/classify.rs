@@ -103,7 +103,7 @@ fn watches(
 
 /// Whether a write has its path, and a multi only what a multi may have.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all others are no writes")]
-fn is_legal_write(request: &Request) -> bool {
+pub(crate) fn is_legal_write(request: &Request) -> bool {
     match request {
         Request::Create(r) | Request::Create2(r) | Request::CreateContainer(r) => r.path.is_some(),
         Request::CreateTtl(r) => r.path.is_some(),

@@ -16,6 +16,7 @@ mod fault;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use classify::is_legal_write;
 pub use fault::{Fault, auth_answer, error_frame, reply_frame};
 
 use bytestring::ByteString;
