@@ -281,7 +281,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             Xid::AUTH => {
                 let sent = link.auth_sent.pop_front();
-                self.confirmed(sent.map(|(_, sent)| sent));
+                // Answered where the bytes come in: the session's timer does not hear of it.
+                self.confirmed(None);
                 self.auth_answered(sent.map(|(index, _)| index), header.error(), out);
             }
             Xid::SET_WATCHES => {
