@@ -236,7 +236,8 @@ impl Tree {
             return Err(ErrorCode::BadArguments);
         }
         let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
-        let existing = self.find_child(parent, path, name);
+        let hash = self.index.hash(path);
+        let existing = self.find_child(parent, hash, name);
         self.count_child(parent, parent_path, znode.parent_cversion, header.zxid);
         if let Some(existing) = existing {
             // A fuzzy snapshot has its lists from before its znodes, so this one may not be known.
@@ -250,7 +251,7 @@ impl Tree {
         record.ctime = header.time;
         record.mtime = header.time;
         record.acl = self.acls.acquire(znode.acl, self.captures.are_active());
-        let handle = self.insert(parent, path, record, znode.owner);
+        let handle = self.insert(parent, path, hash, record, znode.owner);
         self.quota_created(parent_path, name);
         self.count_usage(path, 1, signed_len(znode.data));
         effects.push(Effect {
@@ -300,7 +301,7 @@ impl Tree {
             self.alter_stat(parent, parent_path, |record| record.pzxid = zxid);
         }
         let handle = self
-            .find_child(parent, path, name)
+            .find_child(parent, self.index.hash(path), name)
             .ok_or(ErrorCode::NoNode)?;
         let mut at = handle;
         loop {
@@ -410,9 +411,9 @@ impl Tree {
         }
     }
 
-    /// The child of this name, whose path is known.
-    fn find_child(&self, parent: Handle, path: &str, name: &str) -> Option<Handle> {
-        self.index.find(self.index.hash(path), |handle| {
+    /// The child of this name, by the hash of its path.
+    fn find_child(&self, parent: Handle, hash: u64, name: &str) -> Option<Handle> {
+        self.index.find(hash, |handle| {
             let record = self.arena.at(handle);
             record.parent == Some(parent) && record.name.as_bytes() == name.as_bytes()
         })

@@ -26,8 +26,8 @@ pub fn covers(path: &str) -> bool {
     !path.starts_with("/zookeeper/")
 }
 
-/// The part that does not depend on the stat.
-pub(super) fn content(path: &str, data: Option<&[u8]>) -> Hasher {
+/// The part that does not depend on the stat, of a znode that is covered.
+pub(crate) fn content(path: &str, data: Option<&[u8]>) -> Hasher {
     let mut hasher = Hasher::new();
     hasher.update(path.as_bytes());
     hasher.update(data.unwrap_or_default());
@@ -35,7 +35,7 @@ pub(super) fn content(path: &str, data: Option<&[u8]>) -> Hasher {
 }
 
 /// Adds the stat, in an order of its own.
-pub(super) fn finish(mut content: Hasher, stat: &StoredStat) -> u64 {
+pub(crate) fn finish(mut content: Hasher, stat: &StoredStat) -> u64 {
     let mut bytes = [0; StoredStat::LEN];
     let mut rest = bytes.as_mut_slice();
     rest.put_i64(stat.czxid.get());

@@ -100,7 +100,9 @@ impl TreeLoader {
         let mut record = blank(name, tree.value(znode.data.as_deref()));
         fill(&mut record, znode);
         record.acl = self.acquire(znode.acl);
-        self.tree.insert(parent, path, record, znode.stat.owner);
+        let hash = self.tree.index.hash(path);
+        self.tree
+            .insert(parent, path, hash, record, znode.stat.owner);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ mod acl_table;
 mod apply;
 mod arena;
 mod capture;
-mod digest;
+pub(crate) mod digest;
 mod index;
 mod load;
 mod owners;
@@ -167,7 +167,8 @@ impl Tree {
                     .acquire(Some(&readable), self.captures.are_active());
                 record.aversion = Version::new(-1);
             }
-            self.insert(parent, path, record, SessionId::NONE);
+            let hash = self.index.hash(path);
+            self.insert(parent, path, hash, record, SessionId::NONE);
         }
     }
 
@@ -329,11 +330,12 @@ impl Tree {
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
     }
 
-    /// Links a new znode below its parent and enters it everywhere.
+    /// Links a new znode below its parent and enters it everywhere; `hash` is that of its path.
     fn insert(
         &mut self,
         parent: Handle,
         path: &str,
+        hash: u64,
         mut record: ZnodeRecord,
         owner: SessionId,
     ) -> Handle {
@@ -350,8 +352,7 @@ impl Tree {
         if owner != SessionId::NONE {
             self.arena.at_mut(handle).owner = self.owners.add(owner, handle);
         }
-        self.index
-            .insert(self.index.hash(path), handle, &self.arena);
+        self.index.insert(hash, handle, &self.arena);
         self.digest = self.digest.wrapping_add(self.digest_of(path, handle));
         handle
     }

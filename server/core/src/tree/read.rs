@@ -147,10 +147,18 @@ impl Tree {
     }
 
     /// All znodes, parents before children, with their paths; the root's is empty.
-    pub fn each_znode(&self, mut f: impl FnMut(&str, Znode<'_>)) {
-        let mut path = String::new();
-        self.walk(self.root, |handle, step| match step {
-            Step::Down if handle == self.root => f(&path, self.view(handle)),
+    pub fn each_znode(&self, f: impl FnMut(&str, Znode<'_>)) {
+        self.each_within("", f);
+    }
+
+    /// A znode and all below it, parents before children, with their paths.
+    pub(crate) fn each_within(&self, top: &str, mut f: impl FnMut(&str, Znode<'_>)) {
+        let Some(top_handle) = self.find(top) else {
+            return;
+        };
+        let mut path = top.to_owned();
+        self.walk(top_handle, |handle, step| match step {
+            Step::Down if handle == top_handle => f(&path, self.view(handle)),
             Step::Down => {
                 path.push('/');
                 path.push_str(self.arena.at(handle).name.as_str());
