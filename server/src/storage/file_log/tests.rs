@@ -5,7 +5,7 @@ use zk_core::wire::file_name::Compression;
 use zk_core::wire::log_record::ENTRY_MAX;
 
 use super::*;
-use crate::storage::disk::{Disk as _, write_durably};
+use crate::storage::disk::{Disk as _, DiskFile as _, write_durably};
 use crate::storage::layout::{Area, Name};
 use crate::storage::sim_disk::{Fault, SimDisk, Survival};
 
@@ -239,6 +239,32 @@ fn damage_before_acknowledged_transactions_is_refused() {
     assert_eq!(
         error.to_string(),
         "transaction log: log.1 is damaged at offset 16"
+    );
+}
+
+/// A batch whose first record lost a sector leaves later records of it whole. The next file has
+/// the same name, and none of them may show in it.
+#[test]
+fn a_name_is_reused_without_its_old_bytes() {
+    let disk = SimDisk::new(1);
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+    log.append(&[entry(1), entry(2), entry(3)])
+        .expect("appended");
+    let mut file = disk.open(Name::log(Zxid::new(1))).expect("opens");
+    file.write_at(512, &[0; 512]).expect("written");
+    let (found, tail) = read(&disk, 0).expect("reads");
+    assert_eq!((found.len(), tail.torn.is_some()), (0, true));
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens again");
+    log.append(&[entry(1)]).expect("appended");
+    assert_eq!(
+        read(&disk, 0).expect("reads"),
+        (
+            vec![1],
+            LogTail {
+                last: Some(Zxid::new(1)),
+                torn: None
+            }
+        )
     );
 }
 
