@@ -340,6 +340,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::AuthFailed`] if a server refuses it: the client is closed then.
+    /// [`ErrorKind::Timeout`] if no server has answered within [`Config::op_timeout`]; the credential
+    /// is added all the same.
     ///
     /// # Cancel safety
     /// Dropping the future does not take the credential back.
@@ -347,10 +349,16 @@ impl Client {
         let (scheme, credential) = auth.into_parts();
         let (slot, reply) = oneshot::channel();
         self.send_auth(scheme, credential, Some(slot));
-        match reply.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(failure)) => Err(self.error(OpCode::Auth, failure)),
-            Err(_) => Err(Error::new(ErrorKind::Closed, Outcome::NotSent).with_op(OpCode::Auth)),
+        match timeout(self.view.config.timeout, reply).await {
+            Ok(Ok(Ok(_))) => Ok(()),
+            Ok(Ok(Err(failure))) => Err(self.error(OpCode::Auth, failure)),
+            Ok(Err(_)) => {
+                Err(Error::new(ErrorKind::Closed, Outcome::NotSent).with_op(OpCode::Auth))
+            }
+            Err(_) => {
+                let error = Error::new(ErrorKind::Timeout, Outcome::Unknown).with_op(OpCode::Auth);
+                Err(self.explain(error))
+            }
         }
     }
 
