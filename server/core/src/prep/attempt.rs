@@ -1,0 +1,96 @@
+//! One request, or one part of a multi, and what it may look at.
+
+use zk_proto::request::Request;
+use zk_proto::{Acl, ErrorCode, Version, Zxid};
+
+use crate::conn::auth::normalize_acl;
+use crate::conn::request::is_legal_write;
+use crate::time::WallTime;
+use crate::tree::{Lifetime, Tree};
+use crate::wire::txn::{Op, Txn};
+
+use super::create::{NewZnode, Place};
+use super::outstanding::{Outstanding, Seen};
+use super::quota::QuotaWarning;
+use super::{PrepOptions, Requester};
+
+/// A request on its way to become a transaction. Each kind of request adds its methods in a file of
+/// its own.
+///
+/// A method that fails has changed nothing.
+pub(super) struct Attempt<'a> {
+    pub(super) options: &'a PrepOptions,
+    pub(super) outstanding: &'a mut Outstanding,
+    pub(super) tree: &'a Tree,
+    pub(super) from: &'a Requester,
+    /// The zxid that it gets.
+    pub(super) zxid: Zxid,
+    /// What goes into stats.
+    pub(super) time: WallTime,
+    pub(super) warnings: Vec<QuotaWarning>,
+}
+
+impl Attempt<'_> {
+    /// # Errors
+    /// First [`ErrorCode::MarshallingError`] for what no request may say, then those of its kind.
+    pub(super) fn decide(&mut self, request: &Request) -> Result<Txn, ErrorCode> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others are no writes")]
+        match request {
+            Request::CreateSession(r) => return Ok(self.create_session(r.timeout_ms)),
+            Request::CloseSession => return self.close_session(),
+            Request::Create(_)
+            | Request::Create2(_)
+            | Request::CreateContainer(_)
+            | Request::CreateTtl(_)
+            | Request::Delete(_)
+            | Request::DeleteContainer(_)
+            | Request::SetData(_)
+            | Request::SetAcl(_)
+            | Request::Multi(_)
+            | Request::Reconfig(_) => {}
+            _ => return Err(ErrorCode::Unimplemented),
+        }
+        if !is_legal_write(request) {
+            return Err(ErrorCode::MarshallingError);
+        }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all others went above")]
+        let op = match request {
+            Request::Create(r) => self.create(&NewZnode::of(r, Op::Create, Place::Alone))?,
+            Request::Create2(r) => self.create(&NewZnode::of(r, Op::Create2, Place::Alone))?,
+            Request::CreateContainer(r) => self.create(&NewZnode::container(r, Place::Alone))?,
+            Request::CreateTtl(r) => self.create(&NewZnode::with_ttl(r, Place::Alone))?,
+            Request::Delete(r) => self.delete(r.path.as_ref(), r.version)?,
+            Request::DeleteContainer(r) => self.delete_container(r.path.as_ref())?,
+            Request::SetData(r) => self.set_data(r.path.as_ref(), r.data.as_ref(), r.version)?,
+            Request::SetAcl(r) => self.set_acl(r.path.as_ref(), r.acl.as_deref(), r.version)?,
+            Request::Multi(r) => return Ok(Txn::Multi(self.multi(&r.ops))),
+            Request::Reconfig(_) => return Err(self.refuse_reconfig()),
+            _ => return Err(ErrorCode::Unimplemented),
+        };
+        Ok(Txn::Single(op))
+    }
+
+    /// The znode at a path, as it will be when all before is applied.
+    pub(super) fn find(&self, path: &str) -> Option<Seen<'_>> {
+        self.outstanding.find(self.tree, path)
+    }
+
+    /// The same, where there must be one.
+    pub(super) fn existing(&self, path: &str) -> Result<Seen<'_>, ErrorCode> {
+        self.find(path).ok_or(ErrorCode::NoNode)
+    }
+
+    pub(super) fn lifetime(&self, znode: &Seen<'_>) -> Lifetime {
+        self.tree.options().owners.lifetime(znode.stat().owner)
+    }
+
+    /// The list of a request as it is stored.
+    pub(super) fn normal_acl(&self, acl: Option<&[Acl]>) -> Result<Vec<Acl>, ErrorCode> {
+        normalize_acl(&self.options.access.schemes, &self.from.identities, acl)
+    }
+}
+
+/// The version that follows on another, with 32 bits.
+pub(super) fn next_version(version: Version) -> Version {
+    Version::new(version.get().wrapping_add(1))
+}

@@ -1,0 +1,55 @@
+//! multi: all or nothing, at one zxid.
+
+use zk_proto::ErrorCode;
+use zk_proto::request::MultiOp;
+
+use crate::wire::txn::{ErrorTxn, Op};
+
+use super::attempt::Attempt;
+use super::create::{NewZnode, Place};
+
+impl Attempt<'_> {
+    /// Prepares one part after the other, each on top of those before. If one fails, nothing of it
+    /// is left, and from there on all are errors: the first its own, those behind it
+    /// [`ErrorCode::RuntimeInconsistency`]. Those before keep their transactions, which nobody
+    /// applies.
+    ///
+    /// # Source
+    /// Apache `ZooKeeper` 3.9, `PrepRequestProcessor#pRequest`, case `multi`.
+    pub(super) fn multi(&mut self, parts: &[MultiOp]) -> Vec<Op> {
+        self.outstanding.begin_multi();
+        let mut ops = Vec::with_capacity(parts.len());
+        for part in parts {
+            match self.part(part) {
+                Ok(op) => ops.push(op),
+                Err(code) => {
+                    self.outstanding.undo_multi();
+                    self.warnings.clear();
+                    ops.push(error(code));
+                    ops.resize(parts.len(), error(ErrorCode::RuntimeInconsistency));
+                    return ops;
+                }
+            }
+        }
+        self.outstanding.keep_multi();
+        ops
+    }
+
+    fn part(&mut self, part: &MultiOp) -> Result<Op, ErrorCode> {
+        match part {
+            MultiOp::Create(r) => self.create(&NewZnode::of(r, Op::Create, Place::InMulti)),
+            MultiOp::Create2(r) => self.create(&NewZnode::of(r, Op::Create2, Place::InMulti)),
+            MultiOp::CreateContainer(r) => self.create(&NewZnode::container(r, Place::InMulti)),
+            MultiOp::CreateTtl(r) => self.create(&NewZnode::with_ttl(r, Place::InMulti)),
+            MultiOp::Delete(r) => self.delete(r.path.as_ref(), r.version),
+            MultiOp::SetData(r) => self.set_data(r.path.as_ref(), r.data.as_ref(), r.version),
+            MultiOp::Check(r) => self.check(r.path.as_ref(), r.version),
+            // Requests that have these in them are refused as a whole.
+            MultiOp::GetData(_) | MultiOp::GetChildren(_) => Err(ErrorCode::MarshallingError),
+        }
+    }
+}
+
+fn error(code: ErrorCode) -> Op {
+    Op::Error(ErrorTxn { err: code.code() })
+}
