@@ -225,6 +225,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     error,
                     passed,
                 }));
+                if self.closing.is_some() && self.session.is_none() {
+                    self.shut(CloseReason::Requested, out);
+                }
             }
             Phase::Linked(link) => {
                 out.push(Action::HangUp);
@@ -320,9 +323,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             return;
         }
         let deadline = now + within;
+        // Once the handshake was sent the server may begin a session, which is to be closed too.
+        let may_begin = matches!(&self.phase, Phase::Handshaking { sent: Some(_), .. });
         if let Some(earlier) = self.closing {
             self.closing = Some(earlier.min(deadline));
-        } else if self.session.is_none() {
+        } else if self.session.is_none() && !may_begin {
             self.shut(CloseReason::Requested, out);
         } else {
             self.closing = Some(deadline);
