@@ -247,6 +247,13 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         });
     }
 
+    /// Bytes came, whether they complete a frame or not: the server is there.
+    pub(crate) fn received(&mut self, now: Time) {
+        if let Phase::Linked(link) = &mut self.phase {
+            link.received(now);
+        }
+    }
+
     /// Takes in the payload of a frame.
     pub(crate) fn frame(&mut self, now: Time, payload: Bytes, out: &mut Vec<Action<W, S>>) {
         let result = match &self.phase {

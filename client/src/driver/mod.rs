@@ -180,6 +180,7 @@ impl Driver {
         match read {
             Ok(count) => {
                 self.shared.counters.bytes_in.add(count as u64);
+                self.core.received(now);
                 self.take_frames(now);
             }
             Err(message) => self.lost(now, AttemptErrorKind::Io, message),
