@@ -30,7 +30,7 @@ use futures_util::future::{join_all, select};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use zk_client::{Client, Error, EventType, Outcome, WatchEnd, WatchItem};
+use zk_client::{Client, Error, EventType, Outcome, WatchEnd, WatchItem, Zxid};
 use zk_testkit::fault::{Direction, Proxy};
 
 use self::common::{Servers, Setup};
@@ -87,6 +87,8 @@ async fn soak(length: Duration, round: Duration, seed: u64) -> bool {
             for failure in &failures {
                 println!("soak: round {rounds}: {failure}");
             }
+            let faults = world.faults.lock().unwrap_or_else(PoisonError::into_inner);
+            println!("soak: round {rounds}: faults: {}", faults.join("; "));
             return false;
         }
     }
@@ -97,7 +99,10 @@ async fn soak(length: Duration, round: Duration, seed: u64) -> bool {
 struct World {
     servers: Servers,
     proxies: Vec<Proxy>,
+    start: Instant,
     totals: Totals,
+    /// The faults of this round.
+    faults: Mutex<Vec<String>>,
 }
 
 /// Counts over all rounds.
@@ -150,13 +155,24 @@ impl World {
         Self {
             servers,
             proxies,
+            start: Instant::now(),
             totals: Totals::default(),
+            faults: Mutex::default(),
         }
+    }
+
+    fn note(&self, fault: String) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.push(fault);
     }
 
     /// One round. Returns what was wrong.
     async fn round(&self, number: u32, mut rng: Rng, length: Duration) -> Vec<String> {
         let chroot = format!("/soak-{number}");
+        self.faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         let judge = self.servers.client_below(&chroot).await;
         for name in ["/log", "/count", "/ephemeral"] {
             judge.ensure_path(name).await.expect("the round is set up");
@@ -243,7 +259,12 @@ impl World {
         let way = *rng
             .choice(&[Direction::ToServer, Direction::ToClient, Direction::Both])
             .unwrap_or(&Direction::Both);
-        match rng.u32(..10) {
+        let kind = rng.u32(..10);
+        let now = self.start.elapsed();
+        self.note(format!(
+            "{now:.1?} kind {kind} server {i} {way:?} {while_bad:?}"
+        ));
+        match kind {
             0 => proxy.cut_all(),
             1 => {
                 self.servers.pause(i).await;
@@ -258,6 +279,7 @@ impl World {
             }
             3 => {
                 let leader = self.servers.leader().await;
+                self.note(format!("server {leader} leads"));
                 self.servers.kill(leader).await;
                 self.servers.start(leader).await;
                 self.servers.serving(leader).await;
@@ -362,6 +384,8 @@ struct Journal {
     sets_unknown: i32,
     /// Values that its counter may have: the last that was acknowledged, and what came after.
     values: BTreeSet<u64>,
+    /// Version and zxid that the last acknowledged set was answered with.
+    last_set: Option<(i32, Zxid)>,
     /// Last value seen of the counter of its neighbour.
     seen_value: u64,
     /// Paths seen in all logs.
@@ -465,6 +489,19 @@ impl Worker {
             Known::Done => {
                 journal.sets_acknowledged += 1;
                 journal.values = BTreeSet::from([value]);
+                // Tells a write that the servers lost from one that never was: they count anew.
+                let set = set.map(|stat| (stat.version.get(), stat.mzxid)).ok();
+                if let (Some(last), Some(set)) = (journal.last_set, set)
+                    && set.0 <= last.0
+                {
+                    let index = self.index;
+                    journal.failures.push(format!(
+                        "client {index}: the servers answered a set with version {} at {}, and \
+                         one before with version {} at {}: they lost a write",
+                        set.0, set.1, last.0, last.1
+                    ));
+                }
+                journal.last_set = set;
             }
             Known::Undone => _ = journal.values.remove(&value),
             Known::Unknown => journal.sets_unknown += 1,
