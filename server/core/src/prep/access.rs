@@ -12,18 +12,21 @@ impl Attempt<'_> {
     /// Checks that the session may ask for something.
     ///
     /// # Errors
-    /// What the tracker says; then [`ErrorCode::SessionExpired`] if its end is outstanding, or the
-    /// error of an unknown session.
+    /// What the tracker says; then, of a global session, [`ErrorCode::SessionExpired`] if its end is
+    /// outstanding, or the error of an unknown one.
     pub(super) fn check_session(&self) -> Result<SessionKind, ErrorCode> {
         let kind = self
             .from
             .standing
             .map_err(|fault| self.session_error(fault))?;
+        if kind == SessionKind::Local {
+            // No transaction tells of it: the server that has it is trusted.
+            return Ok(kind);
+        }
         let session = self.from.session;
         match self.outstanding.is_session_open(session) {
             Some(true) => Ok(kind),
             Some(false) => Err(ErrorCode::SessionExpired),
-            None if kind == SessionKind::Local => Ok(kind),
             None if self.tree.session_timeout(session).is_some() => Ok(kind),
             None => Err(self.session_error(SessionFault::Unknown)),
         }
