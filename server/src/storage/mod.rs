@@ -4,8 +4,8 @@
 //! so that tests run the very same code on a disk that loses what was not synced.
 //!
 //! ```text
-//! FileLog   Epochs   purge
-//!     \       |       /
+//! recover   FileLog   Epochs   purge
+//!     \         \       /       /
 //!      Disk + DiskFile          names by role: layout::Name
 //!      /            \
 //!  StdDisk        SimDisk (feature `sim`)
@@ -18,6 +18,7 @@ mod file_snapshot;
 mod layout;
 mod lock;
 mod purge;
+mod recover;
 #[cfg(feature = "sim")]
 mod sim_disk;
 mod std_disk;
@@ -32,6 +33,10 @@ pub use file_snapshot::{
 pub use layout::{Area, Name, Role};
 pub use lock::{DirectoryLock, LockError};
 pub use purge::{PurgeReport, execute_purge, plan_purge, purge};
+pub use recover::{
+    DigestMismatch, RecoverError, RecoverOptions, RecoverReport, Recovered, Standing, recover,
+    write_snapshot,
+};
 #[cfg(feature = "sim")]
 pub use sim_disk::{Fault, SimDisk, SimFile, Survival};
 pub use std_disk::{DataDirError, DataDirs, StdDisk, StdFile};

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use zk_core::wire::log_record::{self, BadHeader, Damage, Found};
+use zk_core::wire::recovery::{Replay, Step};
 use zk_core::wire::txn::TxnHeader;
 use zk_proto::Zxid;
 use zk_proto::jute::Reader;
@@ -54,6 +55,7 @@ pub fn read_log<D: Disk>(
         .partition_point(|name| name.as_log() <= Some(base))
         .saturating_sub(1);
     let logs = logs.get(needed..).unwrap_or_default();
+    let mut replay = Replay::new(base, logs.iter().filter_map(|name| name.as_log()).collect());
     let mut tail = LogTail {
         last: None,
         torn: None,
@@ -71,16 +73,17 @@ pub fn read_log<D: Disk>(
             }
         };
         let end = scan(name, &content, entry_bytes_max, |zxid, entry, _| {
-            if zxid <= base {
-                return Ok(true);
-            }
-            let last = tail.last.unwrap_or(base);
-            if !follows(last, zxid) {
-                return Err(LogError::Gap {
-                    name,
-                    last,
-                    found: zxid,
-                });
+            let last = replay.last();
+            match replay.record(zxid) {
+                Ok(Step::Apply) => {}
+                Ok(Step::Skip) => return Ok(true),
+                Err(_) => {
+                    return Err(LogError::Gap {
+                        name,
+                        last,
+                        found: zxid,
+                    });
+                }
             }
             tail.last = Some(zxid);
             each(LogEntry {
@@ -96,12 +99,6 @@ pub fn read_log<D: Disk>(
         }
     }
     Ok(tail)
-}
-
-/// Whether a transaction can come directly after another one: the next of its epoch, or one of a
-/// later epoch.
-fn follows(last: Zxid, next: Zxid) -> bool {
-    next.epoch() > last.epoch() || next.get() == last.get() + 1
 }
 
 /// What is in a log file.

@@ -1,0 +1,312 @@
+//! From a data directory to the state a server starts with.
+//!
+//! ```text
+//!  remove unfinished ─► newest whole snapshot ─► replay the log ─► [epochs] ─► [orphans] ─► [snapshot]
+//!                        none: empty tree          each record once   member     alone       when the
+//!                        logs but none: refuse     gap: refuse                               log needs it
+//! ```
+//!
+//! Nothing of the state is served before all of it is there, and nothing is guessed: what a crash
+//! can leave behind is put right, anything else is refused with the file and the reason.
+
+use std::io;
+
+use bytes::BytesMut;
+use zk_core::tree::{DigestCheck, LoadError, Tree, TreeLoader, TreeOptions};
+use zk_core::wire::file_name::{Compression, FileName};
+use zk_core::wire::recovery::{self, Refusal};
+use zk_core::wire::txn::TxnEntry;
+use zk_proto::Zxid;
+use zk_proto::jute::DecodeError;
+
+use super::disk::Disk;
+use super::epoch_file::{EpochError, Epochs};
+use super::file_log::{LogError, LogTail, read_log};
+use super::file_snapshot::{
+    SnapshotReadError, SnapshotWriter, load_newest_snapshot, remove_unfinished_snapshots,
+};
+use super::layout::{Area, Name, Role};
+
+/// Bytes of a snapshot encoded at a time.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Whether a server has to ask others what is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It leads alone: its log is the history. It has no epoch files.
+    Alone,
+    /// It is a member of an ensemble, which may yet take back the end of its log.
+    Member,
+}
+
+/// How to read a data directory.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoverOptions {
+    /// Options of the tree.
+    pub tree: TreeOptions,
+    /// Whether an empty tree may precede logs (`snapshot.trust.empty`).
+    pub trust_empty: bool,
+    /// Longest log entry; longer ones are damage.
+    pub entry_bytes_max: usize,
+    /// Alone or with others.
+    pub standing: Standing,
+    /// Compression of a snapshot that has to be written.
+    pub compression: Compression,
+}
+
+/// The state of a server, as its disk has it.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The tree, with the sessions in it; its `applied` is the last transaction.
+    pub tree: Tree,
+    /// The epochs of a member.
+    pub epochs: Option<Epochs>,
+    /// What happened on the way.
+    pub report: RecoverReport,
+}
+
+/// What happened while a data directory was read.
+#[derive(Debug)]
+pub struct RecoverReport {
+    /// The snapshot that was loaded; none if there was none, or it was written just now.
+    pub snapshot: Option<Name>,
+    /// Newer snapshots that looked whole and are not.
+    pub skipped: Vec<SnapshotReadError>,
+    /// Transactions replayed.
+    pub replayed: u64,
+    /// Where the log ended.
+    pub tail: LogTail,
+    /// The first digest that did not agree, if any. The reference only reports it, and its own logs
+    /// are known to have some.
+    pub mismatch: Option<DigestMismatch>,
+    /// Ephemeral znodes deleted because nobody knows their session.
+    pub orphans: usize,
+    /// The snapshot that had to be written, with its length.
+    pub written: Option<(Name, u64)>,
+}
+
+/// A tree that is not what the writer of a log or snapshot had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DigestMismatch {
+    /// After this transaction.
+    pub zxid: Zxid,
+    /// Digest on disk.
+    pub recorded: u64,
+    /// Digest of the tree.
+    pub computed: u64,
+}
+
+/// Why a server must not start on a data directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// The directory could not be read or written.
+    #[error("cannot {attempt} in the data directory")]
+    Disk {
+        /// What was attempted.
+        attempt: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No snapshot is usable.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotReadError),
+    /// The snapshot is whole and holds no tree.
+    #[error("{name} holds no tree")]
+    NoTree {
+        /// The file.
+        name: Name,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
+    /// The files that are there do not make up a state.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The log is unusable.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A log entry with the right checksum is no transaction: written by a newer version, or by a
+    /// faulty one.
+    #[error("transaction {zxid} in the log does not decode")]
+    Undecodable {
+        /// The transaction.
+        zxid: Zxid,
+        /// What is wrong.
+        #[source]
+        source: DecodeError,
+    },
+    /// Znodes use access control lists that neither the snapshot nor the log has. To serve them
+    /// would be to open or close them to everybody.
+    #[error("{count} znodes have access control lists that are in neither snapshot nor log")]
+    UnknownAcls {
+        /// Number of znodes.
+        count: usize,
+    },
+    /// The epoch files are unusable.
+    #[error(transparent)]
+    Epochs(#[from] EpochError),
+}
+
+/// Reads a data directory, and leaves it such that the log can be appended to.
+///
+/// A server on its own gets a snapshot of an empty tree at its first start, before there is a log:
+/// logs without any snapshot are refused.
+///
+/// # Errors
+///
+/// [`RecoverError`], in the order of what is read: snapshots, log, epochs. Nothing but unfinished
+/// snapshots is removed.
+///
+/// # Source
+///
+/// Apache `ZooKeeper` 3.9, `FileTxnSnapLog#restore`, `ZooKeeperServer#loadData`. That one takes a
+/// snapshot at every standalone start; here it is taken where recovery did what the log does not
+/// tell: made an empty tree, or deleted orphans.
+pub fn recover<D: Disk + Clone>(
+    disk: &D,
+    options: &RecoverOptions,
+) -> Result<Recovered, RecoverError> {
+    remove_unfinished_snapshots(disk).map_err(failed("remove unfinished snapshots"))?;
+    let mut mismatches = Mismatches::default();
+    let loaded = load_newest_snapshot(
+        disk,
+        || TreeLoader::new(options.tree),
+        |loader, item| Ok(loader.add(&item)?),
+    )?;
+    let listing = listing(disk)?;
+    let whole = loaded.as_ref().map(|loaded| loaded.zxid);
+    recovery::start(&listing, whole, options.trust_empty)?;
+    let (mut tree, snapshot, skipped) = match loaded {
+        Some(loaded) => {
+            let (name, base) = (loaded.name, loaded.zxid);
+            let finished = loaded.value.finish(base, &loaded.trailer);
+            let (tree, check) = finished.map_err(|source| RecoverError::NoTree { name, source })?;
+            mismatches.note(base, check);
+            (tree, Some(name), loaded.skipped)
+        }
+        None => (Tree::new(options.tree), None, Vec::new()),
+    };
+
+    let base = tree.applied();
+    let mut replayed = 0;
+    let mut undecodable = None;
+    let tail = read_log(disk, base, options.entry_bytes_max, |logged| {
+        // What does not decode must not be passed over; the rest is not looked at.
+        if undecodable.is_some() {
+            return Ok(());
+        }
+        match TxnEntry::decode(&logged.bytes) {
+            Ok(entry) => {
+                let zxid = entry.header.zxid;
+                tree.apply(&entry.header, &entry.txn);
+                mismatches.note(zxid, tree.check_digest(zxid, entry.digest.as_ref()));
+                replayed += 1;
+            }
+            Err(source) => {
+                let zxid = logged.zxid;
+                undecodable = Some(RecoverError::Undecodable { zxid, source });
+            }
+        }
+        Ok(())
+    })?;
+    if let Some(error) = undecodable {
+        return Err(error);
+    }
+    match tree.unresolved_acls() {
+        0 => {}
+        count => return Err(RecoverError::UnknownAcls { count }),
+    }
+
+    let (epochs, orphans) = match options.standing {
+        Standing::Alone => (None, tree.delete_orphans()),
+        Standing::Member => (Some(Epochs::load(disk, tree.applied())?), 0),
+    };
+    let written = if snapshot.is_none() || orphans > 0 {
+        let written = write_snapshot(disk, &mut tree, options.compression);
+        Some(written.map_err(failed("write a snapshot"))?)
+    } else {
+        None
+    };
+    Ok(Recovered {
+        tree,
+        epochs,
+        report: RecoverReport {
+            snapshot,
+            skipped,
+            replayed,
+            tail,
+            mismatch: mismatches.first,
+            orphans,
+            written,
+        },
+    })
+}
+
+/// Writes a snapshot of a tree that nobody changes meanwhile. Returns the name and length.
+///
+/// # Errors
+///
+/// If the disk fails.
+pub fn write_snapshot<D: Disk + Clone>(
+    disk: &D,
+    tree: &mut Tree,
+    compression: Compression,
+) -> io::Result<(Name, u64)> {
+    let mut capture = tree.capture();
+    let mut chunk = BytesMut::new();
+    let mut write = || {
+        let mut writer = SnapshotWriter::create(disk.clone(), capture.zxid(), compression)?;
+        loop {
+            let is_more = capture.next_chunk(tree, CHUNK_BYTES, &mut chunk);
+            writer.write(&chunk)?;
+            chunk.clear();
+            if !is_more {
+                return writer.finish();
+            }
+        }
+    };
+    let written = write();
+    tree.end_capture(capture);
+    written
+}
+
+/// Remembers the first digest that differs.
+#[derive(Debug, Default)]
+struct Mismatches {
+    first: Option<DigestMismatch>,
+}
+
+impl Mismatches {
+    fn note(&mut self, zxid: Zxid, check: DigestCheck) {
+        if let DigestCheck::Different(recorded, computed) = check {
+            self.first.get_or_insert(DigestMismatch {
+                zxid,
+                recorded,
+                computed,
+            });
+        }
+    }
+}
+
+/// Logs and snapshots that count.
+fn listing<D: Disk>(disk: &D) -> Result<Vec<FileName>, RecoverError> {
+    let mut listing = Vec::new();
+    for area in [Area::Data, Area::Log] {
+        for name in disk.list(area).map_err(failed("list files"))? {
+            match name {
+                Name::Final(Role::Log(first)) => listing.push(FileName::Log(first)),
+                Name::Final(Role::Snapshot(zxid, compression)) => {
+                    listing.push(FileName::Snapshot(zxid, compression));
+                }
+                Name::Final(Role::AcceptedEpoch | Role::CurrentEpoch) | Name::Temporary(_) => {}
+            }
+        }
+    }
+    Ok(listing)
+}
+
+fn failed(attempt: &'static str) -> impl FnOnce(io::Error) -> RecoverError {
+    move |source| RecoverError::Disk { attempt, source }
+}
