@@ -204,7 +204,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         self.watches.each_stream(&mut |sink| {
             out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
         });
-        let chunks = self.watches.rearm(self.last_zxid);
+        let chunks = self.watches.rearm(self.watched_zxid);
         self.urgent.extend(chunks.into_iter().map(Urgent::Watches));
     }
 
@@ -252,6 +252,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     ) {
         self.probe = None;
         self.urgent.clear();
+        self.rearming = 0;
+        self.is_exposed = false;
+        self.wiping.clear();
         self.watches.disconnected();
         let is_resumable = self
             .session
@@ -361,7 +364,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 let cause = Cause::Closed(reason);
                 let failure = Failure {
                     cause,
-                    unknown: false,
+                    unknown: credential.was_sent,
                     session,
                     frame: None,
                 };

@@ -76,7 +76,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         while let Some(urgent) = self.urgent.pop_front() {
             match urgent {
                 Urgent::Auth(index) => {
-                    if let Some(credential) = self.credentials.get(index) {
+                    if let Some(credential) = self.credentials.get_mut(index) {
+                        credential.was_sent = true;
                         let packet = AuthPacket {
                             auth_type: 0,
                             scheme: Some(credential.scheme.clone()),
@@ -105,16 +106,25 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             };
             if queued.request.waiter.as_ref().is_some_and(W::is_abandoned) {
                 if let Some(watch) = &queued.request.watch {
-                    let removal = self.watches.failed(watch);
-                    self.remove_watch(removal);
+                    let removals = self.watches.failed(watch);
+                    self.remove_watches(removals);
                 }
                 continue;
             }
-            if let Some(watch) = &queued.request.watch
-                && !matches!(watch.kind, WatchKind::Added(_))
-            {
-                queued.is_covered = self.watches.is_covered(watch);
-                queued.request.frame.set_watch_flag(!queued.is_covered);
+            if let Purpose::Rearm(path) = &queued.purpose {
+                // Made now: it is to hold what is wanted now.
+                let Some(frame) = self.watches.rearm_one(path, self.watched_zxid) else {
+                    self.rearmed_one();
+                    continue;
+                };
+                queued.request.frame = frame;
+            }
+            if let Some(watch) = &queued.request.watch {
+                if !matches!(watch.kind, WatchKind::Added(_)) {
+                    queued.is_covered = self.watches.is_covered(watch);
+                    queued.request.frame.set_watch_flag(!queued.is_covered);
+                }
+                self.watches.sent(watch);
             }
             queued.was_sent = true;
             link.send(now, queued, wire);
@@ -145,11 +155,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             request, purpose, ..
         } = queued;
         if let Some(watch) = &request.watch {
-            let removal = self.watches.failed(watch);
-            self.remove_watch(removal);
-            if matches!(watch.kind, WatchKind::Added(_)) {
-                self.keep_rest(&watch.path);
-            }
+            let removals = self.watches.failed(watch);
+            self.remove_watches(removals);
         }
         if let Some(waiter) = request.waiter {
             let failure = Failure {
@@ -200,8 +207,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
         }
         for id in gone {
-            let removal = self.watches.unsubscribe(id);
-            self.remove_watch(removal);
+            let removals = self.watches.unsubscribe(id);
+            self.remove_watches(removals);
         }
         for queued in self.queue.take() {
             if queued.deadline <= now {
@@ -244,6 +251,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             scheme,
             auth,
             waiter,
+            was_sent: false,
         });
     }
 
@@ -307,12 +315,27 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 })?;
                 self.confirmed(Some(in_flight.sent));
                 self.last_zxid = self.last_zxid.max(header.zxid);
+                self.follow_zxid();
                 self.answered(in_flight, &header, payload, out);
             }
         }
         self.last_zxid = self.last_zxid.max(header.zxid);
+        self.follow_zxid();
         self.leave_if_idle(now, out);
         Ok(())
+    }
+
+    /// Moves on the zxid that watches are registered anew with, unless they are just being: what
+    /// changed before they all are has not been told.
+    fn follow_zxid(&mut self) {
+        if let Phase::Linked(link) = &self.phase
+            && link.stage != Stage::Authenticating
+            && link.watches_sent.is_empty()
+            && self.urgent.is_empty()
+            && !(self.is_exposed && self.rearming > 0)
+        {
+            self.watched_zxid = self.last_zxid;
+        }
     }
 
     /// A server has answered what was sent then: the session lives at least its timeout from there.
@@ -341,20 +364,29 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             ..
         } = in_flight.queued;
         let error = header.error();
+        let (mut is_broken, mut sink) = (false, None);
         if let Some(watch) = request.watch.take() {
             let is_exist = watch.kind == WatchKind::Exists && error == Some(ErrorCode::NoNode);
-            let removal = if error.is_none() || is_exist {
+            let is_left = error.is_none() || is_exist;
+            let removals = if is_left {
                 self.watches.registered(&watch, is_exist, !is_covered)
             } else {
-                self.watches.failed(&watch)
+                self.watches.refused(&watch)
             };
-            self.remove_watch(removal);
+            self.remove_watches(removals);
             if watch.kind == WatchKind::Added(AddWatchMode::Persistent) && error.is_none() {
                 self.keep_recursive(&watch.path, out);
             }
-            if matches!(watch.kind, WatchKind::Added(_)) && error.is_some() {
+            // What was to tell in its place has gone meanwhile; or what is on its way to the server
+            // takes it along.
+            let is_exposed = is_covered && !self.watches.is_covered(&watch);
+            let is_wiped = self.wiping.contains(&watch.path);
+            if is_left && (is_exposed || is_wiped) {
                 self.keep_rest(&watch.path);
+                self.is_exposed |= is_exposed;
             }
+            is_broken = is_left && is_wiped && matches!(watch.kind, WatchKind::Added(_));
+            sink = Some(watch.sink);
         }
         match (request.waiter, error) {
             (Some(waiter), None) => {
@@ -371,6 +403,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             (None, _) => self.internal_answered(purpose, header, out),
         }
+        // A stream that the server is about to lose for a moment.
+        if let Some(sink) = sink.filter(|_| is_broken) {
+            let since = header.zxid;
+            out.push(Action::Deliver(sink, Delivery::Gap { since }));
+        }
         if error == Some(ErrorCode::SessionClosedRequireSaslAuth) {
             self.shut(CloseReason::AuthFailed, out);
         }
@@ -386,16 +423,25 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             Purpose::CloseSession => self.shut(CloseReason::Requested, out),
             // Servers before 3.9 do not know the removal of added watches by kind.
             Purpose::RemoveWatch(path) if header.error() == Some(ErrorCode::MarshallingError) => {
-                self.has_only_old_removal = true;
-                self.remove_any(&path);
+                self.remove_any(&path, out);
             }
-            Purpose::KeepRecursive(path) => {
-                let zxid = header.zxid;
-                self.watches.each_recursive(&path, &mut |sink| {
-                    out.push(Action::Deliver(sink.clone(), Delivery::Armed { zxid }));
-                });
+            Purpose::RemoveAny(path) => {
+                self.is_exposed = self.rearming > 0;
+                if let Some(index) = self.wiping.iter().position(|wiped| *wiped == path) {
+                    self.wiping.swap_remove(index);
+                }
             }
-            Purpose::User | Purpose::RemoveWatch(_) | Purpose::Tidy => {}
+            Purpose::KeepRecursive(path) if header.error().is_none() => {
+                self.tell_armed(&path, &[Group::Recursive], header.zxid, out);
+            }
+            Purpose::Rearm(path) => {
+                self.rearmed_one();
+                if header.error().is_none() && !self.wiping.contains(&path) {
+                    self.tell_armed(&path, &Group::ADDED, header.zxid, out);
+                }
+            }
+            Purpose::RemoveWatch(_) => self.is_exposed = self.rearming > 0,
+            Purpose::User | Purpose::KeepRecursive(_) | Purpose::Tidy => {}
         }
     }
 
@@ -487,58 +533,72 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         }
     }
 
-    /// Tells the server that a watch is not wanted any more.
-    pub(super) fn remove_watch(&mut self, removal: Option<Removal>) {
-        let Some(removal) = removal else { return };
-        if !matches!(self.phase, Phase::Linked(_)) || self.watches.is_shielded(&removal) {
+    /// Tells the server what watches of a path are not wanted any more.
+    pub(super) fn remove_watches(&mut self, removals: Vec<Removal>) {
+        if !matches!(self.phase, Phase::Linked(_)) {
             return;
         }
-        let (watcher_type, purpose) = match removal.group {
-            Group::Data => (WatcherType::Data, Purpose::Tidy),
-            Group::Children => (WatcherType::Children, Purpose::Tidy),
-            Group::Persistent | Group::Recursive if self.has_only_old_removal => {
-                self.remove_any(&removal.path);
-                return;
+        let mut exposed = None;
+        for Removal { path, group } in removals {
+            let (watcher_type, purpose) = match group {
+                Group::Data => (WatcherType::Data, Purpose::Tidy),
+                Group::Children => (WatcherType::Children, Purpose::Tidy),
+                Group::Persistent => (WatcherType::Persistent, Purpose::RemoveWatch(path.clone())),
+                Group::Recursive => (
+                    WatcherType::PersistentRecursive,
+                    Purpose::RemoveWatch(path.clone()),
+                ),
+            };
+            let request = RemoveWatchesRequest {
+                path: Some(path.clone()),
+                watcher_type: watcher_type.code(),
+            };
+            self.submit_internal(&Record::RemoveWatches(request), purpose);
+            if Group::ADDED.contains(&group) {
+                exposed = Some(path);
             }
-            Group::Persistent => (
-                WatcherType::Persistent,
-                Purpose::RemoveWatch(removal.path.clone()),
-            ),
-            Group::Recursive => (
-                WatcherType::PersistentRecursive,
-                Purpose::RemoveWatch(removal.path.clone()),
-            ),
-        };
-        let request = RemoveWatchesRequest {
-            path: Some(removal.path.clone()),
-            watcher_type: watcher_type.code(),
-        };
-        self.submit_internal(&Record::RemoveWatches(request), purpose);
-        if matches!(removal.group, Group::Persistent | Group::Recursive) {
-            self.keep_rest(&removal.path);
+        }
+        // An added watch may have told in the place of one-shot watches.
+        if let Some(path) = exposed {
+            self.keep_rest(&path);
         }
     }
 
     /// Removes every watch of a path, the only way to be rid of an added one on servers before 3.9,
-    /// and registers anew what is still wanted there.
-    fn remove_any(&mut self, path: &ByteString) {
+    /// and registers anew what is still wanted there. Streams may miss something between.
+    fn remove_any(&mut self, path: &ByteString, out: &mut Vec<Action<W, S>>) {
         let request = RemoveWatchesRequest {
             path: Some(path.clone()),
             watcher_type: WatcherType::Any.code(),
         };
-        self.submit_internal(&Record::RemoveWatches(request), Purpose::Tidy);
+        self.wiping.push(path.clone());
+        let purpose = Purpose::RemoveAny(path.clone());
+        self.submit_internal(&Record::RemoveWatches(request), purpose);
+        let since = self.last_zxid;
+        self.watches.each_of(path, &Group::ADDED, &mut |sink| {
+            out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
+        });
         self.keep_rest(path);
     }
 
-    /// Registers anew what is wanted on a path, after an added watch there has gone: it may have
-    /// covered one-shot watches. The server tells what changed since.
+    /// Registers anew what is wanted on a path by then. The server tells what changed since.
     fn keep_rest(&mut self, path: &ByteString) {
-        if !matches!(self.phase, Phase::Linked(_)) {
-            return;
+        if matches!(self.phase, Phase::Linked(_)) {
+            self.rearming += 1;
+            self.submit_frame(Frame::default(), Purpose::Rearm(path.clone()));
         }
-        for chunk in self.watches.rearm_one(path, self.last_zxid) {
-            self.submit_frame(chunk, Purpose::Tidy);
-        }
+    }
+
+    /// A request that registers anew what is wanted on a path is done with.
+    fn rearmed_one(&mut self) {
+        self.rearming -= 1;
+        self.is_exposed &= self.rearming > 0;
+    }
+
+    fn tell_armed(&self, path: &str, groups: &[Group], zxid: Zxid, out: &mut Vec<Action<W, S>>) {
+        self.watches.each_of(path, groups, &mut |sink| {
+            out.push(Action::Deliver(sink.clone(), Delivery::Armed { zxid }));
+        });
     }
 
     /// Adds a recursive watch once more, because servers before 3.9 keep one mode per path and the
@@ -546,10 +606,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     fn keep_recursive(&mut self, path: &ByteString, out: &mut Vec<Action<W, S>>) {
         let since = self.last_zxid;
         let mut is_held = false;
-        self.watches.each_recursive(path, &mut |sink| {
-            is_held = true;
-            out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
-        });
+        self.watches
+            .each_of(path, &[Group::Recursive], &mut |sink| {
+                is_held = true;
+                out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
+            });
         if is_held {
             let mode = AddWatchMode::PersistentRecursive.code();
             let request = AddWatchRequest {

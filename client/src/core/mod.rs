@@ -109,6 +109,8 @@ struct Credential<W> {
     scheme: ByteString,
     auth: Bytes,
     waiter: Option<W>,
+    /// Whether bytes of it may have reached a server.
+    was_sent: bool,
 }
 
 /// What a fresh connection begins with.
@@ -143,8 +145,15 @@ pub(crate) struct Core<W, S> {
     closing: Option<Time>,
     /// When to look for a writable server, and the pause after that look.
     probe: Option<(Time, Duration)>,
-    /// Whether a server is known not to understand the removal of added watches by kind.
-    has_only_old_removal: bool,
+    /// Zxid behind which changes of what is watched may not have been told. Stays while watches are
+    /// being registered anew.
+    watched_zxid: Zxid,
+    /// Requests under way that register anew what is wanted on a path.
+    rearming: usize,
+    /// Whether something is not told until they are answered.
+    is_exposed: bool,
+    /// Paths of which every watch is being removed.
+    wiping: Vec<ByteString>,
 }
 
 /// Never.
@@ -173,7 +182,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             requests_due: NEVER,
             closing: None,
             probe: None,
-            has_only_old_removal: false,
+            watched_zxid: config.last_zxid,
+            rearming: 0,
+            is_exposed: false,
+            wiping: Vec::new(),
             config,
         }
     }
@@ -245,8 +257,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         match event {
             Event::Submit(request) => self.submit(now, request, out),
             Event::Unsubscribe(id) => {
-                let removal = self.watches.unsubscribe(id);
-                self.remove_watch(removal);
+                let removals = self.watches.unsubscribe(id);
+                self.remove_watches(removals);
             }
             Event::AddAuth {
                 scheme,

@@ -198,6 +198,10 @@ pub(super) enum Purpose {
     User,
     /// The client: an added watch of this path is not wanted any more.
     RemoveWatch(ByteString),
+    /// The client: no watch of this path is wanted as it is.
+    RemoveAny(ByteString),
+    /// The client: what is wanted on this path, registered anew. Its frame is made when it is sent.
+    Rearm(ByteString),
     /// The client: keeps a recursive watch of this path that a persistent one might have ended.
     KeepRecursive(ByteString),
     /// The client: tidies up, and does not mind what becomes of it.

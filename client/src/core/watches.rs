@@ -12,7 +12,12 @@ use super::request::{Frame, WatchId, WatchKind, WatchRequest};
 ///
 /// # Source
 /// Apache `ZooKeeper` 3.9, `ClientCnxn.SendThread#primeConnection`, `SET_WATCHES_MAX_LENGTH`.
-const CHUNK_MAX: usize = 128 * 1024;
+const CHUNK_MAX: usize = if cfg!(test) {
+    // So that the tests meet many requests with few watches.
+    16
+} else {
+    128 * 1024
+};
 
 /// Every watch that somebody holds, and what the server is known to hold for us.
 ///
@@ -44,6 +49,8 @@ struct Slot {
     holders: Vec<WatchId>,
     /// Registrations submitted and not answered.
     pending: u32,
+    /// Those of them that were sent on this connection.
+    in_flight: u32,
     /// Whether the server has the watch, on this connection.
     armed: bool,
 }
@@ -74,6 +81,8 @@ impl Group {
         Self::Persistent,
         Self::Recursive,
     ];
+    /// Those that stay.
+    pub(super) const ADDED: [Self; 2] = [Self::Persistent, Self::Recursive];
 
     pub(super) fn of(kind: WatchKind) -> Self {
         match kind {
@@ -113,6 +122,11 @@ impl Slot {
     fn is_wanted(&self) -> bool {
         !self.holders.is_empty() || self.pending > 0
     }
+
+    /// Whether the server has the watch, or will have it before whatever is sent from now on.
+    fn is_there(&self) -> bool {
+        self.armed || self.in_flight > 0
+    }
 }
 
 impl<S: Clone> Watches<S> {
@@ -147,17 +161,24 @@ impl<S: Clone> Watches<S> {
         );
     }
 
-    /// Whether a one-shot watch needs no registration, because an added watch on the same path tells
-    /// the same. Servers before 3.9 keep one mode per path, and a one-shot watch would end the added
-    /// one (ZOOKEEPER-4466).
+    /// A request that registers a watch is being sent.
+    pub(super) fn sent(&mut self, request: &WatchRequest<S>) {
+        if let Some(slots) = self.paths.get_mut(&request.path) {
+            slot_mut(slots, Group::of(request.kind)).in_flight += 1;
+        }
+    }
+
+    /// Whether a one-shot watch needs no registration, because an added watch on the same path, which
+    /// the server has or was asked for before, tells the same. Servers before 3.9 keep one mode per
+    /// path, and a one-shot watch would end the added one (ZOOKEEPER-4466).
     pub(super) fn is_covered(&self, request: &WatchRequest<S>) -> bool {
         let Some(slots) = self.paths.get(&request.path) else {
             return false;
         };
-        let wanted = |group| slot(slots, group).is_wanted();
+        let is_there = |group| slot(slots, group).is_there();
         match Group::of(request.kind) {
-            Group::Data => wanted(Group::Persistent) || wanted(Group::Recursive),
-            Group::Children => wanted(Group::Persistent),
+            Group::Data => is_there(Group::Persistent) || is_there(Group::Recursive),
+            Group::Children => is_there(Group::Persistent),
             Group::Persistent | Group::Recursive => false,
         }
     }
@@ -168,78 +189,96 @@ impl<S: Clone> Watches<S> {
         request: &WatchRequest<S>,
         is_exist: bool,
         armed: bool,
-    ) -> Option<Removal> {
+    ) -> Vec<Removal> {
         let group = Group::of(request.kind);
-        let slots = self.paths.get_mut(&request.path)?;
+        let Some(slots) = self.paths.get_mut(&request.path) else {
+            return Vec::new();
+        };
         let slot = slot_mut(slots, group);
         slot.pending = slot.pending.saturating_sub(1);
+        slot.in_flight = slot.in_flight.saturating_sub(1);
         slot.armed |= armed;
         if let Some(holder) = self.holders.get_mut(&request.id) {
             holder.is_pending = false;
             holder.is_exist = is_exist;
             slot.holders.push(request.id);
             self.recursive += usize::from(group == Group::Recursive);
-            return None;
+            return Vec::new();
         }
         // Whoever wanted it has gone meanwhile.
-        self.tidy(&request.path, group)
+        self.tidy(&request.path)
     }
 
-    /// The request came to nothing: it was withdrawn, it failed, or its outcome was lost.
-    pub(super) fn failed(&mut self, request: &WatchRequest<S>) -> Option<Removal> {
+    /// A server answered that it did not register the watch.
+    pub(super) fn refused(&mut self, request: &WatchRequest<S>) -> Vec<Removal> {
+        if let Some(slots) = self.paths.get_mut(&request.path) {
+            let slot = slot_mut(slots, Group::of(request.kind));
+            slot.in_flight = slot.in_flight.saturating_sub(1);
+        }
+        self.failed(request)
+    }
+
+    /// The request came to nothing: it was withdrawn, refused, or lost with its connection.
+    pub(super) fn failed(&mut self, request: &WatchRequest<S>) -> Vec<Removal> {
         self.holders.remove(&request.id);
-        let group = Group::of(request.kind);
-        let slots = self.paths.get_mut(&request.path)?;
-        let slot = slot_mut(slots, group);
-        slot.pending = slot.pending.saturating_sub(1);
-        self.tidy(&request.path, group)
+        if let Some(slots) = self.paths.get_mut(&request.path) {
+            let slot = slot_mut(slots, Group::of(request.kind));
+            slot.pending = slot.pending.saturating_sub(1);
+        }
+        self.tidy(&request.path)
     }
 
     /// A holder has left. Unknown ids are those whose watch has fired.
-    pub(super) fn unsubscribe(&mut self, id: WatchId) -> Option<Removal> {
-        let holder = self.holders.remove(&id)?;
+    pub(super) fn unsubscribe(&mut self, id: WatchId) -> Vec<Removal> {
+        let Some(holder) = self.holders.remove(&id) else {
+            return Vec::new();
+        };
         if holder.is_pending {
             // The answer finds nobody and tidies up.
-            return None;
+            return Vec::new();
         }
-        let slots = self.paths.get_mut(&holder.path)?;
-        slot_mut(slots, holder.group)
-            .holders
-            .retain(|held| *held != id);
+        if let Some(slots) = self.paths.get_mut(&holder.path) {
+            slot_mut(slots, holder.group)
+                .holders
+                .retain(|held| *held != id);
+        }
         self.recursive -= usize::from(holder.group == Group::Recursive);
-        self.tidy(&holder.path, holder.group)
+        self.tidy(&holder.path)
     }
 
-    /// Forgets what nobody wants, and says what the server is to forget.
-    fn tidy(&mut self, path: &ByteString, group: Group) -> Option<Removal> {
-        let slots = self.paths.get_mut(path)?;
-        let slot = slot_mut(slots, group);
-        let stale = slot.armed && !slot.is_wanted();
-        if stale {
-            slot.armed = false;
+    /// Forgets what nobody wants of a path, and says what the server is to forget.
+    ///
+    /// A one-shot watch stays where an added watch is wanted: servers before 3.9 know three kinds of
+    /// removal, each of which takes the added watches of the path along. It goes with the last of
+    /// those.
+    fn tidy(&mut self, path: &ByteString) -> Vec<Removal> {
+        let Some(slots) = self.paths.get_mut(path) else {
+            return Vec::new();
+        };
+        let mut removals = Vec::new();
+        for group in [
+            Group::Persistent,
+            Group::Recursive,
+            Group::Data,
+            Group::Children,
+        ] {
+            let is_wanted = |group| slot(slots, group).is_wanted();
+            let is_shielded = match group {
+                Group::Data => is_wanted(Group::Persistent) || is_wanted(Group::Recursive),
+                Group::Children => is_wanted(Group::Persistent),
+                Group::Persistent | Group::Recursive => false,
+            };
+            let slot = slot_mut(slots, group);
+            if slot.armed && !slot.is_wanted() && !is_shielded {
+                slot.armed = false;
+                let path = path.clone();
+                removals.push(Removal { path, group });
+            }
         }
-        let is_empty = slots.iter().all(|slot| !slot.is_wanted() && !slot.armed);
-        if is_empty {
+        if slots.iter().all(|slot| !slot.is_wanted() && !slot.armed) {
             self.paths.remove(path);
         }
-        stale.then(|| Removal {
-            path: path.clone(),
-            group,
-        })
-    }
-
-    /// Whether removing a group might, on servers before 3.9, remove another that is wanted: those
-    /// know three kinds of removal, each of which takes the added watches of the path along.
-    pub(super) fn is_shielded(&self, removal: &Removal) -> bool {
-        let Some(slots) = self.paths.get(&removal.path) else {
-            return false;
-        };
-        let wanted = |group| slot(slots, group).is_wanted();
-        match removal.group {
-            Group::Data => wanted(Group::Persistent) || wanted(Group::Recursive),
-            Group::Children => wanted(Group::Persistent),
-            Group::Persistent | Group::Recursive => false,
-        }
+        removals
     }
 
     /// Routes an event: whom to tell, in the order of registration within each group. One-shot
@@ -296,6 +335,7 @@ impl<S: Clone> Watches<S> {
         self.paths.retain(|_, slots| {
             for slot in slots.iter_mut() {
                 slot.armed = false;
+                slot.in_flight = 0;
             }
             slots.iter().any(Slot::is_wanted)
         });
@@ -350,21 +390,24 @@ impl<S: Clone> Watches<S> {
         }
     }
 
-    /// The sinks of the recursive watches of one path that are registered.
-    pub(super) fn each_recursive(&self, path: &str, tell: &mut dyn FnMut(&S)) {
+    /// The sinks of the added watches of one path, in these groups, that are registered.
+    pub(super) fn each_of(&self, path: &str, groups: &[Group], tell: &mut dyn FnMut(&S)) {
         let Some(slots) = self.paths.get(path) else {
             return;
         };
-        for id in &slot(slots, Group::Recursive).holders {
-            if let Some(holder) = self.holders.get(id) {
-                tell(&holder.sink);
+        for group in groups {
+            for id in &slot(slots, *group).holders {
+                if let Some(holder) = self.holders.get(id) {
+                    tell(&holder.sink);
+                }
             }
         }
     }
 
-    /// The requests that register everything anew on a fresh connection, each within the limit.
-    pub(super) fn rearm(&mut self, last_zxid: Zxid) -> Vec<Frame> {
-        let mut chunks = Chunks::new(last_zxid);
+    /// The requests that register everything anew on a fresh connection, each within the limit. The
+    /// server tells what changed behind the zxid.
+    pub(super) fn rearm(&mut self, since: Zxid) -> Vec<Frame> {
+        let mut chunks = Chunks::new(since, CHUNK_MAX);
         for (path, slots) in &mut self.paths {
             Self::rearm_path(&self.holders, path, slots, &mut chunks);
         }
@@ -372,13 +415,12 @@ impl<S: Clone> Watches<S> {
     }
 
     /// The request that registers anew what is left on one path after a removal that may have taken
-    /// it along.
-    pub(super) fn rearm_one(&mut self, path: &ByteString, last_zxid: Zxid) -> Vec<Frame> {
-        let mut chunks = Chunks::new(last_zxid);
-        if let Some(slots) = self.paths.get_mut(path) {
-            Self::rearm_path(&self.holders, path, slots, &mut chunks);
-        }
-        chunks.finish()
+    /// it along; `None` if nothing is.
+    pub(super) fn rearm_one(&mut self, path: &ByteString, since: Zxid) -> Option<Frame> {
+        let mut chunks = Chunks::new(since, usize::MAX);
+        let slots = self.paths.get_mut(path)?;
+        Self::rearm_path(&self.holders, path, slots, &mut chunks);
+        chunks.finish().pop()
     }
 
     fn rearm_path(
@@ -416,7 +458,9 @@ impl<S: Clone> Watches<S> {
 /// Collects paths into requests of limited size.
 #[derive(Debug)]
 struct Chunks {
-    last_zxid: Zxid,
+    since: Zxid,
+    /// Longest list of paths, in bytes.
+    len_max: usize,
     open: SetWatches2,
     /// Bytes of paths in `open`.
     len: usize,
@@ -424,10 +468,11 @@ struct Chunks {
 }
 
 impl Chunks {
-    fn new(last_zxid: Zxid) -> Self {
+    fn new(since: Zxid, len_max: usize) -> Self {
         Self {
-            last_zxid,
-            open: empty(last_zxid),
+            since,
+            len_max,
+            open: empty(since),
             len: 0,
             frames: Vec::new(),
         }
@@ -439,7 +484,7 @@ impl Chunks {
         list: impl Fn(&mut SetWatches2) -> &mut Option<Vec<ByteString>>,
     ) {
         let len = path.encoded_len();
-        if self.len > 0 && self.len + len > CHUNK_MAX {
+        if self.len > 0 && self.len.saturating_add(len) > self.len_max {
             self.flush();
         }
         self.len += len;
@@ -449,7 +494,7 @@ impl Chunks {
     }
 
     fn flush(&mut self) {
-        let chunk = std::mem::replace(&mut self.open, empty(self.last_zxid));
+        let chunk = std::mem::replace(&mut self.open, empty(self.since));
         self.len = 0;
         self.frames.push(frame(chunk));
     }

@@ -38,6 +38,7 @@ use crate::core::{
 
 /// Time to get over all faults, and then to tidy up.
 const SETTLE: Duration = Duration::from_secs(40);
+const SETTLE_STEP: Duration = Duration::from_secs(4);
 const TIDY: Duration = Duration::from_secs(3);
 const CLOSE: Duration = Duration::from_secs(4);
 /// Longest frame that the client takes.
@@ -143,6 +144,7 @@ struct World {
     watched_sessions: BTreeSet<SessionId>,
     committed: usize,
     turns: u32,
+    heal_at: Time,
     is_over: bool,
     is_traced: bool,
     trace: Vec<String>,
@@ -199,6 +201,7 @@ impl World {
             watched_sessions: BTreeSet::new(),
             committed: 0,
             turns: 0,
+            heal_at: Time::default(),
             is_over: false,
             is_traced,
             trace: Vec::new(),
@@ -214,9 +217,8 @@ impl World {
         }
         let heal = Time::from_start(plan.span()) + Duration::from_millis(1);
         self.at(heal, Occurrence::Heal);
-        self.at(heal + SETTLE, Occurrence::Settled);
-        self.at(heal + SETTLE + TIDY, Occurrence::Emptied);
-        self.at(heal + SETTLE + TIDY + CLOSE, Occurrence::Ended);
+        self.at(heal + SETTLE_STEP, Occurrence::Settled);
+        self.heal_at = heal;
         self.turn();
         while !self.is_over && !self.checks.has_violation() {
             let due = self.core.next_deadline().max(self.now);
@@ -760,15 +762,18 @@ impl World {
             .get_mut(&conn)
             .expect("the client reads from its connection");
         let tag = pipe.tags.pop_front().flatten();
+        let last_xid = pipe.last_xid;
         let is_handshake = matches!(self.core.phase, Phase::Handshaking { .. });
         let response = ConnectResponse::decode(&mut Reader::shared(&payload)).ok();
         let header = ReplyHeader::decode(&mut Reader::shared(&payload)).ok();
         let (xid, zxid) = header.map_or((Xid::new(0), Zxid::ZERO), |header| {
             (header.xid, header.zxid)
         });
+        let reserved = [Xid::PING, Xid::AUTH, Xid::SET_WATCHES];
+        let answers = reserved.contains(&xid) || (1..=last_xid).contains(&xid.get());
         self.see(&Fact::Received {
             conn,
-            answers: is_handshake || xid != Xid::NOTIFICATION,
+            answers: is_handshake || answers,
             is_pong: !is_handshake && xid == Xid::PING,
         });
         self.incoming = Some(Incoming { conn, zxid, tag });
@@ -1083,8 +1088,7 @@ impl World {
         let Phase::Linked(link) = &self.core.phase else {
             return None;
         };
-        let is_reliable = !pipe.up.is_stalled && !pipe.down.is_stalled && !pipe.up.is_blocked;
-        let is_resting = is_reliable
+        let is_resting = pipe.is_reliable()
             && pipe.is_quiet()
             && server.pipeline.is_empty()
             && link.stage == Stage::Ready
@@ -1116,6 +1120,9 @@ impl World {
         self.dial_delay = Duration::ZERO;
         self.slow = Duration::from_millis(1);
         self.ensemble.refuses_auth = false;
+        for pipe in self.pipes.values_mut() {
+            (pipe.up.budget, pipe.down.budget) = (None, None);
+        }
         for index in 0..self.plan.servers {
             let upto = self.ensemble.log.len();
             self.after(Duration::from_millis(5), Occurrence::Apply(index, upto));
@@ -1125,6 +1132,14 @@ impl World {
     fn settled(&mut self) {
         let is_connected = self.resting().is_some();
         let is_closed = self.core.is_closed();
+        let is_late = self.now >= self.heal_at + SETTLE;
+        if !is_late && !is_closed && !is_connected {
+            // A ping may be under way, or much more.
+            self.after(SETTLE_STEP / 10, Occurrence::Settled);
+            return;
+        }
+        self.after(TIDY, Occurrence::Emptied);
+        self.after(TIDY + CLOSE, Occurrence::Ended);
         let last_zxid = self.core.last_zxid();
         let leader = self.ensemble.leader.clone();
         self.see(&Fact::Settled {

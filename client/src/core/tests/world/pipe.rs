@@ -48,6 +48,11 @@ impl Pipe {
         self.xids.get(&xid.get()).copied()
     }
 
+    /// Whether bytes arrive.
+    pub(super) fn is_reliable(&self) -> bool {
+        !self.up.is_stalled && !self.down.is_stalled && !self.up.is_blocked
+    }
+
     /// Whether nothing is on its way.
     pub(super) fn is_quiet(&self) -> bool {
         self.up.under_way == 0 && self.down.under_way == 0 && self.server_input.is_empty()
