@@ -49,13 +49,13 @@ const DATA: &[&str] = &[
 
 fn path() -> impl Strategy<Value = &'static str> {
     // Those in front more often.
-    prop_oneof![3 => select(&PATHS[..4]), 2 => select(&PATHS[4..14]), 1 => select(PATHS)]
+    prop_oneof![12 => select(&PATHS[..6]), 4 => select(&PATHS[8..14]), 1 => select(PATHS)]
 }
 
 fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
     let reader = vec![Acl::new(Perms::READ | Perms::ADMIN, Id::ANYONE)];
     prop_oneof![
-        8 => Just(Some(open())),
+        30 => Just(Some(open())),
         1 => Just(Some(of_bob())),
         1 => Just(Some(vec![Acl::new(Perms::ALL, Id::AUTH)])),
         1 => Just(Some(reader)),
@@ -68,7 +68,8 @@ fn version() -> impl Strategy<Value = i32> {
 }
 
 fn create_any() -> impl Strategy<Value = CreateRequest> {
-    (path(), select(DATA), acl(), -1i32..8).prop_map(|(path, data, acl, flags)| CreateRequest {
+    let flags = prop_oneof![9 => Just(0), 4 => Just(1), 4 => 2..4, 2 => Just(4), 1 => -1..8];
+    (path(), select(DATA), acl(), flags).prop_map(|(path, data, acl, flags)| CreateRequest {
         path: Some(path.into()),
         data: Some(Bytes::from_static(data.as_bytes())),
         acl,
@@ -77,22 +78,23 @@ fn create_any() -> impl Strategy<Value = CreateRequest> {
 }
 
 fn ttl_any() -> impl Strategy<Value = CreateTtlRequest> {
-    (create_any(), -1i64..300).prop_map(|(r, ttl_ms)| CreateTtlRequest {
+    let flags = prop_oneof![4 => 5..7, 1 => -1..8];
+    (create_any(), flags, -1i64..300).prop_map(|(r, flags, ttl_ms)| CreateTtlRequest {
         path: r.path,
         data: r.data,
         acl: r.acl,
-        flags: r.flags,
+        flags,
         ttl_ms,
     })
 }
 
 fn part() -> impl Strategy<Value = MultiOp> {
     prop_oneof![
-        4 => create_any().prop_map(MultiOp::Create),
+        8 => create_any().prop_map(MultiOp::Create),
         2 => create_any().prop_map(MultiOp::Create2),
         1 => create_any().prop_map(MultiOp::CreateContainer),
         1 => ttl_any().prop_map(MultiOp::CreateTtl),
-        4 => (path(), version()).prop_map(|(p, v)| MultiOp::Delete(delete_record(p, v))),
+        3 => (path(), version()).prop_map(|(p, v)| MultiOp::Delete(delete_record(p, v))),
         3 => (path(), select(DATA), version())
             .prop_map(|(p, d, v)| MultiOp::SetData(set_record(p, d, v))),
         1 => (path(), version()).prop_map(|(p, v)| check(p, v)),
@@ -115,18 +117,18 @@ fn alone(part: MultiOp) -> Request {
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        12 => part().prop_map(alone),
-        3 => proptest::collection::vec(part(), 0..6).prop_map(multi),
+        16 => part().prop_map(alone),
+        4 => proptest::collection::vec(part(), 0..4).prop_map(multi),
         2 => (path(), acl(), version()).prop_map(|(p, a, v)| set_acl(p, a, v)),
         1 => path().prop_map(delete_container),
-        1 => Just(create_session()),
+        3 => Just(create_session()),
         1 => Just(Request::CloseSession),
     ]
 }
 
 fn requester() -> impl Strategy<Value = Requester> {
     let standing = prop_oneof![
-        12 => Just(Ok(SessionKind::Global)),
+        20 => Just(Ok(SessionKind::Global)),
         1 => Just(Ok(SessionKind::Local)),
         1 => select(vec![SessionFault::Closing, SessionFault::Moved]).prop_map(Err),
     ];
@@ -139,7 +141,7 @@ fn requester() -> impl Strategy<Value = Requester> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let from = prop_oneof![8 => requester(), 1 => Just(server())];
+    let from = prop_oneof![20 => requester(), 1 => Just(server())];
     (from, request(), 0i64..200, 0usize..4).prop_map(|(from, request, sleep_ms, apply)| {
         // The server itself asks for this only.
         let request = match request {
@@ -161,7 +163,7 @@ fn world(enforces_quota: bool) -> World {
         create("/a"),
         create("/a/b"),
         create("/zookeeper/quota/a"),
-        create_data("/zookeeper/quota/a/zookeeper_limits", "countHardLimit=6"),
+        create_data("/zookeeper/quota/a/zookeeper_limits", "countHardLimit=4"),
         create_data("/zookeeper/quota/a/zookeeper_stats", ""),
     ] {
         world.ok(&request);
