@@ -6,7 +6,10 @@
 //! - [`config`] turns `zoo.cfg`, the dynamic file, `myid` and JVM flags into one typed
 //!   [`config::Config`].
 //! - [`four_letter`] renders the answers to `srvr`, `mntr` and their kin.
+//! - [`storage`] keeps log, snapshots and epochs, and recovers the state from them.
+//! - [`shared_tree`] lets many read the tree while one changes it.
 
 pub mod config;
 pub mod four_letter;
+pub mod shared_tree;
 pub mod storage;
