@@ -119,6 +119,13 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 };
                 queued.request.frame = frame;
             }
+            if let Purpose::RearmList(path) = &queued.purpose {
+                let Some(frame) = self.watches.rearm_list_of(path, self.watched_zxid) else {
+                    self.rearmed_one();
+                    continue;
+                };
+                queued.request.frame = frame;
+            }
             if let Some(watch) = &queued.request.watch {
                 if !matches!(watch.kind, WatchKind::Added(_)) {
                     queued.is_covered = self.watches.is_covered(watch);
@@ -377,6 +384,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             if watch.kind == WatchKind::Added(AddWatchMode::Persistent) && error.is_none() {
                 self.keep_recursive(&watch.path, out);
             }
+            if watch.kind == WatchKind::Added(AddWatchMode::PersistentRecursive) && error.is_none()
+            {
+                self.keep_list(&watch.path);
+            }
             // What was to tell in its place has gone meanwhile; or what is on its way to the server
             // takes it along.
             let is_exposed = is_covered && !self.watches.is_covered(&watch);
@@ -440,6 +451,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     self.tell_armed(&path, &Group::ADDED, header.zxid, out);
                 }
             }
+            Purpose::RearmList(_) => self.rearmed_one(),
             Purpose::RemoveWatch(_) => self.is_exposed = self.rearming > 0,
             Purpose::User | Purpose::KeepRecursive(_) | Purpose::Tidy => {}
         }
@@ -586,7 +598,15 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if matches!(self.phase, Phase::Linked(_)) {
             self.rearming += 1;
             self.submit_frame(Frame::default(), Purpose::Rearm(path.clone()));
+            self.keep_list(path);
         }
+    }
+
+    /// Registers the child watch of a path anew if the recursive watch that was just registered there
+    /// may have replaced it.
+    fn keep_list(&mut self, path: &ByteString) {
+        self.rearming += 1;
+        self.submit_frame(Frame::default(), Purpose::RearmList(path.clone()));
     }
 
     /// A request that registers anew what is wanted on a path is done with.

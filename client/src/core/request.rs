@@ -204,6 +204,8 @@ pub(super) enum Purpose {
     Rearm(ByteString),
     /// The client: keeps a recursive watch of this path that a persistent one might have ended.
     KeepRecursive(ByteString),
+    /// The client: registers the child watch of this path anew, behind its recursive watch.
+    RearmList(ByteString),
     /// The client: tidies up, and does not mind what becomes of it.
     Tidy,
     /// The client: the session is to be closed.

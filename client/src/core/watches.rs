@@ -411,7 +411,29 @@ impl<S: Clone> Watches<S> {
         for (path, slots) in &mut self.paths {
             Self::rearm_path(&self.holders, path, slots, &mut chunks);
         }
-        chunks.finish()
+        let mut frames = chunks.finish();
+        let mut chunks = Chunks::new(since, CHUNK_MAX);
+        for (path, slots) in &mut self.paths {
+            Self::rearm_list(path, slots, &mut chunks);
+        }
+        frames.extend(chunks.finish());
+        frames
+    }
+
+    /// The request that registers the child watch of one path anew behind its recursive watch;
+    /// `None` if there are not both.
+    pub(super) fn rearm_list_of(&mut self, path: &ByteString, since: Zxid) -> Option<Frame> {
+        let mut chunks = Chunks::new(since, usize::MAX);
+        let slots = self.paths.get_mut(path)?;
+        Self::rearm_list(path, slots, &mut chunks);
+        chunks.finish().pop()
+    }
+
+    fn rearm_list(path: &ByteString, slots: &mut [Slot; 4], chunks: &mut Chunks) {
+        if is_list_replaced(slots) {
+            slot_mut(slots, Group::Children).armed = true;
+            chunks.push(path, |chunk| &mut chunk.child_watches);
+        }
     }
 
     /// The request that registers anew what is left on one path after a removal that may have taken
@@ -429,9 +451,10 @@ impl<S: Clone> Watches<S> {
         slots: &mut [Slot; 4],
         chunks: &mut Chunks,
     ) {
+        let is_list_replaced = is_list_replaced(slots);
         for group in Group::ALL {
             let slot = slot_mut(slots, group);
-            if slot.holders.is_empty() {
+            if slot.holders.is_empty() || (group == Group::Children && is_list_replaced) {
                 continue;
             }
             slot.armed = true;
@@ -453,6 +476,14 @@ impl<S: Clone> Watches<S> {
             }
         }
     }
+}
+
+/// Whether a child watch has to be registered behind the recursive watch of its path: servers before
+/// 3.9 keep one mode per path, also for lists of children, of which a recursive watch tells nothing.
+/// A persistent watch tells of them in the place of the child watch.
+fn is_list_replaced(slots: &[Slot; 4]) -> bool {
+    let held = |group| !slot(slots, group).holders.is_empty();
+    held(Group::Children) && held(Group::Recursive) && !held(Group::Persistent)
 }
 
 /// Collects paths into requests of limited size.
