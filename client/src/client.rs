@@ -248,7 +248,7 @@ impl Client {
                 state.borrow_and_update();
                 let trouble = self.shared().trouble.lock();
                 let trouble = trouble.unwrap_or_else(PoisonError::into_inner).clone();
-                if trouble.is_some_and(|trouble| trouble.passed && trouble.is_hopeless) {
+                if trouble.is_some_and(|trouble| trouble.is_hopeless()) {
                     return;
                 }
                 if state.changed().await.is_err() {

@@ -53,8 +53,15 @@ pub(crate) struct Trouble {
     pub(crate) error: AttemptError,
     /// Whether every server has failed since one last succeeded.
     pub(crate) passed: bool,
-    /// Whether all of those failures were of the kind that does not go away by itself.
-    pub(crate) is_hopeless: bool,
+    /// Servers whose last failure was of a kind that may go away by itself.
+    pub(crate) hopeful: Vec<String>,
+}
+
+impl Trouble {
+    /// Whether every server was found to be none that could ever do.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.passed && self.hopeful.is_empty()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -151,15 +158,19 @@ impl Shared {
     /// An attempt to connect failed.
     pub(crate) fn attempt_failed(&self, server: String, error: AttemptError, passed: bool) {
         let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_hopeless = matches!(
+        let mut hopeful = last.take().map_or_else(Vec::new, |last| last.hopeful);
+        hopeful.retain(|known| *known != server);
+        if !matches!(
             error.kind,
             AttemptErrorKind::Tls | AttemptErrorKind::Protocol
-        ) && last.as_ref().is_none_or(|last| last.is_hopeless);
+        ) {
+            hopeful.push(server.clone());
+        }
         *last = Some(Trouble {
             server,
             error,
             passed,
-            is_hopeless,
+            hopeful,
         });
         drop(last);
         // Those who wait for a connection look at the trouble too.

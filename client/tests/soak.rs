@@ -243,8 +243,12 @@ impl World {
             }
         }
         check_ephemerals(workers, &judge, &mut failures).await;
-        let deleted = judge.delete_tree("/").await;
-        failures.extend(deleted.err().map(|err| format!("cannot tidy up: {err}")));
+        while let Err(err) = judge.delete_tree("/").await {
+            if !err.is_retryable() {
+                failures.push(format!("cannot tidy up: {err}"));
+                break;
+            }
+        }
         judge.close(HEALED).await;
         failures
     }
@@ -641,7 +645,7 @@ impl Worker {
         let index = self.index;
         let count = self.neighbour();
         let value = u64::MAX;
-        let set = judge.set(&count, value.to_string()).await;
+        let set = judge.set(&count, value.to_string()).idempotent().await;
         set.expect("the judge writes");
         let mut paths = BTreeSet::new();
         for other in 0..CLIENTS {
