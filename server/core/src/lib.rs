@@ -7,6 +7,7 @@
 //! What it deliberately does not do: it opens nothing, waits for nothing and logs nothing.
 
 pub mod conn;
+pub mod peer;
 pub mod prep;
 pub mod session;
 pub mod time;
