@@ -237,7 +237,7 @@ impl Shared {
         self.last_zxid.store(zxid.get(), Ordering::Release);
     }
 
-    /// Takes what came in. If nothing did, the driver is woken when something does. `load` is what
+    /// Takes what came in, and has the driver woken when something does from then on. `load` is what
     /// the driver has not resolved of what it took before.
     pub(crate) fn take(&self, events: &mut Vec<DriverEvent>, mut load: Load, cx: &Context<'_>) {
         let mut inbox = self.inbox();
@@ -248,16 +248,13 @@ impl Shared {
             }
         }
         inbox.load = load;
-        if inbox.events.is_empty() {
-            if !inbox
-                .driver
-                .as_ref()
-                .is_some_and(|driver| driver.will_wake(cx.waker()))
-            {
-                inbox.driver = Some(cx.waker().clone());
-            }
-        } else {
-            mem::swap(&mut inbox.events, events);
+        mem::swap(&mut inbox.events, events);
+        if !inbox
+            .driver
+            .as_ref()
+            .is_some_and(|driver| driver.will_wake(cx.waker()))
+        {
+            inbox.driver = Some(cx.waker().clone());
         }
     }
 

@@ -3,6 +3,13 @@
 //! A binary of its own, because it counts what its allocator hands out. The server is a part of the
 //! connection: it answers within the write, and allocates nothing.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of a test may panic"
+)]
+
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;

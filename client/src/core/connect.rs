@@ -99,12 +99,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     }
 
     pub(super) fn transmit_handshake(&mut self, now: Time, wire: &mut BytesMut) {
-        let request = self.connect_request();
         if let Phase::Handshaking { sent, .. } = &mut self.phase
             && sent.is_none()
         {
             *sent = Some(now);
-            frame::write(wire, &[&request]);
+            frame::write(wire, &[&self.connect_request()]);
         }
     }
 

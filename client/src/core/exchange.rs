@@ -68,10 +68,12 @@ impl<W: Waiter, S: Clone> Core<W, S> {
 
     /// Puts on the wire what may go, in this order: the handshake; what a fresh connection begins
     /// with; a ping if one is due; the queue, as far as the limits allow.
-    pub(crate) fn transmit(&mut self, now: Time, wire: &mut BytesMut) {
+    ///
+    /// Returns whether it stopped because that is enough to be written at once.
+    pub(crate) fn transmit(&mut self, now: Time, wire: &mut BytesMut) -> bool {
         self.transmit_handshake(now, wire);
         let Phase::Linked(link) = &mut self.phase else {
-            return;
+            return false;
         };
         while let Some(urgent) = self.urgent.pop_front() {
             match urgent {
@@ -92,17 +94,17 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         link.ping_if_due(now, wire);
         // Credentials are confirmed before anything is done with them.
         if link.stage != Stage::Ready || !link.auth_sent.is_empty() {
-            return;
+            return false;
         }
         while wire.len() < TRANSMIT_MAX {
             let Phase::Linked(link) = &mut self.phase else {
-                return;
+                return false;
             };
             if !link.has_room(self.config.in_flight_max, self.config.in_flight_bytes_max) {
-                return;
+                return false;
             }
             let Some(mut queued) = self.queue.pop_front() else {
-                return;
+                return false;
             };
             if queued.request.waiter.as_ref().is_some_and(W::is_abandoned) {
                 if let Some(watch) = &queued.request.watch {
@@ -136,6 +138,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             queued.was_sent = true;
             link.send(now, queued, wire);
         }
+        true
     }
 
     /// Tells whoever waits for a request that it failed.

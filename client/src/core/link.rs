@@ -22,8 +22,11 @@ const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Link<W, S> {
     pub(super) server: Server,
     pub(super) read_only: bool,
-    /// Session timeout granted.
-    timeout: Duration,
+    /// Longest silence of the server, and longest while it owes an answer.
+    silence_max: Duration,
+    answer_max: Duration,
+    /// Longest time without a byte to the server: spread, so that many clients do not ping at once.
+    ping_interval: Duration,
     /// Ordinary requests, oldest first.
     in_flight: VecDeque<InFlight<W, S>>,
     /// Bytes of them.
@@ -41,8 +44,6 @@ pub(super) struct Link<W, S> {
     pub(super) stage: Stage,
     /// Whether a reply came: only then is the server known to be of use.
     pub(super) is_proven: bool,
-    /// Factor that spreads the pings of many clients.
-    jitter: f64,
     xid: Xid,
 }
 
@@ -77,7 +78,9 @@ impl<W, S> Link<W, S> {
         Self {
             server,
             read_only,
-            timeout,
+            silence_max: timeout * 2 / 3,
+            answer_max: timeout / 4,
+            ping_interval: (timeout / 3).min(PING_INTERVAL_MAX).mul_f64(jitter * 0.9),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             ping_sent: None,
@@ -87,7 +90,6 @@ impl<W, S> Link<W, S> {
             last_sent: now,
             stage: Stage::Authenticating,
             is_proven: false,
-            jitter,
             xid: Xid::new(0),
         }
     }
@@ -145,10 +147,7 @@ impl<W, S> Link<W, S> {
     }
 
     fn ping_due(&self) -> Time {
-        self.last_sent
-            + (self.timeout / 3)
-                .min(PING_INTERVAL_MAX)
-                .mul_f64(self.jitter * 0.9)
+        self.last_sent + self.ping_interval
     }
 
     /// A frame came.
@@ -197,7 +196,7 @@ impl<W, S> Link<W, S> {
     ///
     /// A server that answers, however slowly, is not dead: what counts is the last byte that came.
     pub(super) fn dead_at(&self) -> Time {
-        let silent = self.last_received + self.timeout * 2 / 3;
+        let silent = self.last_received + self.silence_max;
         let oldest = [
             self.in_flight.front().map(|request| request.sent),
             self.ping_sent,
@@ -205,7 +204,7 @@ impl<W, S> Link<W, S> {
             self.watches_sent.front().copied(),
         ];
         match oldest.into_iter().flatten().min() {
-            Some(sent) => silent.min(self.last_received.max(sent) + self.timeout / 4),
+            Some(sent) => silent.min(self.last_received.max(sent) + self.answer_max),
             None => silent,
         }
     }

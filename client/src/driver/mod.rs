@@ -29,6 +29,8 @@ use crate::watch::WatchCell;
 const READ_CHUNK: usize = 64 * 1024;
 /// Longest wait that a timer is set for: the runtime's clock ends before the longest wait does.
 const WAIT_MAX: Duration = Duration::from_hours(24 * 365);
+/// Reads in one turn of the loop.
+const READS_MAX: usize = 4;
 /// Turns of the loop before other tasks of the runtime get theirs.
 const TURNS_MAX: usize = 16;
 
@@ -95,45 +97,48 @@ impl Driver {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..TURNS_MAX {
-            if !self.turn(cx) {
-                return Poll::Pending;
-            }
+            let busy = self.turn(cx);
             if self.core.is_closed() {
                 return Poll::Ready(());
+            }
+            if !busy {
+                return Poll::Pending;
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Takes in what there is, then acts on all of it at once. Returns whether anything happened.
+    /// Takes in what there is, then acts on all of it at once. Returns whether there may be more to
+    /// do already; if not, the task is woken for whatever comes.
+    ///
+    /// Replies are taken in before requests, so that the load that handles see does not count a
+    /// request whose answer they have.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         let now = self.now();
-        let mut busy = self.take_inbox(now, cx);
-        busy |= self.poll_dialing(now, cx);
+        let mut busy = self.poll_dialing(now, cx);
         busy |= self.poll_probing(now, cx);
         busy |= self.read(now, cx);
+        self.take_inbox(now, cx);
         if self.core.next_deadline() <= now {
             self.core.handle(now, Event::Tick, &mut self.actions);
             busy = true;
         }
         busy |= self.perform();
-        self.core.transmit(now, &mut self.output);
-        busy |= self.write(now, cx);
+        let is_cut = self.core.transmit(now, &mut self.output);
+        busy |= self.write(now, cx) || is_cut && self.output.is_empty();
         busy |= self.perform();
         busy |= self.poll_timer(cx);
         busy
     }
 
-    fn take_inbox(&mut self, now: Time, cx: &Context<'_>) -> bool {
+    fn take_inbox(&mut self, now: Time, cx: &Context<'_>) {
         let mut events = std::mem::take(&mut self.events);
         self.shared.take(&mut events, self.core.load(), cx);
-        let busy = !events.is_empty();
         for event in events.drain(..) {
             self.core.handle(now, event, &mut self.actions);
         }
         self.events = events;
-        busy
     }
 
     fn poll_dialing(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
@@ -168,22 +173,27 @@ impl Driver {
         true
     }
 
-    /// Reads once and takes in the frames that are complete.
+    /// Reads and takes in the frames that are complete, until nothing is left to read. Returns
+    /// whether there may be more.
     fn read(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
-        let Some(io) = &mut self.io else { return false };
-        let read = match poll_read(io.as_mut(), &mut self.input, cx) {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(0)) => Err("the server closed the connection".to_owned()),
-            Poll::Ready(Ok(count)) => Ok(count),
-            Poll::Ready(Err(err)) => Err(format!("cannot read: {err}")),
-        };
-        match read {
-            Ok(count) => {
-                self.shared.counters.bytes_in.add(count as u64);
-                self.core.received(now);
-                self.take_frames(now);
-            }
-            Err(message) => self.lost(now, AttemptErrorKind::Io, message),
+        for _ in 0..READS_MAX {
+            let Some(io) = &mut self.io else { return false };
+            let message = match poll_read(io.as_mut(), &mut self.input, cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0)) => "the server closed the connection".to_owned(),
+                Poll::Ready(Ok(count)) => {
+                    self.shared.counters.bytes_in.add(count as u64);
+                    self.core.received(now);
+                    self.take_frames(now);
+                    if self.core.is_connected() {
+                        continue;
+                    }
+                    break;
+                }
+                Poll::Ready(Err(err)) => format!("cannot read: {err}"),
+            };
+            self.lost(now, AttemptErrorKind::Io, message);
+            break;
         }
         true
     }
@@ -201,6 +211,7 @@ impl Driver {
         }
     }
 
+    /// Writes what there is. Returns whether the connection was lost over it.
     fn write(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
         let Some(io) = &mut self.io else {
             self.output.clear();
@@ -210,8 +221,7 @@ impl Driver {
             Poll::Pending => false,
             Poll::Ready(Ok(count)) => {
                 self.shared.counters.bytes_out.add(count as u64);
-                // More may be waiting than one transmission takes.
-                count > 0
+                false
             }
             Poll::Ready(Err(err)) => {
                 self.lost(now, AttemptErrorKind::Io, format!("cannot write: {err}"));
@@ -250,15 +260,17 @@ impl Driver {
         self.timer.as_mut().poll(cx).is_ready()
     }
 
-    /// Carries out what the core wants done, in its order.
+    /// Carries out what the core wants done, in its order. Returns whether there is something else
+    /// to wait for than before.
     fn perform(&mut self) -> bool {
         self.shared.set_last_zxid(self.core.last_zxid());
         let mut actions = std::mem::take(&mut self.actions);
-        let busy = !actions.is_empty();
+        let mut busy = false;
         // First, so that whoever is told something finds the count that goes with it; and without
         // any action, because a watch that is dropped causes none.
         self.shared.counters.watches.set(self.core.watches() as u64);
         for action in actions.drain(..) {
+            busy |= !matches!(action, Action::Complete(..) | Action::Deliver(..));
             match action {
                 Action::Complete(slot, result) => self.complete(slot, result),
                 Action::Deliver(cell, delivery) => {
