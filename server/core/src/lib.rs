@@ -6,6 +6,7 @@
 //!
 //! What it deliberately does not do: it opens nothing, waits for nothing and logs nothing.
 
+pub mod answer;
 pub mod conn;
 pub mod peer;
 pub mod prep;
