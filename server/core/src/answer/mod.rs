@@ -15,5 +15,5 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use read::{Asker, ConnWatches, answer_read};
+pub use read::{ConnWatches, Viewer, answer_read};
 pub use write::{answer_sync, answer_write};

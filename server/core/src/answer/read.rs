@@ -22,7 +22,7 @@ use super::frame;
 
 /// Who reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Asker<'a> {
+pub struct Viewer<'a> {
     /// The session, for getEphemerals.
     pub session: SessionId,
     /// Identities that the connection had when it sent the request.
@@ -53,7 +53,7 @@ pub trait ConnWatches {
 pub fn answer_read(
     read: Read,
     xid: Xid,
-    asker: &Asker<'_>,
+    viewer: &Viewer<'_>,
     tree: &Tree,
     watches: &mut dyn ConnWatches,
     out: &mut BytesMut,
@@ -70,13 +70,13 @@ pub fn answer_read(
             Ok(())
         }
         Read::WhoAmI => {
-            let client_info = asker.identities.client_info(&asker.access.schemes);
+            let client_info = viewer.identities.client_info(&viewer.access.schemes);
             let body = WhoAmIResponse { client_info };
             frame::reply(out, xid, zxid, |out| body.encode(out));
             Ok(())
         }
         Read::Exists { path, watch } => {
-            let found = asker.readable(tree, &path);
+            let found = viewer.readable(tree, &path);
             match &found {
                 Ok(_) => set(watches, watch, &path, WatchKind::Data),
                 Err(ErrorCode::NoNode) => set(watches, watch, &path, WatchKind::Exist),
@@ -85,36 +85,36 @@ pub fn answer_read(
             }
             found.map(|znode| frame::reply(out, xid, zxid, |out| znode.stat().encode(out)))
         }
-        Read::GetData { path, watch } => asker.readable(tree, &path).map(|znode| {
+        Read::GetData { path, watch } => viewer.readable(tree, &path).map(|znode| {
             frame::reply(out, xid, zxid, |out| data_and_stat(&znode, out));
             set(watches, watch, &path, WatchKind::Data);
         }),
-        Read::GetChildren { path, watch } => asker.readable(tree, &path).map(|znode| {
+        Read::GetChildren { path, watch } => viewer.readable(tree, &path).map(|znode| {
             frame::reply(out, xid, zxid, |out| children(&znode, out));
             set(watches, watch, &path, WatchKind::Child);
         }),
-        Read::GetChildren2 { path, watch } => asker.readable(tree, &path).map(|znode| {
+        Read::GetChildren2 { path, watch } => viewer.readable(tree, &path).map(|znode| {
             frame::reply(out, xid, zxid, |out| {
                 children(&znode, out);
                 znode.stat().encode(out);
             });
             set(watches, watch, &path, WatchKind::Child);
         }),
-        Read::GetAcl { path } => asker.visible_acl(tree, &path).map(|body| {
+        Read::GetAcl { path } => viewer.visible_acl(tree, &path).map(|body| {
             frame::reply(out, xid, zxid, |out| body.encode(out));
         }),
-        Read::GetAllChildrenNumber { path } => asker.readable(tree, &path).map(|znode| {
+        Read::GetAllChildrenNumber { path } => viewer.readable(tree, &path).map(|znode| {
             let total_number = wire_len(znode.descendant_count());
             let body = GetAllChildrenNumberResponse { total_number };
             frame::reply(out, xid, zxid, |out| body.encode(out));
         }),
         Read::GetEphemerals { prefix } => {
-            let body = asker.ephemerals(tree, prefix.as_deref());
+            let body = viewer.ephemerals(tree, prefix.as_deref());
             frame::reply(out, xid, zxid, |out| body.encode(out));
             Ok(())
         }
         Read::MultiRead(ops) => {
-            frame::reply(out, xid, zxid, |out| asker.multi_read(tree, &ops, out));
+            frame::reply(out, xid, zxid, |out| viewer.multi_read(tree, &ops, out));
             Ok(())
         }
         Read::CheckWatches { path, watcher_type } => {
@@ -138,7 +138,7 @@ pub fn answer_read(
     Then::Continue
 }
 
-impl Asker<'_> {
+impl Viewer<'_> {
     /// # Errors
     /// [`ErrorCode::NoNode`], then [`ErrorCode::NoAuth`]: also of exists, since what is not there has
     /// no list to look at.

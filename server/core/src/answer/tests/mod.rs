@@ -92,13 +92,13 @@ impl Server {
         let mut out = BytesMut::new();
         let then = match incoming.class {
             Class::Read(read) => {
-                let asker = Asker {
+                let viewer = Viewer {
                     session: self.session,
                     identities: &self.identities,
                     access: &self.access,
                 };
                 let (tree, watches) = (&self.tree, &mut self.watches);
-                answer_read(read, incoming.xid, &asker, tree, watches, &mut out)
+                answer_read(read, incoming.xid, &viewer, tree, watches, &mut out)
             }
             Class::Write(write) => {
                 if let Request::Sync(sync) = write.request() {
