@@ -2,8 +2,8 @@
 //! Apache server, on loopback, in one run.
 //!
 //! ```sh
-//! cargo bench -p zk-client --bench compare --features bench-reference           # 7 rounds, 3 min
-//! cargo bench -p zk-client --bench compare --features bench-reference -- 3      # fewer rounds
+//! cargo bench -p zk-client --bench compare --features bench-reference           # 7 rounds, 4 minutes
+//! cargo bench -p zk-client --bench compare --features bench-reference -- 3      # 3 rounds
 //! ```
 //!
 //! It needs Debian's `zookeeper` package. See `README.md` beside this file for how to read the table.
