@@ -84,7 +84,10 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "it is for metrics"))]
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_variables, reason = "it is for metrics")
+    )]
     fn new(name: &'static str) -> Self {
         Self {
             value: AtomicU64::new(0),
@@ -95,7 +98,8 @@ impl Counter {
 
     pub(crate) fn add(&self, count: u64) {
         // One writer: a load and a store cost less than a locked addition.
-        self.value.store(self.get().wrapping_add(count), Ordering::Relaxed);
+        self.value
+            .store(self.get().wrapping_add(count), Ordering::Relaxed);
         #[cfg(feature = "metrics")]
         self.exported.0.increment(count);
     }
@@ -114,7 +118,10 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
-    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "it is for metrics"))]
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_variables, reason = "it is for metrics")
+    )]
     fn new(name: &'static str) -> Self {
         Self {
             value: AtomicU64::new(0),
