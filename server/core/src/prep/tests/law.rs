@@ -63,6 +63,11 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
     ]
 }
 
+/// Lists that shut somebody out, as often as not.
+fn tight_acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
+    prop_oneof![1 => acl(), 1 => Just(Some(of_bob()))]
+}
+
 fn version() -> impl Strategy<Value = i32> {
     prop_oneof![3 => Just(-1), 2 => 0..3, 1 => Just(-2)]
 }
@@ -119,7 +124,7 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         16 => part().prop_map(alone),
         4 => proptest::collection::vec(part(), 0..4).prop_map(multi),
-        2 => (path(), acl(), version()).prop_map(|(p, a, v)| set_acl(p, a, v)),
+        2 => (path(), tight_acl(), version()).prop_map(|(p, a, v)| set_acl(p, a, v)),
         1 => path().prop_map(delete_container),
         3 => Just(create_session()),
         1 => Just(Request::CloseSession),
