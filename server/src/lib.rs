@@ -1,15 +1,22 @@
-//! `ZooKeeper` server: configuration, storage and everything an operator touches, around the pure
-//! core.
+//! `ZooKeeper` server: configuration, storage, threads and sockets around the pure core.
 //!
-//! What is here so far:
+//! [`Server`] is a whole server in this process; the binary `zkserver` is one with a configuration
+//! file around it. It stands alone so far: there are no ensembles yet, and no TLS.
 //!
 //! - [`config`] turns `zoo.cfg`, the dynamic file, `myid` and JVM flags into one typed
 //!   [`config::Config`].
-//! - [`four_letter`] renders the answers to `srvr`, `mntr` and their kin.
 //! - [`storage`] keeps log, snapshots and epochs, and recovers the state from them.
 //! - [`shared_tree`] lets many read the tree while one changes it.
+//! - `stage` has the owner threads, `net` the listeners and connections.
+//! - [`four_letter`] renders the answers to `srvr`, `mntr` and their kin.
 
 pub mod config;
+mod entropy;
 pub mod four_letter;
+mod net;
+mod server;
 pub mod shared_tree;
+mod stage;
 pub mod storage;
+
+pub use server::{Builder, Server, StartError, StopCause};

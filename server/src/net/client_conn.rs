@@ -1,0 +1,401 @@
+//! One client connection, from its first byte to its last.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::SemaphorePermit;
+use zk_core::conn::pipeline::{Answer, Drained, Refused, Then};
+use zk_core::conn::request::{Class, Incoming, auth_answer, reply_frame};
+use zk_core::peer::{Event, Origin, Submission};
+use zk_core::session::SessionTimeout;
+use zk_proto::response::SetSaslResponse;
+use zk_proto::{SessionId, Xid, Zxid, frame};
+
+use super::connections::Conn;
+use super::handshake::{Established, establish};
+use super::outbox::ReadJob;
+use super::service::Service;
+use super::write_buf::WriteBuf;
+use crate::stage::core::CoreItem;
+
+/// Most bytes read at a time.
+const READ_BYTES: usize = 64 << 10;
+/// Room for a read below which the buffer grows.
+const READ_BYTES_MIN: usize = 1 << 10;
+/// Bytes that may wait for the socket before no more are taken from the outbox.
+const WRITE_BYTES: usize = 64 << 10;
+/// Reads executed under one guard of the tree, so that the apply thread never waits long.
+const GROUP_MAX: usize = 128;
+
+/// Serves a connection until it ends, however it ends.
+pub(crate) async fn serve(mut socket: TcpStream, remote: SocketAddr, service: &Service) {
+    let stopping = service.fail_stop.stopping();
+    let deadline = service.config.limits.sessionless_timeout;
+    let established = tokio::select! {
+        () = stopping.cancelled() => return,
+        done = tokio::time::timeout(deadline, establish(&mut socket, remote, service)) => done,
+    };
+    let established = match established {
+        Ok(Ok(Some(established))) => established,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %remote, err = %error, "connection lost before its session");
+            return;
+        }
+        Err(_elapsed) => {
+            tracing::info!(peer = %remote, "no session in time");
+            return;
+        }
+    };
+    let conn = Arc::clone(&established.conn);
+    let session = established.session;
+    tracing::debug!(peer = %remote, %session, "session attached");
+    let mut task = ConnTask::new(established, service);
+    let end = tokio::select! {
+        () = stopping.cancelled() => Ok(()),
+        end = task.run(&mut socket) => end,
+    };
+    // From here on the apply thread puts nothing in, and registers nothing for this connection.
+    conn.outbox.abort();
+    service.connections.remove(&conn);
+    service.tree.watches().drop_connection(conn.id);
+    match end {
+        Ok(()) => tracing::debug!(peer = %remote, %session, "connection closed"),
+        Err(error) => {
+            tracing::debug!(peer = %remote, %session, err = %error, "connection lost");
+        }
+    }
+}
+
+/// A connection with a session.
+struct ConnTask<'a> {
+    service: &'a Service,
+    conn: Arc<Conn>,
+    session: SessionId,
+    timeout: SessionTimeout,
+    input: BytesMut,
+    output: WriteBuf,
+    /// A request that found no room yet, and its length; nothing behind it is looked at.
+    held: Option<(Incoming, usize)>,
+    /// For the next write.
+    permit: Option<SemaphorePermit<'a>>,
+    /// Pieces on their way from outbox to output.
+    pieces: Vec<Bytes>,
+    took: Vec<Duration>,
+    /// When the reads of the current turn came.
+    arrived: Instant,
+    /// Reads taken in since the last group was executed.
+    grouped: usize,
+}
+
+/// How far the requests that came were taken in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    /// All of them: read on.
+    Drained,
+    /// Not the next one: wait until something is answered.
+    Full,
+    /// Not the next one: wait for a permit.
+    NoPermit,
+}
+
+/// Why a connection ends by the server's decision.
+fn closed(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, why)
+}
+
+impl<'a> ConnTask<'a> {
+    fn new(established: Established, service: &'a Service) -> Self {
+        let Established {
+            conn,
+            session,
+            timeout,
+            rest,
+            reply,
+        } = established;
+        let mut output = WriteBuf::default();
+        output.push(reply);
+        Self {
+            service,
+            conn,
+            session,
+            timeout,
+            input: rest,
+            output,
+            held: None,
+            permit: None,
+            pieces: Vec::new(),
+            took: Vec::new(),
+            arrived: Instant::now(),
+            grouped: 0,
+        }
+    }
+
+    /// Reads, executes and writes until one side has had enough.
+    async fn run(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+        let service = self.service;
+        let conn = Arc::clone(&self.conn);
+        let (mut reader, mut writer) = socket.split();
+        loop {
+            let intake = self.take_in()?;
+            self.run_group()?;
+            if self.drain() && self.output.is_empty() {
+                return Ok(());
+            }
+            if self.input.is_empty() {
+                // An idle connection holds no buffer.
+                self.input = BytesMut::new();
+            }
+            let wants_permit = intake == Intake::NoPermit;
+            let may_read = intake == Intake::Drained && self.output.len() < WRITE_BYTES;
+            if may_read && self.input.capacity() - self.input.len() < READ_BYTES_MIN {
+                // Grows with what has come, not with what a length claims.
+                let more = self.input.len().clamp(4 * READ_BYTES_MIN, READ_BYTES);
+                self.input.reserve(more);
+            }
+            tokio::select! {
+                read = reader.read_buf(&mut self.input), if may_read => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                    self.arrived = Instant::now();
+                }
+                written = self.output.write_some(&mut writer), if !self.output.is_empty() => {
+                    written?;
+                }
+                () = conn.outbox.rung() => {}
+                permit = service.permits.acquire(), if wants_permit => {
+                    self.permit = Some(permit.map_err(|_| closed("the server stops"))?);
+                }
+            }
+        }
+    }
+
+    /// Takes in the requests that came, as far as there is room.
+    fn take_in(&mut self) -> io::Result<Intake> {
+        let mut heard = 0;
+        let intake = loop {
+            let (incoming, len) = match self.held.take() {
+                Some(held) => held,
+                None => match frame::take(&mut self.input, self.service.frame_max()) {
+                    Ok(None) => break Intake::Drained,
+                    Ok(Some(payload)) => {
+                        heard += 1;
+                        (self.decode(&payload)?, payload.len())
+                    }
+                    Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                },
+            };
+            match self.admit(incoming, len)? {
+                None => {}
+                Some(intake) => break intake,
+            }
+        };
+        if heard > 0 {
+            let at = self.service.clock.time();
+            self.service.heard.note(self.session, self.timeout, at);
+            self.conn.received.fetch_add(heard, Ordering::Relaxed);
+            self.service
+                .stats
+                .received
+                .fetch_add(heard, Ordering::Relaxed);
+        }
+        Ok(intake)
+    }
+
+    fn decode(&self, payload: &Bytes) -> io::Result<Incoming> {
+        let incoming = Incoming::decode(payload)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let incoming = incoming.allowed_in(self.service.connections.mode(), false);
+        let wanted = &self.service.wanted_schemes;
+        Ok(incoming.allowed_for(&self.conn.identities.lock(), wanted))
+    }
+
+    /// Takes in one request; what there is no room for is held.
+    fn admit(&mut self, incoming: Incoming, len: usize) -> io::Result<Option<Intake>> {
+        let xid = incoming.reply_xid();
+        match incoming.class {
+            Class::Auth(packet) => {
+                let mut identities = self.conn.identities.lock();
+                let schemes = &self.service.access.schemes;
+                let outcome = schemes.authenticate(&packet, self.conn.remote.ip(), &identities);
+                if let Ok(more) = &outcome {
+                    *identities = more.clone();
+                }
+                drop(identities);
+                self.conn.outbox.answer_now(auth_answer(xid, &outcome));
+                Ok(None)
+            }
+            Class::Sasl(_) => {
+                // No mechanism is configured: what the reference answers then.
+                let refusal = SetSaslResponse { token: None };
+                self.conn.outbox.answer_now(Answer {
+                    bytes: reply_frame(xid, Zxid::ZERO, Some(&refusal)),
+                    then: Then::Continue,
+                });
+                Ok(None)
+            }
+            Class::Read(read) => {
+                let job = ReadJob {
+                    xid,
+                    read,
+                    session: self.session,
+                    identities: self.conn.identities.lock().clone(),
+                };
+                self.admit_read(incoming.xid, job, len)
+            }
+            Class::Write(write) => {
+                if self.permit.is_none() {
+                    self.permit = self.service.permits.try_acquire().ok();
+                }
+                let class = Class::Write(write);
+                let incoming = Incoming {
+                    xid: incoming.xid,
+                    class,
+                };
+                if self.permit.is_none() {
+                    self.held = Some((incoming, len));
+                    return Ok(Some(Intake::NoPermit));
+                }
+                self.admit_write(incoming, len)
+            }
+        }
+    }
+
+    fn admit_read(&mut self, xid: Xid, mut job: ReadJob, len: usize) -> io::Result<Option<Intake>> {
+        let mut has_made_room = false;
+        loop {
+            match self.conn.outbox.admit_read(job, len) {
+                Ok(()) => {
+                    self.grouped += 1;
+                    if self.grouped >= GROUP_MAX {
+                        self.run_group()?;
+                    }
+                    return Ok(None);
+                }
+                Err((Refused::Closed, _)) => return Ok(Some(Intake::Full)),
+                Err((Refused::Full | Refused::GroupFirst, back)) if has_made_room => {
+                    let class = Class::Read(back.read);
+                    self.held = Some((Incoming { xid, class }, len));
+                    return Ok(Some(Intake::Full));
+                }
+                Err((Refused::Full | Refused::GroupFirst, back)) => {
+                    job = back;
+                    self.run_group()?;
+                    has_made_room = true;
+                }
+            }
+        }
+    }
+
+    fn admit_write(&mut self, incoming: Incoming, len: usize) -> io::Result<Option<Intake>> {
+        // Reads in front of it are executed first: law L5.
+        self.run_group()?;
+        let ticket = match self.conn.outbox.admit_write(len) {
+            Ok(ticket) => ticket,
+            Err(Refused::Full) => {
+                self.held = Some((incoming, len));
+                return Ok(Some(Intake::Full));
+            }
+            Err(Refused::Closed) => return Ok(Some(Intake::Full)),
+            Err(Refused::GroupFirst) => return Err(closed("a group of reads did not end")),
+        };
+        let Class::Write(write) = incoming.class else {
+            return Err(closed("a read was taken for a write"));
+        };
+        if let Some(permit) = self.permit.take() {
+            // Given back by the apply thread when the request is answered.
+            permit.forget();
+        }
+        let submission = Submission {
+            origin: Origin {
+                conn: self.conn.id,
+                ticket,
+                xid: incoming.xid,
+            },
+            session: self.session,
+            identities: self.conn.identities.lock().clone(),
+            write,
+        };
+        let event = Event::Submitted(Box::new(submission));
+        let offered = self.service.core.offer(CoreItem::Event(event));
+        if offered.is_err() {
+            self.service.permits.add_permits(1);
+            return Err(closed("the server has too much to do, or stops"));
+        }
+        Ok(None)
+    }
+
+    /// Executes the reads that wait for this task, each part of them under one guard.
+    fn run_group(&mut self) -> io::Result<()> {
+        self.grouped = 0;
+        let Some(jobs) = self.conn.outbox.start_group() else {
+            return Ok(());
+        };
+        let service = self.service;
+        let mut bytes = BytesMut::new();
+        let mut then = Then::Continue;
+        let mut count = 0;
+        let reading = service.tree.read();
+        for job in jobs {
+            count += 1;
+            then = job.run(
+                self.conn.id,
+                &service.access,
+                &reading,
+                reading.watches(),
+                &mut bytes,
+            );
+            if then == Then::Close {
+                break;
+            }
+        }
+        let zxid = reading.applied();
+        drop(reading);
+        let took = self.arrived.elapsed();
+        service.stats.took(std::iter::repeat_n(took, count));
+        let finished = self.conn.outbox.finish_group(zxid, bytes.freeze(), then);
+        if let Err(broken) = finished {
+            service.fail_stop.fail(broken.into());
+            return Err(closed("the order of answers is broken"));
+        }
+        self.count_sent(count);
+        Ok(())
+    }
+
+    /// Moves what is to be sent towards the socket; true when nothing will come after it.
+    fn drain(&mut self) -> bool {
+        let mut is_over = false;
+        while self.output.len() < WRITE_BYTES {
+            let room = WRITE_BYTES - self.output.len();
+            let outbox = &self.conn.outbox;
+            let drained = outbox.drain(room, &mut self.pieces, &mut self.took);
+            for piece in self.pieces.drain(..) {
+                self.output.push(piece);
+            }
+            match drained {
+                Drained::More => {}
+                Drained::Empty | Drained::GroupRunning => break,
+                Drained::Close => {
+                    is_over = true;
+                    break;
+                }
+            }
+        }
+        self.count_sent(self.took.len());
+        self.service.stats.took(self.took.drain(..));
+        is_over
+    }
+
+    fn count_sent(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(0);
+        self.conn.sent.fetch_add(count, Ordering::Relaxed);
+        self.service.stats.sent.fetch_add(count, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,215 @@
+//! The connections of a server, by handle and by session.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+use zk_core::conn::ConnId;
+use zk_core::conn::auth::Identities;
+use zk_core::conn::handshake::ServingMode;
+use zk_proto::SessionId;
+
+use super::outbox::Outbox;
+
+/// A client connection, as other threads see it.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) id: ConnId,
+    pub(crate) remote: SocketAddr,
+    pub(crate) outbox: Outbox,
+    /// Who it is, by what it said so far.
+    pub(crate) identities: Mutex<Identities>,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    /// Its session, once there is one.
+    session: Mutex<Option<SessionId>>,
+    /// Where the handshake waits for the core.
+    handshake: Mutex<Option<oneshot::Sender<SessionReply>>>,
+}
+
+/// What a handshake waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionReply {
+    /// The new session is there.
+    Opened(SessionId),
+    /// Whether the session that was claimed lives.
+    Claimed {
+        /// Whether it does.
+        is_alive: bool,
+    },
+}
+
+impl Conn {
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        *self.session.lock()
+    }
+
+    /// Where the reply to a handshake will come.
+    pub(crate) fn await_session(&self) -> oneshot::Receiver<SessionReply> {
+        let (sender, receiver) = oneshot::channel();
+        *self.handshake.lock() = Some(sender);
+        receiver
+    }
+
+    fn reply(&self, reply: SessionReply) {
+        if let Some(waiting) = self.handshake.lock().take() {
+            // A connection that is gone left a session behind, which will expire.
+            waiting.send(reply).ok();
+        }
+    }
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    by_id: RwLock<BTreeMap<ConnId, Arc<Conn>>>,
+    by_session: Mutex<BTreeMap<SessionId, ConnId>>,
+    per_address: Mutex<BTreeMap<IpAddr, usize>>,
+    next: AtomicU32,
+    mode: Mutex<ServingMode>,
+}
+
+/// A place among the connections of an address; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    connections: Arc<Connections>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut per_address = self.connections.per_address.lock();
+        if let Some(count) = per_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                per_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        Self {
+            by_id: RwLock::new(BTreeMap::new()),
+            by_session: Mutex::new(BTreeMap::new()),
+            per_address: Mutex::new(BTreeMap::new()),
+            next: AtomicU32::new(1),
+            mode: Mutex::new(ServingMode::NotServing),
+        }
+    }
+
+    /// Counts a connection of an address, unless it has `max` already.
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, max: Option<usize>) -> Option<Place> {
+        let mut per_address = self.per_address.lock();
+        let count = per_address.entry(address).or_insert(0);
+        if max.is_some_and(|max| *count >= max) {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            connections: Arc::clone(self),
+            address,
+        })
+    }
+
+    /// Sockets, with those that have not said anything yet.
+    pub(crate) fn sockets(&self) -> usize {
+        self.per_address.lock().values().sum()
+    }
+
+    /// Adds a connection that is about to ask for a session.
+    pub(crate) fn add(&self, remote: SocketAddr) -> Arc<Conn> {
+        let mut by_id = self.by_id.write();
+        // After four billion connections numbers come again; those still there are passed over.
+        let id = loop {
+            let id = ConnId::new(self.next.fetch_add(1, Ordering::Relaxed));
+            if !by_id.contains_key(&id) {
+                break id;
+            }
+        };
+        let conn = Arc::new(Conn {
+            id,
+            remote,
+            outbox: Outbox::new(),
+            identities: Mutex::new(Identities::of_peer(remote.ip())),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            session: Mutex::new(None),
+            handshake: Mutex::new(None),
+        });
+        by_id.insert(id, Arc::clone(&conn));
+        conn
+    }
+
+    /// Forgets a connection.
+    pub(crate) fn remove(&self, conn: &Conn) {
+        self.by_id.write().remove(&conn.id);
+        if let Some(session) = conn.session() {
+            let mut by_session = self.by_session.lock();
+            if by_session.get(&session) == Some(&conn.id) {
+                by_session.remove(&session);
+            }
+        }
+    }
+
+    /// Makes a session that of a connection; another one that had it is closed.
+    pub(crate) fn bind(&self, conn: &Conn, session: SessionId) {
+        self.close_session(session);
+        *conn.session.lock() = Some(session);
+        self.by_session.lock().insert(session, conn.id);
+    }
+
+    /// Closes the connection of a session, if it has one.
+    pub(crate) fn close_session(&self, session: SessionId) {
+        if let Some(conn) = self.of_session(session) {
+            conn.outbox.abort();
+        }
+    }
+
+    pub(crate) fn get(&self, id: ConnId) -> Option<Arc<Conn>> {
+        self.by_id.read().get(&id).cloned()
+    }
+
+    pub(crate) fn identities(&self, id: ConnId) -> Option<Identities> {
+        let conn = self.get(id)?;
+        let identities = conn.identities.lock().clone();
+        Some(identities)
+    }
+
+    pub(crate) fn of_session(&self, session: SessionId) -> Option<Arc<Conn>> {
+        let id = self.by_session.lock().get(&session).copied()?;
+        self.get(id)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
+        self.by_id.read().values().cloned().collect()
+    }
+
+    /// What clients may do from now on.
+    pub(crate) fn serve(&self, mode: ServingMode) {
+        *self.mode.lock() = mode;
+    }
+
+    pub(crate) fn mode(&self) -> ServingMode {
+        *self.mode.lock()
+    }
+
+    /// A session that a connection asked for is there.
+    pub(crate) fn session_opened(&self, conn: ConnId, session: SessionId) {
+        if let Some(conn) = self.get(conn) {
+            conn.reply(SessionReply::Opened(session));
+        }
+    }
+
+    /// Whether a connection may have the session that it claimed.
+    pub(crate) fn session_answered(&self, conn: ConnId, is_alive: bool) {
+        if let Some(conn) = self.get(conn) {
+            conn.reply(SessionReply::Claimed { is_alive });
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What all connections of a server have in common.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, oneshot};
+use zk_core::conn::auth::Access;
+use zk_core::peer::{Peer, PeerStatus};
+use zk_core::session::TimeoutBounds;
+
+use super::connections::Connections;
+use crate::config::Config;
+use crate::four_letter::Latency;
+use crate::shared_tree::SharedTree;
+use crate::stage::clock::Clock;
+use crate::stage::core::CoreItem;
+use crate::stage::fail_stop::FailStop;
+use crate::stage::heard::Heard;
+use crate::stage::mailbox::Mailbox;
+
+/// Shared by all connections.
+pub(crate) struct Service {
+    pub(crate) config: Config,
+    /// Port that plaintext clients connect to.
+    pub(crate) port: u16,
+    pub(crate) bounds: TimeoutBounds,
+    pub(crate) access: Access,
+    /// Schemes of which every client must have an identity.
+    pub(crate) wanted_schemes: Vec<ByteString>,
+    pub(crate) tree: Arc<SharedTree>,
+    pub(crate) core: Arc<Mailbox<CoreItem>>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) connections: Arc<Connections>,
+    /// One for each request that may be on its way: `globalOutstandingLimit`.
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) status: Arc<Mutex<PeerStatus>>,
+    pub(crate) fail_stop: Arc<FailStop>,
+    pub(crate) clock: Clock,
+    pub(crate) stats: Stats,
+}
+
+impl Service {
+    /// Longest frame that a client may send.
+    pub(crate) fn frame_max(&self) -> usize {
+        usize::try_from(self.config.limits.jute_max_buffer).unwrap_or(usize::MAX)
+    }
+
+    /// Connections that one address may have.
+    pub(crate) fn per_address_max(&self) -> Option<usize> {
+        as_count(self.config.limits.max_client_cnxns)
+    }
+
+    /// Connections in all.
+    pub(crate) fn connections_max(&self) -> Option<usize> {
+        as_count(self.config.limits.max_cnxns)
+    }
+
+    /// Asks the core thread to have a look at itself; `None` if it stops.
+    pub(crate) async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Peer) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        let look = move |peer: &Peer| {
+            sender.send(look(peer)).ok();
+        };
+        self.core.offer(CoreItem::Inspect(Box::new(look))).ok()?;
+        receiver.await.ok()
+    }
+}
+
+fn as_count(limit: Option<NonZeroU32>) -> Option<usize> {
+    limit.map(|limit| usize::try_from(limit.get()).unwrap_or(usize::MAX))
+}
+
+/// Counters since the start, or since `srst`.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    latency: Mutex<LatencySum>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct LatencySum {
+    count: u64,
+    sum_ms: u64,
+    min_ms: Option<u64>,
+    max_ms: u64,
+}
+
+impl Stats {
+    /// Counts requests that took this long to answer.
+    pub(crate) fn took(&self, durations: impl IntoIterator<Item = Duration>) {
+        let mut latency = self.latency.lock();
+        for took in durations {
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            latency.count += 1;
+            latency.sum_ms = latency.sum_ms.saturating_add(ms);
+            latency.min_ms = Some(latency.min_ms.map_or(ms, |min| min.min(ms)));
+            latency.max_ms = latency.max_ms.max(ms);
+        }
+    }
+
+    pub(crate) fn latency(&self) -> Latency {
+        let latency = *self.latency.lock();
+        #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+        let avg = latency.sum_ms as f64 / latency.count.max(1) as f64;
+        Latency {
+            min: latency.min_ms.unwrap_or(0),
+            avg,
+            max: latency.max_ms,
+        }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.received.store(0, Ordering::Relaxed);
+        self.sent.store(0, Ordering::Relaxed);
+        *self.latency.lock() = LatencySum::default();
+    }
+}

@@ -1,0 +1,212 @@
+//! Four-letter words on a live server.
+//!
+//! Not answered yet: `cons`, `crst`, `dirs`, `envi`, `gtmk`, `hash`, `mntr`, `stmk`. A client that
+//! asks one of them, allowed or not, is told that it is not on the whitelist.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use zk_core::conn::handshake::ServingMode;
+use zk_core::peer::Peer;
+use zk_core::time::Now;
+use zk_proto::SessionId;
+
+use super::connections::Conn;
+use super::service::Service;
+use crate::four_letter::{
+    ConfView, ConnectionInfo, DumpView, ExpiryBucket, Mode, ServerStatus, SessionsView,
+    WithoutService, Word, conf, dump, isro, ruok, srst, srvr, stat, wchc, wchp, wchs,
+};
+
+/// What the server says it is.
+const VERSION: &str = concat!("3.9.3-zk-", env!("CARGO_PKG_VERSION"));
+
+/// Answers a word and ends the connection.
+pub(crate) async fn answer(
+    word: Word,
+    socket: &mut TcpStream,
+    _input: BytesMut,
+    service: &Service,
+) -> std::io::Result<()> {
+    service.stats.received.fetch_add(1, Ordering::Relaxed);
+    if let Some(text) = text(word, service).await {
+        socket.write_all(text.as_bytes()).await?;
+    }
+    socket.shutdown().await
+}
+
+async fn text(word: Word, service: &Service) -> Option<String> {
+    if word == Word::TelnetClose {
+        return None;
+    }
+    if !service.config.four_letter.allows(word) {
+        return Some(word.refusal());
+    }
+    if service.connections.mode() == ServingMode::NotServing
+        && let WithoutService::Say(text) = word.without_service()
+    {
+        return Some(text.to_owned());
+    }
+    Some(match word {
+        Word::Ruok => ruok().to_owned(),
+        Word::Isro => isro(service.connections.mode() == ServingMode::ReadOnly).to_owned(),
+        Word::Srvr => srvr(&status(service)),
+        Word::Stat => {
+            let connections: Vec<_> = service.connections.all().iter().map(|c| info(c)).collect();
+            stat(&status(service), &connections)
+        }
+        Word::Srst => {
+            service.stats.reset();
+            srst().to_owned()
+        }
+        Word::Conf => conf(&configuration(service)),
+        Word::Dump => dump(&sessions(service).await?),
+        Word::Wchs => {
+            let report = service.tree.watches().report();
+            wchs(
+                report.by_connection.len(),
+                report.by_path.len(),
+                report.total(),
+            )
+        }
+        Word::Wchc => {
+            let report = service.tree.watches().report();
+            let mut by_session = BTreeMap::new();
+            for (conn, paths) in report.by_connection {
+                if let Some(session) = service.connections.get(conn).and_then(|c| c.session()) {
+                    let paths = paths.into_iter().map(String::from).collect();
+                    by_session.insert(session, paths);
+                }
+            }
+            wchc(
+                &by_session
+                    .into_iter()
+                    .collect::<Vec<(SessionId, Vec<String>)>>(),
+            )
+        }
+        Word::Wchp => {
+            let report = service.tree.watches().report();
+            let session = |conn| service.connections.get(conn).and_then(|c| c.session());
+            let by_path = report.by_path.into_iter().map(|(path, conns)| {
+                let sessions = conns.into_iter().filter_map(session).collect();
+                (String::from(path), sessions)
+            });
+            wchp(&by_path.collect::<Vec<(String, Vec<SessionId>)>>())
+        }
+        Word::Cons
+        | Word::Crst
+        | Word::Dirs
+        | Word::Envi
+        | Word::Gtmk
+        | Word::Hash
+        | Word::Mntr
+        | Word::Stmk
+        | Word::TelnetClose => word.refusal(),
+    })
+}
+
+fn status(service: &Service) -> ServerStatus {
+    let core = *service.status.lock();
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let reading = service.tree.read();
+    ServerStatus {
+        version: VERSION.to_owned(),
+        latency: service.stats.latency(),
+        received: service.stats.received.load(Ordering::Relaxed),
+        sent: service.stats.sent.load(Ordering::Relaxed),
+        connections: count(service.connections.sockets()),
+        outstanding: count(core.outstanding),
+        zxid: reading.applied(),
+        mode: Mode::Standalone,
+        // The reference counts the root twice.
+        node_count: count(reading.len()) + 1,
+        proposal_sizes: None,
+    }
+}
+
+fn info(conn: &Conn) -> ConnectionInfo {
+    ConnectionInfo {
+        remote: conn.remote,
+        interest_ops: 1,
+        queued: u64::try_from(conn.outbox.waiting()).unwrap_or(u64::MAX),
+        received: conn.received.load(Ordering::Relaxed),
+        sent: conn.sent.load(Ordering::Relaxed),
+        session: None,
+    }
+}
+
+fn configuration(service: &Service) -> ConfView {
+    let config = &service.config;
+    let data_dir = config.data_dir.join("version-2");
+    let log_dir = config.data_log_dir.join("version-2");
+    let millis = |time: &std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    ConfView {
+        client_port: service.port.into(),
+        secure_client_port: -1,
+        data_dir_bytes: bytes_in(&data_dir),
+        data_dir: data_dir.display().to_string(),
+        data_log_bytes: bytes_in(&log_dir),
+        data_log_dir: log_dir.display().to_string(),
+        tick_time_ms: u32::try_from(config.tick.as_millis()).unwrap_or(u32::MAX),
+        max_client_cnxns: config.limits.max_client_cnxns.map_or(0, u32::from),
+        min_session_timeout_ms: millis(config.session_timeout.start()),
+        max_session_timeout_ms: millis(config.session_timeout.end()),
+        listen_backlog: -1,
+        server_id: 0,
+        member: None,
+    }
+}
+
+/// Bytes of the files in a directory; what cannot be read does not count.
+fn bytes_in(directory: &Path) -> u64 {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let lens = files.filter_map(|file| Some(file.metadata().ok()?.len()));
+    lens.sum()
+}
+
+async fn sessions(service: &Service) -> Option<DumpView> {
+    let now = service.clock.now();
+    let sessions = service.inspect(Peer::sessions).await?;
+    let mut global: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();
+    let mut connections: BTreeMap<i64, Vec<_>> = BTreeMap::new();
+    for (session, expires) in sessions {
+        let Some(expires) = expires else {
+            continue;
+        };
+        let at = wall_ms(now, expires);
+        global.entry(at).or_default().push(session);
+        if let Some(conn) = service.connections.of_session(session) {
+            connections
+                .entry(at)
+                .or_default()
+                .push((conn.remote, session));
+        }
+    }
+    let reading = service.tree.read();
+    let owners = reading.ephemeral_owners();
+    let ephemerals = owners.map(|owner| (owner, reading.ephemerals(owner).collect()));
+    Some(DumpView {
+        sessions: SessionsView::Tracked {
+            local: None,
+            global: buckets(global),
+        },
+        ephemerals: ephemerals.collect(),
+        connections: buckets(connections),
+    })
+}
+
+fn buckets<T>(items: BTreeMap<i64, Vec<T>>) -> Vec<ExpiryBucket<T>> {
+    let bucket = |(expires_ms, items)| ExpiryBucket { expires_ms, items };
+    items.into_iter().map(bucket).collect()
+}
+
+/// A point of the monotonic clock on the wall clock.
+fn wall_ms(now: Now, at: zk_core::time::Time) -> i64 {
+    let ahead = i64::try_from(at.since(now.time).as_millis()).unwrap_or(i64::MAX);
+    now.wall.as_millis().saturating_add(ahead)
+}

@@ -1,0 +1,114 @@
+//! The core thread: events in, actions out.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use zk_core::peer::{Actions, ControlAction, Event, LogAction, Note, Peer, PeerStatus};
+
+use super::apply::ApplyItem;
+use super::clock::Clock;
+use super::fail_stop::StopCause;
+use super::heard::Heard;
+use super::log::LogItem;
+use super::mailbox::{Mailbox, Taken};
+use crate::net::connections::Connections;
+use crate::shared_tree::SharedTree;
+
+/// Most that clients may ask of the core before it has looked. Beyond, the connection that asks is
+/// closed; `globalOutstandingLimit` keeps it from coming to that unless handshakes flood.
+pub(crate) const MAILBOX_MAX: usize = 16_384;
+/// Events handled under one guard of the tree, so that the apply thread never waits long.
+const BATCH_MAX: usize = 256;
+
+/// Something asked of the core thread.
+pub(crate) enum CoreItem {
+    /// Something happened.
+    Event(Event),
+    /// Somebody wants to look.
+    Inspect(Box<dyn FnOnce(&Peer) + Send>),
+}
+
+/// The core thread's own.
+pub(crate) struct CoreStage {
+    pub(crate) peer: Peer,
+    pub(crate) tree: Arc<SharedTree>,
+    pub(crate) mailbox: Arc<Mailbox<CoreItem>>,
+    pub(crate) log: Arc<Mailbox<LogItem>>,
+    pub(crate) apply: Arc<Mailbox<ApplyItem>>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) status: Arc<Mutex<PeerStatus>>,
+    pub(crate) clock: Clock,
+}
+
+impl CoreStage {
+    /// Runs until the mailbox is closed.
+    pub(crate) fn run(mut self) -> Result<(), StopCause> {
+        let mut out = Actions::default();
+        let mut items = Vec::new();
+        self.peer.start(&mut out);
+        self.dispatch(&mut out);
+        loop {
+            let (deadline, _) = self.peer.next_deadline();
+            let deadline = self.clock.instant(deadline);
+            if self.mailbox.take(Some(deadline), &mut items) == Taken::Closed {
+                return Ok(());
+            }
+            self.turn(&mut items, &mut out)?;
+        }
+    }
+
+    fn turn(&mut self, items: &mut Vec<CoreItem>, out: &mut Actions) -> Result<(), StopCause> {
+        let heard: Vec<Event> = self.heard.take().collect();
+        let mut events = heard
+            .into_iter()
+            .map(CoreItem::Event)
+            .chain(items.drain(..));
+        loop {
+            let now = self.clock.now();
+            let tree = self.tree.read();
+            let mut is_empty = true;
+            for item in events.by_ref().take(BATCH_MAX) {
+                is_empty = false;
+                match item {
+                    CoreItem::Event(event) => self.peer.handle(now, event, &tree, out)?,
+                    CoreItem::Inspect(look) => look(&self.peer),
+                }
+            }
+            if is_empty {
+                self.peer.handle_deadlines(now, &tree, out)?;
+            }
+            drop(tree);
+            self.dispatch(out);
+            if is_empty {
+                *self.status.lock() = self.peer.status();
+                return Ok(());
+            }
+        }
+    }
+
+    fn dispatch(&self, out: &mut Actions) {
+        if out.is_empty() {
+            return;
+        }
+        self.log.send(out.log.drain(..).map(|action| {
+            let LogAction::Append { zxid, bytes } = action;
+            LogItem::Append { zxid, bytes }
+        }));
+        self.apply.send(out.apply.drain(..).map(ApplyItem::Action));
+        for action in out.control.drain(..) {
+            match action {
+                ControlAction::Serve(mode) => self.connections.serve(mode),
+                ControlAction::SessionAnswered { conn, is_alive, .. } => {
+                    self.connections.session_answered(conn, is_alive);
+                }
+            }
+        }
+        for note in out.notes.drain(..) {
+            match note {
+                Note::SessionExpired(session) => tracing::info!(%session, "session expired"),
+                Note::Quota(warning) => tracing::warn!(?warning, "soft quota exceeded"),
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The owner threads: each owns one thing, takes what was asked of it in batches, and reports.
+//!
+//! ```text
+//!  connections ──Submitted──► core ──Append──► log ──LogDurable──► core
+//!                              └────Apply────► apply ──Applied───► core
+//!                                               └──capture──► snapshot ──done──► apply
+//! ```
+//!
+//! | thread | owns | one turn |
+//! |---|---|---|
+//! | core | the `Peer`: proposals, sessions | all events that came, then all actions |
+//! | log | the log files | one write and one sync for all that came during the last sync |
+//! | apply | the tree, as its only writer | one guard for at most [`apply::BATCH_MAX`] transactions |
+//! | snapshot | the snapshot being written | a chunk under a shared guard, then the file |
+//!
+//! None of them decides anything that the core could decide, and none waits for a client. A disk
+//! error, a broken law or a panic in any of them stops the server; see [`fail_stop`].
+
+pub(crate) mod apply;
+pub(crate) mod clock;
+pub(crate) mod core;
+pub(crate) mod fail_stop;
+pub(crate) mod heard;
+pub(crate) mod log;
+pub(crate) mod mailbox;
+pub(crate) mod snapshot;

@@ -1,0 +1,65 @@
+//! The snapshot thread: writes what a capture holds, while the tree goes on.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use zk_core::tree::Capture;
+use zk_core::wire::file_name::Compression;
+
+use super::apply::ApplyItem;
+use super::fail_stop::StopCause;
+use super::mailbox::{Mailbox, Taken};
+use crate::shared_tree::SharedTree;
+use crate::storage::{Disk, SnapshotWriter};
+
+/// Bytes encoded under one guard of the tree: long enough to be worth it, short enough that the
+/// apply thread hardly notices.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// The snapshot thread's own. At most one capture exists at a time.
+pub(crate) struct SnapshotStage<D> {
+    pub(crate) disk: D,
+    pub(crate) tree: Arc<SharedTree>,
+    pub(crate) mailbox: Arc<Mailbox<Capture>>,
+    pub(crate) apply: Arc<Mailbox<ApplyItem>>,
+    pub(crate) compression: Compression,
+}
+
+impl<D: Disk + Clone> SnapshotStage<D> {
+    /// Runs until the mailbox is closed. A snapshot that is being written then is given up.
+    pub(crate) fn run(self, is_stopping: impl Fn() -> bool) -> Result<(), StopCause> {
+        let mut captures = Vec::new();
+        while self.mailbox.take(None, &mut captures) != Taken::Closed {
+            for mut capture in captures.drain(..) {
+                let written = self.write(&mut capture, &is_stopping);
+                self.apply.send([ApplyItem::Captured(capture)]);
+                written.map_err(StopCause::Snapshot)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, capture: &mut Capture, is_stopping: &impl Fn() -> bool) -> io::Result<()> {
+        let start = Instant::now();
+        let zxid = capture.zxid();
+        let mut writer = SnapshotWriter::create(self.disk.clone(), zxid, self.compression)?;
+        let mut chunk = BytesMut::new();
+        loop {
+            if is_stopping() {
+                return Ok(());
+            }
+            let is_more = capture.next_chunk(&self.tree.read(), CHUNK_BYTES, &mut chunk);
+            writer.write(&chunk)?;
+            chunk.clear();
+            if !is_more {
+                break;
+            }
+        }
+        let (name, bytes) = writer.finish()?;
+        let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(%name, bytes, elapsed_us, "snapshot written");
+        Ok(())
+    }
+}
