@@ -2,9 +2,9 @@
 //! come.
 //!
 //! A row of a key that is honoured also *is* the field of the [`Config`](super::Config) it sets:
-//! the [`settings!`] lists below declare field, key, type, default and bounds in one line, so a
+//! the `settings!` lists below declare field, key, type, default and bounds in one line, so a
 //! key cannot be documented and forgotten, or read and left undocumented. Keys that are refused
-//! or ignored stand in [`unused`] with the reason.
+//! or ignored stand in `unused` with the reason.
 
 /// Declares a group of settings: a struct, one row per field, and how to fill it.
 macro_rules! settings {

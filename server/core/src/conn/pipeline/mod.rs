@@ -35,7 +35,7 @@
 //!
 //! # In what order bytes leave
 //!
-//! Whatever is appended carries the zxid of the state it shows; see [`Outgoing`]. That is **L4**, if
+//! Whatever is appended carries the zxid of the state it shows; see `Outgoing`. That is **L4**, if
 //! the driver keeps this contract:
 //!
 //! - **C1** The apply thread appends the events of a transaction, and then commits it here if it is
