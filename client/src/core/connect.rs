@@ -146,7 +146,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         let read_only = response.read_only.unwrap_or(false);
         let resumed = self.session.as_ref().filter(|session| session.is_resumable);
         if !response.is_granted() {
-            if resumed.is_none() {
+            if resumed.is_none() || mutated!(RefusalIgnored) {
                 return refused("the server refused to begin a session".to_owned());
             }
             out.push(Action::HangUp);
@@ -200,10 +200,16 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             read_only: link.read_only,
         }));
         let since = self.last_zxid;
-        self.watches.each_stream(&mut |sink| {
-            out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
-        });
-        let chunks = self.watches.rearm(self.watched_zxid);
+        if !mutated!(GapMissing) {
+            self.watches.each_stream(&mut |sink| {
+                out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
+            });
+        }
+        let chunks = if mutated!(RearmWithWrongZxid) {
+            self.watches.rearm(zk_proto::Zxid::new(i64::MAX))
+        } else {
+            self.watches.rearm(self.watched_zxid)
+        };
         self.urgent.extend(chunks.into_iter().map(Urgent::Watches));
     }
 
@@ -252,7 +258,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         self.probe = None;
         self.urgent.clear();
         self.rearming = 0;
-        self.is_exposed = false;
+        self.exposed = 0;
+        self.postponed.clear();
         self.wiping.clear();
         self.watches.disconnected();
         let is_resumable = self
@@ -272,16 +279,25 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         let queued = self.queue.take();
         for in_flight in link.into_in_flight() {
             let queued = in_flight.queued;
-            if queued.request.resend && queued.request.waiter.is_some() {
+            let resend = queued.request.resend || mutated!(WritesSentAgain);
+            if resend && queued.request.waiter.is_some() {
                 self.queue.push_back(queued);
             } else {
-                self.fail(queued, Cause::Disconnected, true, out);
+                let unknown = !mutated!(InFlightFailsAsNotSent);
+                self.fail(queued, Cause::Disconnected, unknown, out);
             }
         }
         let kept =
             |queued: &Queued<W, S>| matches!(queued.purpose, Purpose::User | Purpose::CloseSession);
         for queued in queued.into_iter().filter(kept) {
             self.queue.push_back(queued);
+        }
+        if mutated!(RequeueReversed) {
+            let requeued = self.queue.take();
+            requeued
+                .into_iter()
+                .rev()
+                .for_each(|queued| self.queue.push_back(queued));
         }
         if self.is_closed() {
             self.fail_all(out);
@@ -300,11 +316,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         self.phase = Phase::Waiting { until: now };
         let id = session.granted.id;
         out.push(Action::Transition(Transition::Expired { session: id }));
-        self.watches.session_ended(ended, &mut |sink| {
-            out.push(Action::Deliver(sink, Delivery::SessionEnded(id)));
-        });
+        if !mutated!(WatchesOutliveSession) {
+            self.watches.session_ended(ended, &mut |sink| {
+                out.push(Action::Deliver(sink, Delivery::SessionEnded(id)));
+            });
+        }
         for queued in self.queue.take() {
-            let is_bound = queued.request.epoch.is_some_and(|epoch| epoch == ended);
+            let is_bound = queued.request.epoch.is_some_and(|epoch| epoch == ended)
+                && !mutated!(EpochUnchecked);
             if is_bound || queued.was_sent {
                 let unknown = queued.was_sent;
                 self.fail_in(id, queued, Cause::SessionExpired, unknown, out);
@@ -334,6 +353,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         } else {
             self.closing = Some(deadline);
             out.push(Action::Transition(Transition::Closing));
+            if mutated!(SessionNotClosed) {
+                self.shut(CloseReason::Requested, out);
+                return;
+            }
             let request = zk_proto::request::Request::CloseSession;
             self.submit_internal(&request, Purpose::CloseSession);
         }

@@ -100,7 +100,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             let Phase::Linked(link) = &mut self.phase else {
                 return false;
             };
-            if !link.has_room(self.config.in_flight_max, self.config.in_flight_bytes_max) {
+            if !link.has_room(self.config.in_flight_max, self.config.in_flight_bytes_max)
+                && !mutated!(InFlightUnlimited)
+            {
                 return false;
             }
             let Some(mut queued) = self.queue.pop_front() else {
@@ -114,16 +116,21 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 continue;
             }
             if let Purpose::Rearm(path) = &queued.purpose {
+                // What is being added would be undone by servers that keep one mode per path.
+                if self.watches.is_adding(path) {
+                    self.postponed.push(path.clone());
+                    continue;
+                }
                 // Made now: it is to hold what is wanted now.
                 let Some(frame) = self.watches.rearm_one(path, self.watched_zxid) else {
-                    self.rearmed_one();
+                    self.rearmed_none();
                     continue;
                 };
                 queued.request.frame = frame;
             }
             if let Purpose::RearmList(path) = &queued.purpose {
                 let Some(frame) = self.watches.rearm_list_of(path, self.watched_zxid) else {
-                    self.rearmed_one();
+                    self.rearmed_none();
                     continue;
                 };
                 queued.request.frame = frame;
@@ -135,7 +142,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 }
                 self.watches.sent(watch);
             }
-            queued.was_sent = true;
+            queued.was_sent = !mutated!(WasSentNotSet);
             link.send(now, queued, wire);
         }
         true
@@ -200,7 +207,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 if queued.request.waiter.is_none() {
                     continue;
                 }
-                if queued.deadline > now {
+                if queued.deadline > now || mutated!(TimeoutsNotCancelled) {
                     due = due.min(queued.deadline);
                 } else if let Some(waiter) = queued.request.waiter.take() {
                     // The answer will find nobody who holds the watch, and undo it.
@@ -307,7 +314,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             Xid::AUTH => {
                 let sent = link.auth_sent.pop_front();
                 // Answered where the bytes come in: the session's timer does not hear of it.
-                self.confirmed(None);
+                let confirmed = sent.map(|(_, sent)| sent);
+                self.confirmed(confirmed.filter(|_| mutated!(ConfirmedByAuth)));
                 self.auth_answered(sent.map(|(index, _)| index), header.error(), out);
             }
             Xid::SET_WATCHES => {
@@ -323,7 +331,12 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                         None => format!("a reply has xid {xid} where none is due"),
                     })
                 })?;
-                self.confirmed(Some(in_flight.sent));
+                let sent = if mutated!(ConfirmedOnReceipt) {
+                    now
+                } else {
+                    in_flight.sent
+                };
+                self.confirmed(Some(sent));
                 self.last_zxid = self.last_zxid.max(header.zxid);
                 self.follow_zxid();
                 self.answered(in_flight, &header, payload, out);
@@ -340,9 +353,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     fn follow_zxid(&mut self) {
         if let Phase::Linked(link) = &self.phase
             && link.stage != Stage::Authenticating
-            && link.watches_sent.is_empty()
+            && (link.watches_sent.is_empty() || mutated!(RearmMovesZxidEarly))
             && self.urgent.is_empty()
-            && !(self.is_exposed && self.rearming > 0)
+            && self.exposed == 0
         {
             self.watched_zxid = self.last_zxid;
         }
@@ -390,14 +403,25 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             if watch.kind == WatchKind::Added(AddWatchMode::PersistentRecursive) && error.is_none()
             {
                 self.keep_list(&watch.path);
+                self.exposed = self.rearming;
             }
             // What was to tell in its place has gone meanwhile; or what is on its way to the server
             // takes it along.
-            let is_exposed = is_covered && !self.watches.is_covered(&watch);
-            let is_wiped = self.wiping.contains(&watch.path);
+            let is_exposed =
+                is_covered && !self.watches.is_covered(&watch) && !mutated!(CoveredByQueued);
+            let is_wiped = self.wiping.contains(&watch.path) && !mutated!(WipedNotRearmed);
             if is_left && (is_exposed || is_wiped) {
                 self.keep_rest(&watch.path);
-                self.is_exposed |= is_exposed;
+                if is_exposed {
+                    self.exposed = self.rearming;
+                }
+            }
+            if let Some(index) = self.postponed.iter().position(|path| *path == watch.path)
+                && !self.watches.is_adding(&watch.path)
+            {
+                let path = self.postponed.swap_remove(index);
+                self.submit_frame(Frame::default(), Purpose::Rearm(path));
+                self.keep_list(&watch.path);
             }
             is_broken = is_left && is_wiped && matches!(watch.kind, WatchKind::Added(_));
             sink = Some(watch.sink);
@@ -440,22 +464,27 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 self.remove_any(&path, out);
             }
             Purpose::RemoveAny(path) => {
-                self.is_exposed = self.rearming > 0;
+                self.exposed = self.rearming;
                 if let Some(index) = self.wiping.iter().position(|wiped| *wiped == path) {
                     self.wiping.swap_remove(index);
                 }
             }
             Purpose::KeepRecursive(path) if header.error().is_none() => {
-                self.tell_armed(&path, &[Group::Recursive], header.zxid, out);
+                self.keep_list(&path);
+                self.exposed = self.rearming;
+                // Else it is told when the path has been registered anew.
+                if !self.wiping.contains(&path) {
+                    self.tell_armed(&path, &[Group::Recursive], header.zxid, out);
+                }
             }
             Purpose::Rearm(path) => {
-                self.rearmed_one();
+                self.rearmed_one(&path);
                 if header.error().is_none() && !self.wiping.contains(&path) {
                     self.tell_armed(&path, &Group::ADDED, header.zxid, out);
                 }
             }
-            Purpose::RearmList(_) => self.rearmed_one(),
-            Purpose::RemoveWatch(_) => self.is_exposed = self.rearming > 0,
+            Purpose::RearmList(path) => self.rearmed_one(&path),
+            Purpose::RemoveWatch(_) => self.exposed = self.rearming,
             Purpose::User | Purpose::KeepRecursive(_) | Purpose::Tidy => {}
         }
     }
@@ -518,6 +547,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         // Copied: a held event must not hold the buffer that it came in.
         let path = ByteString::from(path.to_string());
         let zxid = (zxid > Zxid::ZERO).then_some(zxid);
+        if mutated!(EventLost) {
+            return Ok(());
+        }
         self.watches.event(kind, &path, &mut |sink| {
             let event = Delivery::Event {
                 kind,
@@ -541,6 +573,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         }
         if let Phase::Linked(link) = &self.phase
             && link.watches_sent.is_empty()
+            && !mutated!(ArmedMissing)
         {
             self.watches.each_stream(&mut |sink| {
                 out.push(Action::Deliver(sink.clone(), Delivery::Armed { zxid }));
@@ -598,7 +631,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
 
     /// Registers anew what is wanted on a path by then. The server tells what changed since.
     fn keep_rest(&mut self, path: &ByteString) {
-        if matches!(self.phase, Phase::Linked(_)) {
+        if matches!(self.phase, Phase::Linked(_)) && !mutated!(RemovalWithoutRearm) {
             self.rearming += 1;
             self.submit_frame(Frame::default(), Purpose::Rearm(path.clone()));
             self.keep_list(path);
@@ -612,10 +645,18 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         self.submit_frame(Frame::default(), Purpose::RearmList(path.clone()));
     }
 
-    /// A request that registers anew what is wanted on a path is done with.
-    fn rearmed_one(&mut self) {
+    /// A request that registers anew what is wanted on a path was answered.
+    fn rearmed_one(&mut self, path: &ByteString) {
         self.rearming -= 1;
-        self.is_exposed &= self.rearming > 0;
+        self.exposed = self.exposed.saturating_sub(1);
+        let removals = self.watches.rearmed_one(path);
+        self.remove_watches(removals);
+    }
+
+    /// There is nothing to register anew.
+    fn rearmed_none(&mut self) {
+        self.rearming -= 1;
+        self.exposed = self.exposed.min(self.rearming);
     }
 
     fn tell_armed(&self, path: &str, groups: &[Group], zxid: Zxid, out: &mut Vec<Action<W, S>>) {

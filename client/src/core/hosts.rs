@@ -74,7 +74,7 @@ impl Hosts {
     pub(super) fn failed(&mut self, now: Time) -> Time {
         self.failures = self.failures.saturating_add(1);
         let passes = self.failures / u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
-        if passes == 0 {
+        if passes == 0 || mutated!(NoBackOff) {
             return now;
         }
         let window = BACKOFF_MIN

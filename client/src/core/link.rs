@@ -136,7 +136,7 @@ impl<W, S> Link<W, S> {
 
     /// Sends a ping if one is due and none is unanswered.
     pub(super) fn ping_if_due(&mut self, now: Time, wire: &mut BytesMut) {
-        if self.ping_sent.is_none() && self.ping_due() <= now {
+        if self.ping_sent.is_none() && self.ping_due() <= now && !mutated!(PingNeverSent) {
             wire.reserve(12);
             wire.put_i32(8);
             wire.put_i32(Xid::PING.get());
@@ -162,7 +162,9 @@ impl<W, S> Link<W, S> {
 
     /// Takes the oldest ordinary request, if a reply with this xid answers it.
     pub(super) fn answered(&mut self, xid: Xid) -> Option<InFlight<W, S>> {
-        self.in_flight.front().filter(|oldest| oldest.xid == xid)?;
+        self.in_flight
+            .front()
+            .filter(|oldest| oldest.xid == xid || mutated!(ReplyOrderUnchecked))?;
         let oldest = self.in_flight.pop_front()?;
         self.in_flight_bytes -= oldest.len;
         Some(oldest)
@@ -196,6 +198,9 @@ impl<W, S> Link<W, S> {
     ///
     /// A server that answers, however slowly, is not dead: what counts is the last byte that came.
     pub(super) fn dead_at(&self) -> Time {
+        if mutated!(DeathUnnoticed) {
+            return super::NEVER;
+        }
         let silent = self.last_received + self.silence_max;
         let oldest = [
             self.in_flight.front().map(|request| request.sent),

@@ -15,6 +15,9 @@
 //! before the reply that could show its effect), and comes back no later than
 //! [`Core::next_deadline`]. The same code runs under a scripted server in the tests.
 
+#[macro_use]
+mod mutation;
+
 mod action;
 mod connect;
 mod event;
@@ -150,8 +153,10 @@ pub(crate) struct Core<W, S> {
     watched_zxid: Zxid,
     /// Requests under way that register anew what is wanted on a path.
     rearming: usize,
-    /// Whether something is not told until they are answered.
-    is_exposed: bool,
+    /// How many of them have to be answered before everything is told again.
+    exposed: usize,
+    /// Paths to be registered anew once what is being added there is answered.
+    postponed: Vec<ByteString>,
     /// Paths of which every watch is being removed.
     wiping: Vec<ByteString>,
 }
@@ -184,7 +189,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             probe: None,
             watched_zxid: config.last_zxid,
             rearming: 0,
-            is_exposed: false,
+            exposed: 0,
+            postponed: Vec::new(),
             wiping: Vec::new(),
             config,
         }

@@ -53,6 +53,9 @@ struct Slot {
     in_flight: u32,
     /// Whether the server has the watch, on this connection.
     armed: bool,
+    /// Whether it is being registered anew beside what the server may have: what it tells then need
+    /// not have ended the watch there.
+    is_doubtful: bool,
 }
 
 #[derive(Debug)]
@@ -123,9 +126,13 @@ impl Slot {
         !self.holders.is_empty() || self.pending > 0
     }
 
+    fn is_of_use(&self) -> bool {
+        self.is_wanted() || self.armed || self.is_doubtful
+    }
+
     /// Whether the server has the watch, or will have it before whatever is sent from now on.
     fn is_there(&self) -> bool {
-        self.armed || self.in_flight > 0
+        self.armed || self.in_flight > 0 || (mutated!(CoveredByQueued) && self.is_wanted())
     }
 }
 
@@ -168,6 +175,19 @@ impl<S: Clone> Watches<S> {
         }
     }
 
+    /// Whether an added watch of this path was asked for and not answered.
+    pub(super) fn is_adding(&self, path: &ByteString) -> bool {
+        let in_flight = |slots: &[Slot; 4]| {
+            let adding = Group::ADDED.iter();
+            adding
+                .map(|group| slot(slots, *group).in_flight)
+                .sum::<u32>()
+        };
+        self.paths
+            .get(path)
+            .is_some_and(|slots| in_flight(slots) > 0)
+    }
+
     /// Whether a one-shot watch needs no registration, because an added watch on the same path, which
     /// the server has or was asked for before, tells the same. Servers before 3.9 keep one mode per
     /// path, and a one-shot watch would end the added one (ZOOKEEPER-4466).
@@ -178,7 +198,8 @@ impl<S: Clone> Watches<S> {
         let is_there = |group| slot(slots, group).is_there();
         match Group::of(request.kind) {
             Group::Data => is_there(Group::Persistent) || is_there(Group::Recursive),
-            Group::Children => is_there(Group::Persistent),
+            // Where a recursive watch is too, a server before 3.9 may have that one only.
+            Group::Children => is_there(Group::Persistent) && !is_there(Group::Recursive),
             Group::Persistent | Group::Recursive => false,
         }
     }
@@ -223,7 +244,9 @@ impl<S: Clone> Watches<S> {
         self.holders.remove(&request.id);
         if let Some(slots) = self.paths.get_mut(&request.path) {
             let slot = slot_mut(slots, Group::of(request.kind));
-            slot.pending = slot.pending.saturating_sub(1);
+            slot.pending = slot
+                .pending
+                .saturating_sub(1 - u32::from(mutated!(PendingNotCounted)));
         }
         self.tidy(&request.path)
     }
@@ -233,7 +256,7 @@ impl<S: Clone> Watches<S> {
         let Some(holder) = self.holders.remove(&id) else {
             return Vec::new();
         };
-        if holder.is_pending {
+        if holder.is_pending || mutated!(UnsubscribeNotTold) {
             // The answer finds nobody and tidies up.
             return Vec::new();
         }
@@ -269,13 +292,16 @@ impl<S: Clone> Watches<S> {
                 Group::Persistent | Group::Recursive => false,
             };
             let slot = slot_mut(slots, group);
+            if mutated!(ShieldedNeverRemoved) && is_shielded {
+                slot.armed &= slot.is_wanted();
+            }
             if slot.armed && !slot.is_wanted() && !is_shielded {
                 slot.armed = false;
                 let path = path.clone();
                 removals.push(Removal { path, group });
             }
         }
-        if slots.iter().all(|slot| !slot.is_wanted() && !slot.armed) {
+        if !slots.iter().any(Slot::is_of_use) {
             self.paths.remove(path);
         }
         removals
@@ -305,7 +331,7 @@ impl<S: Clone> Watches<S> {
                     tell(&holder.sink);
                 }
             }
-            if slots.iter().all(|slot| !slot.is_wanted() && !slot.armed) {
+            if !slots.iter().any(Slot::is_of_use) {
                 self.paths.remove(path);
             }
         }
@@ -336,6 +362,7 @@ impl<S: Clone> Watches<S> {
             for slot in slots.iter_mut() {
                 slot.armed = false;
                 slot.in_flight = 0;
+                slot.is_doubtful = false;
             }
             slots.iter().any(Slot::is_wanted)
         });
@@ -426,6 +453,8 @@ impl<S: Clone> Watches<S> {
         let mut chunks = Chunks::new(since, usize::MAX);
         let slots = self.paths.get_mut(path)?;
         Self::rearm_list(path, slots, &mut chunks);
+        let slot = slot_mut(slots, Group::Children);
+        slot.is_doubtful |= !slot.holders.is_empty();
         chunks.finish().pop()
     }
 
@@ -442,7 +471,23 @@ impl<S: Clone> Watches<S> {
         let mut chunks = Chunks::new(since, usize::MAX);
         let slots = self.paths.get_mut(path)?;
         Self::rearm_path(&self.holders, path, slots, &mut chunks);
+        for group in [Group::Data, Group::Children] {
+            let slot = slot_mut(slots, group);
+            slot.is_doubtful |= !slot.holders.is_empty();
+        }
         chunks.finish().pop()
+    }
+
+    /// The request that registered a path anew was answered: what the server is to forget of what has
+    /// fired meanwhile.
+    pub(super) fn rearmed_one(&mut self, path: &ByteString) -> Vec<Removal> {
+        if let Some(slots) = self.paths.get_mut(path) {
+            for slot in slots {
+                let was_doubtful = std::mem::take(&mut slot.is_doubtful);
+                slot.armed |= was_doubtful && !slot.is_wanted();
+            }
+        }
+        self.tidy(path)
     }
 
     fn rearm_path(
@@ -480,10 +525,10 @@ impl<S: Clone> Watches<S> {
 
 /// Whether a child watch has to be registered behind the recursive watch of its path: servers before
 /// 3.9 keep one mode per path, also for lists of children, of which a recursive watch tells nothing.
-/// A persistent watch tells of them in the place of the child watch.
+/// A persistent watch beside it is replaced as well.
 fn is_list_replaced(slots: &[Slot; 4]) -> bool {
     let held = |group| !slot(slots, group).holders.is_empty();
-    held(Group::Children) && held(Group::Recursive) && !held(Group::Persistent)
+    held(Group::Children) && held(Group::Recursive)
 }
 
 /// Collects paths into requests of limited size.

@@ -3,6 +3,7 @@
 
 mod checks;
 mod ensemble;
+mod mutants;
 mod world;
 
 use self::checks::Violation;

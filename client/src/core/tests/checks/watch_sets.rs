@@ -16,7 +16,9 @@ use super::Check;
 /// # Source
 /// `client-api.md` §7; §14 N5. `server-semantics.md` §5.1, §5.6.
 #[derive(Debug, Default)]
-pub(super) struct WatchSets;
+pub(super) struct WatchSets {
+    is_old: bool,
+}
 
 /// What is wanted of one path.
 #[expect(
@@ -34,13 +36,17 @@ struct Wanted {
 impl Check for WatchSets {
     fn see(&mut self, _now: Time, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
-            Fact::Idle { held, server } => compare(held, server),
+            Fact::Planned(plan) => {
+                self.is_old = plan.is_old;
+                Ok(())
+            }
+            Fact::Idle { held, server } => compare(held, server, self.is_old),
             _ => Ok(()),
         }
     }
 }
 
-fn compare(held: &BTreeMap<u32, Held>, server: &ServerWatches) -> Result<(), String> {
+fn compare(held: &BTreeMap<u32, Held>, server: &ServerWatches, is_old: bool) -> Result<(), String> {
     let mut wanted = BTreeMap::<&str, Wanted>::new();
     for watch in held.values().filter(|watch| watch.is_live) {
         let wanted = wanted.entry(&watch.path).or_default();
@@ -56,9 +62,11 @@ fn compare(held: &BTreeMap<u32, Held>, server: &ServerWatches) -> Result<(), Str
     for (path, wanted) in &wanted {
         let (data, child) = (modes(&server.data, path), modes(&server.child, path));
         let tells_data = data.persistent || data.recursive;
+        // Old servers cannot have both on one path: the recursive watch wins, and lists are not told.
+        let tells_lists = child.persistent || (is_old && wanted.recursive);
         let is_short = (wanted.data && !data.standard && !tells_data)
             || (wanted.children && !child.standard && !child.persistent)
-            || (wanted.persistent && !(tells_data && child.persistent))
+            || (wanted.persistent && !(tells_data && tells_lists))
             || (wanted.recursive && !data.recursive);
         if is_short {
             return Err(format!(
@@ -76,7 +84,7 @@ fn compare(held: &BTreeMap<u32, Held>, server: &ServerWatches) -> Result<(), Str
         let is_over = (data.standard && !wanted.data && !is_shielded)
             || (child.standard && !wanted.children && !wanted.persistent)
             || ((data.persistent || child.persistent) && !wanted.persistent)
-            || (data.recursive && !wanted.recursive);
+            || ((data.recursive || child.recursive) && !wanted.recursive);
         if is_over {
             return Err(format!(
                 "{path}: {wanted:?}, the server has {data:?}, {child:?}"

@@ -138,7 +138,7 @@ impl Ensemble {
                         add(&mut watches.child, &path, Mode::Persistent, is_old);
                     }
                     Some(AddWatchMode::PersistentRecursive) => {
-                        add(&mut watches.data, &path, Mode::Recursive, is_old);
+                        watches.add_recursive(&path, is_old);
                     }
                 }
                 Ok(Response::AddWatch(ErrorResponse { err: 0 }))
@@ -284,7 +284,7 @@ impl Ensemble {
             add(&mut watches.child, &path, Mode::Persistent, is_old);
         }
         for path in list(&set.persistent_recursive_watches)? {
-            add(&mut watches.data, &path, Mode::Recursive, is_old);
+            watches.add_recursive(&path, is_old);
         }
         for (kind, path) in events {
             self.event(conn, kind, &path, None);

@@ -62,18 +62,20 @@ fn remove(table: &mut Table, path: &str, which: impl Fn(&mut Modes) -> &mut bool
     had
 }
 
-/// Whether the connection is told, and what it had for this once is gone.
-fn trigger(table: &mut Table, path: &str) -> bool {
+/// Whether the connection is told, and what it had for this once is gone. Recursive watches tell no
+/// changes of lists.
+fn trigger(table: &mut Table, kind: EventType, path: &str) -> bool {
+    let is_list = kind == EventType::NodeChildrenChanged;
     let mut told = false;
     if let Some(modes) = table.get_mut(path) {
-        told = true;
+        told = modes.standard || modes.persistent || !is_list;
         modes.standard = false;
         if modes.is_empty() {
             table.remove(path);
         }
     }
     let mut at = path;
-    while at != "/" {
+    while at != "/" && !is_list {
         at = parent(at);
         told |= table.get(at).is_some_and(|modes| modes.recursive);
     }
@@ -81,6 +83,14 @@ fn trigger(table: &mut Table, path: &str) -> bool {
 }
 
 impl ServerWatches {
+    /// Adds a recursive watch: before 3.9 to both tables.
+    pub(super) fn add_recursive(&mut self, path: &str, is_old: bool) {
+        add(&mut self.data, path, Mode::Recursive, is_old);
+        if is_old {
+            add(&mut self.child, path, Mode::Recursive, is_old);
+        }
+    }
+
     pub(in super::super) fn is_empty(&self) -> bool {
         self.data.is_empty() && self.child.is_empty()
     }
@@ -88,15 +98,16 @@ impl ServerWatches {
     /// A change was applied: the events that the connection is sent, in order.
     pub(super) fn applied(&mut self, change: &Change, tell: &mut dyn FnMut(EventType, &str)) {
         let path = change.path();
-        let mut told = trigger(&mut self.data, path);
+        let mut told = trigger(&mut self.data, change.kind(), path);
         if matches!(change, Change::Delete { .. }) {
-            told |= trigger(&mut self.child, path);
+            told |= trigger(&mut self.child, change.kind(), path);
         }
         if told {
             tell(change.kind(), path);
         }
-        if !matches!(change, Change::Set { .. }) && trigger(&mut self.child, parent(path)) {
-            tell(EventType::NodeChildrenChanged, parent(path));
+        let list = EventType::NodeChildrenChanged;
+        if !matches!(change, Change::Set { .. }) && trigger(&mut self.child, list, parent(path)) {
+            tell(list, parent(path));
         }
     }
 

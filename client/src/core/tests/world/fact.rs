@@ -21,6 +21,13 @@ pub(in super::super) enum Fact<'a> {
         id: u32,
         deadline: Time,
         pinned: Option<SessionId>,
+        /// Whether it may be sent again when its outcome is lost.
+        resend: bool,
+    },
+    /// It is to leave a watch.
+    Asked {
+        path: &'a str,
+        kind: WatchKind,
     },
     /// Nobody waits for it any more.
     Abandoned {
@@ -119,6 +126,8 @@ pub(in super::super) enum Fact<'a> {
     /// Time has passed and everything due was done.
     Turned {
         load: Load,
+        /// What of it was sent.
+        in_flight: Load,
         unresolved: usize,
         output: usize,
     },

@@ -81,9 +81,11 @@ pub(in super::super) enum Fault {
     Lag(usize, Duration),
     /// How long a request takes in the pipeline of any server.
     Slow(Duration),
+    /// The connection breaks now.
+    Break,
     /// The connection breaks after so many more bytes from the client.
     CutSent(usize),
-    /// The connection breaks after so many more bytes from the server.
+    /// This connection, or else the next, breaks after so many more bytes from the server.
     CutReceived(usize),
     /// Nothing that the client sends arrives any more; nothing that the server sends does.
     Stall {
@@ -113,6 +115,13 @@ pub(in super::super) enum Garbage {
 
 pub(in super::super) const PATHS: [&str; 6] = ["/a", "/a/b", "/a/b/c", "/d", "/d/e", "/f"];
 
+/// What a user mostly does.
+#[derive(Debug, Clone, Copy)]
+enum Mix {
+    Everything,
+    Watches,
+}
+
 /// When faults end and the ensemble is as good as new, at the latest.
 const SPAN_MAX: u64 = 40_000;
 
@@ -135,6 +144,13 @@ impl Plan {
         };
         // Few paths make many meetings.
         let paths = &PATHS[..rng.usize(1..=PATHS.len())];
+        if rng.bool() {
+            // What is there from the start can be watched.
+            for path in paths {
+                plan.push(0, What::Outside(Touch::Create, path));
+            }
+        }
+        let mix = [Mix::Everything, Mix::Watches][rng.usize(0..2)];
         let asks = rng.usize(5..60);
         let mut at = 0;
         for _ in 0..asks {
@@ -144,13 +160,19 @@ impl Plan {
             } else {
                 at += rng.u64(0..20);
             }
-            plan.push(at, draw_use(&mut rng, paths));
+            plan.push(at, draw_use(&mut rng, mix, paths));
         }
         let faults = [0, 2, 6, 15][rng.usize(0..4)];
         for _ in 0..faults {
             let at = rng.u64(0..span);
             let fault = draw_fault(&mut rng, servers);
             plan.push(at, What::Fault(fault));
+        }
+        for _ in 0..rng.usize(0..3) {
+            plan.break_twice(&mut rng, span, paths);
+        }
+        for _ in 0..rng.usize(0..3) {
+            plan.crowd(&mut rng, span, paths);
         }
         if rng.u8(0..30) == 0 {
             let at = rng.u64(0..span);
@@ -159,6 +181,51 @@ impl Plan {
         }
         plan.steps.sort_by_key(|step| step.at);
         plan
+    }
+
+    /// The connection breaks, the world goes on, and the next connection breaks half-way through what
+    /// it begins with.
+    fn break_twice(&mut self, rng: &mut fastrand::Rng, span: u64, paths: &[&'static str]) {
+        let mut at = rng.u64(0..span);
+        for path in some(rng, paths) {
+            self.push(
+                at,
+                What::Ask(Ask {
+                    what: draw_do(rng, Mix::Watches),
+                    path,
+                    timeout: Duration::from_secs(3),
+                    is_pinned: false,
+                }),
+            );
+        }
+        at += rng.u64(50..150);
+        self.push(at, What::Fault(Fault::Break));
+        // Behind the answer to the handshake there are one or two more, or part of one.
+        self.push(at, What::Fault(Fault::CutReceived(rng.usize(30..110))));
+        for path in some(rng, paths) {
+            self.push(at, What::Outside(draw_touch(rng), path));
+        }
+    }
+
+    /// Reads that leave watches and additions of watches of one path, close together, while watches
+    /// of it are dropped and the znode changes.
+    fn crowd(&mut self, rng: &mut fastrand::Rng, span: u64, paths: &[&'static str]) {
+        let path = paths[rng.usize(0..paths.len())];
+        let mut at = rng.u64(0..span);
+        for _ in 0..rng.usize(3..8) {
+            let what = match rng.u8(0..8) {
+                0 | 1 => What::Outside(draw_touch(rng), path),
+                2 | 3 => What::Unsubscribe(rng.usize(0..2)),
+                _ => What::Ask(Ask {
+                    what: draw_do(rng, Mix::Watches),
+                    path,
+                    timeout: Duration::from_secs(3),
+                    is_pinned: false,
+                }),
+            };
+            self.push(at, what);
+            at += rng.u64(0..12);
+        }
     }
 
     fn push(&mut self, at: u64, what: What) {
@@ -179,7 +246,13 @@ impl Plan {
     }
 }
 
-fn draw_use(rng: &mut fastrand::Rng, paths: &[&'static str]) -> What {
+/// About half of them.
+fn some(rng: &mut fastrand::Rng, paths: &[&'static str]) -> Vec<&'static str> {
+    let paths = paths.iter().copied();
+    paths.filter(|_| rng.bool()).collect()
+}
+
+fn draw_use(rng: &mut fastrand::Rng, mix: Mix, paths: &[&'static str]) -> What {
     let path = paths[rng.usize(0..paths.len())];
     match rng.u8(0..100) {
         0..20 => What::Outside(draw_touch(rng), path),
@@ -188,7 +261,7 @@ fn draw_use(rng: &mut fastrand::Rng, paths: &[&'static str]) -> What {
         36..38 => What::AddAuth,
         38..40 => What::SetServers(rng.u32(0..8)),
         _ => What::Ask(Ask {
-            what: draw_do(rng),
+            what: draw_do(rng, mix),
             path,
             timeout: Duration::from_millis([20, 300, 3_000, 30_000][rng.usize(0..4)]),
             is_pinned: rng.u8(0..6) == 0,
@@ -200,9 +273,12 @@ fn draw_touch(rng: &mut fastrand::Rng) -> Touch {
     [Touch::Create, Touch::Set, Touch::Set, Touch::Delete][rng.usize(0..4)]
 }
 
-fn draw_do(rng: &mut fastrand::Rng) -> Do {
-    let watched = rng.u8(0..3) > 0;
-    match rng.u8(0..20) {
+fn draw_do(rng: &mut fastrand::Rng, mix: Mix) -> Do {
+    let (watched, first) = match mix {
+        Mix::Everything => (rng.u8(0..3) > 0, 0),
+        Mix::Watches => (true, 9),
+    };
+    match rng.u8(first..20) {
         0..3 => Do::Create {
             ephemeral: rng.u8(0..3) == 0,
         },
