@@ -280,3 +280,106 @@ async fn strangers_are_closed_without_a_word() {
         "the fourth of one address"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_files_are_purged_while_the_server_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let builder = Server::builder()
+        .data_dir(directory.path())
+        .set("snapCount", 10)
+        .set("autopurge.purgeInterval", "50ms");
+    let server = soon("start", builder.start()).await.expect("started");
+    let zk = client(server.client_address()).await;
+    let snapshots = || {
+        let names = std::fs::read_dir(directory.path().join("version-2")).expect("listed");
+        let mut names: Vec<String> = names
+            .map(|name| {
+                name.expect("a name")
+                    .file_name()
+                    .into_string()
+                    .expect("text")
+            })
+            .filter(|name| name.starts_with("snapshot.") && !name.contains("tmp"))
+            .collect();
+        names.sort();
+        names
+    };
+    zk.create("/p", "").await.expect("created");
+    let purged = async {
+        while snapshots().len() > 3 || snapshots().contains(&"snapshot.0".to_owned()) {
+            zk.set("/p", "x").await.expect("set");
+        }
+    };
+    soon("purge", purged).await;
+    let last = server.last_zxid();
+    soon("shutdown", server.shutdown())
+        .await
+        .expect("stopped as told");
+    let builder = Server::builder().data_dir(directory.path());
+    let server = soon("start", builder.start()).await.expect("started again");
+    assert_eq!(server.last_zxid(), last);
+}
+
+/// Laws L4 and L5 over real threads and sockets: whoever is told of a change finds it, never an older
+/// state afterwards, while many write and read at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_clients_see_states_in_order() {
+    const ROUNDS: i64 = 150;
+    let server = start().await;
+    let address = server.client_address();
+    let setup = client(address).await;
+    setup.create("/shared", "0").await.expect("created");
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        tasks.spawn(async move {
+            let zk = client(address).await;
+            let own = format!("/own{number}");
+            zk.create(&own, "").await.expect("created");
+            let mut newest = 0;
+            for round in 0..ROUNDS {
+                let shared = zk.set("/shared", round.to_string()).send();
+                let write = zk.set(&own, round.to_string()).send();
+                let read = zk.get(&own).send();
+                let look = zk.get("/shared").send();
+                let shared = shared.await.expect("set").mzxid;
+                write.await.expect("set");
+                let own = read.await.expect("read").expect("there");
+                assert_eq!(&own.data[..], round.to_string().as_bytes());
+                let seen = look.await.expect("read").expect("there").stat.mzxid;
+                assert!(seen >= shared, "a read does not see the write before it");
+                assert!(seen.get() >= newest, "a state came back");
+                newest = seen.get();
+            }
+            zk.close(SOON).await;
+        });
+    }
+    for _ in 0..3 {
+        tasks.spawn(async move {
+            let zk = client(address).await;
+            let mut newest = 0;
+            for _ in 0..ROUNDS {
+                let (node, watch) = zk.get("/shared").watch().await.expect("read");
+                assert!(node.stat.mzxid.get() >= newest, "a state came back");
+                newest = node.stat.mzxid.get();
+                match timeout(Duration::from_millis(300), watch).await {
+                    Ok(WatchEnd::Event(event)) => {
+                        assert_eq!(event.kind, EventType::NodeDataChanged);
+                        let node = zk.get("/shared").await.expect("read").expect("there");
+                        let seen = node.stat.mzxid.get();
+                        assert!(seen > newest, "an event came before what it tells of");
+                        newest = seen;
+                    }
+                    Ok(end) => panic!("{end:?}"),
+                    // The writers are done.
+                    Err(_) => break,
+                }
+            }
+        });
+    }
+    while let Some(done) = soon("clients", tasks.join_next()).await {
+        done.expect("no client failed");
+    }
+    soon("shutdown", server.shutdown())
+        .await
+        .expect("no law was broken");
+}

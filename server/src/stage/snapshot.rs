@@ -1,8 +1,8 @@
-//! The snapshot thread: writes what a capture holds, while the tree goes on.
+//! The snapshot thread: writes what a capture holds, while the tree goes on, and purges old files.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use zk_core::tree::Capture;
@@ -12,7 +12,7 @@ use super::apply::ApplyItem;
 use super::fail_stop::StopCause;
 use super::mailbox::{Mailbox, Taken};
 use crate::shared_tree::SharedTree;
-use crate::storage::{Disk, SnapshotWriter};
+use crate::storage::{Disk, SnapshotWriter, purge};
 
 /// Bytes encoded under one guard of the tree: long enough to be worth it, short enough that the
 /// apply thread hardly notices.
@@ -25,20 +25,45 @@ pub(crate) struct SnapshotStage<D> {
     pub(crate) mailbox: Arc<Mailbox<Capture>>,
     pub(crate) apply: Arc<Mailbox<ApplyItem>>,
     pub(crate) compression: Compression,
+    /// How often old files are purged, and how many snapshots stay.
+    pub(crate) purge: Option<(Duration, usize)>,
 }
 
 impl<D: Disk + Clone> SnapshotStage<D> {
     /// Runs until the mailbox is closed. A snapshot that is being written then is given up.
     pub(crate) fn run(self, is_stopping: impl Fn() -> bool) -> Result<(), StopCause> {
         let mut captures = Vec::new();
-        while self.mailbox.take(None, &mut captures) != Taken::Closed {
+        let mut next_purge = self.purge.map(|_| Instant::now());
+        loop {
+            match self.mailbox.take(next_purge, &mut captures) {
+                Taken::Closed => return Ok(()),
+                Taken::Items => {}
+                Taken::Deadline => {
+                    if let Some((interval, retain)) = self.purge {
+                        self.purge(retain);
+                        next_purge = Instant::now().checked_add(interval);
+                    }
+                }
+            }
             for mut capture in captures.drain(..) {
                 let written = self.write(&mut capture, &is_stopping);
                 self.apply.send([ApplyItem::Captured(capture)]);
                 written.map_err(StopCause::Snapshot)?;
             }
         }
-        Ok(())
+    }
+
+    /// Removes what recovery does not need. What cannot be removed stays for the next time.
+    fn purge(&self, retain: usize) {
+        match purge(&self.disk, retain) {
+            Ok(report) => {
+                for (name, error) in &report.failed {
+                    tracing::warn!(%name, err = %error, "cannot remove an old file");
+                }
+                tracing::info!(count = report.removed.len(), "old files purged");
+            }
+            Err(error) => tracing::warn!(err = %error, "cannot purge old files"),
+        }
     }
 
     fn write(&self, capture: &mut Capture, is_stopping: &impl Fn() -> bool) -> io::Result<()> {

@@ -1,0 +1,311 @@
+//! A whole server, as a value.
+
+mod builder;
+mod error;
+mod plan;
+
+pub use self::builder::Builder;
+pub use self::error::StartError;
+pub use crate::stage::fail_stop::StopCause;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use zk_core::conn::handshake::ServingMode;
+use zk_core::peer::{Peer, PeerOptions};
+use zk_proto::{ServerId, Zxid};
+
+use self::plan::Plan;
+use crate::config::Config;
+use crate::entropy::random;
+use crate::net::connections::Connections;
+use crate::net::service::{Service, Stats};
+use crate::shared_tree::SharedTree;
+use crate::stage::apply::ApplyStage;
+use crate::stage::clock::Clock;
+use crate::stage::core::{CoreStage, MAILBOX_MAX};
+use crate::stage::fail_stop::{FailStop, chain};
+use crate::stage::heard::Heard;
+use crate::stage::log::LogStage;
+use crate::stage::mailbox::Mailbox;
+use crate::stage::snapshot::SnapshotStage;
+use crate::storage::{FileLog, RecoverReport, StdDisk, recover};
+
+/// How long connections may take to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A running server. Dropped, it stops; [`Server::shutdown`] also waits until it has.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = zk_server::Server::builder().start().await?;
+/// let address = server.client_address();
+/// assert!(address.ip().is_loopback() && address.port() != 0);
+/// server.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    fail_stop: Arc<FailStop>,
+    connections: Arc<Connections>,
+    tree: Arc<SharedTree>,
+    tasks: TaskTracker,
+    threads: Vec<JoinHandle<()>>,
+    /// Removed with the server.
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    /// Sets up a server in this process.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where clients connect to.
+    pub fn client_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Last transaction applied.
+    pub fn last_zxid(&self) -> Zxid {
+        self.tree.applied()
+    }
+
+    /// Completes when the server stops, by itself or because it was told to.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn stopped(&self) {
+        self.fail_stop.stopping().cancelled().await;
+    }
+
+    /// Stops the server and waits until its threads are gone and its files are closed. What was
+    /// acknowledged is on disk in any case.
+    ///
+    /// # Errors
+    ///
+    /// If the server had stopped by itself: why.
+    ///
+    /// # Cancel safety
+    ///
+    /// The server stops all the same.
+    pub async fn shutdown(mut self) -> Result<(), Arc<StopCause>> {
+        self.fail_stop.stop();
+        if tokio::time::timeout(DRAIN, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            let count = self.tasks.len();
+            tracing::warn!(count, "connections did not end in time");
+        }
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || join(threads)).await;
+        if joined.is_err() {
+            tracing::warn!("the threads of the server could not be joined");
+        }
+        match self.fail_stop.cause() {
+            Some(cause) => Err(cause),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn is_ready(&self) {
+        let stopping = self.fail_stop.stopping();
+        while self.connections.mode() == ServingMode::NotServing && !stopping.is_cancelled() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Everything but the acceptance of clients.
+    pub(super) async fn prepare(
+        config: Config,
+        temporary: Option<tempfile::TempDir>,
+    ) -> Result<(Self, TcpListener, Arc<Service>), StartError> {
+        plan::warn_of_absent(&config);
+        let plan = Plan::new(&config)?;
+        let listener = plan::listen(&plan.listen).await?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: plan.listen.to_string(),
+            source,
+        })?;
+
+        // Reading a large state takes long, and blocks.
+        let recovering = tokio::task::spawn_blocking(move || {
+            let disk = StdDisk::open(&plan.dirs)?;
+            let recovered = recover(&disk, &plan.recover)?;
+            let log = FileLog::open(disk.clone(), plan.log, recovered.tree.applied())?;
+            Ok::<_, StartError>((disk, recovered, log))
+        });
+        let (disk, recovered, log) = match recovering.await {
+            Ok(recovered) => recovered?,
+            Err(_panic) => return Err(StopCause::Panic { thread: "recovery" }.into()),
+        };
+        report(&recovered.report);
+
+        let clock = Clock::start();
+        let access = plan::access(&config);
+        let options = PeerOptions {
+            server: ServerId::new(1),
+            tick: config.tick,
+            session_salt: u16::try_from(random() & 0xffff).unwrap_or(0),
+            prep: plan::prep_options(&config, access.clone()),
+            reap_interval: config.limits.container_check_interval,
+            reap_max: plan::reap_max(&config),
+        };
+        let tree = recovered.tree;
+        let peer = Peer::new(options, clock.now(), &tree)?;
+        let status = Arc::new(Mutex::new(peer.status()));
+        let tree = Arc::new(SharedTree::new(tree, random()));
+        let connections = Arc::new(Connections::new());
+        let heard = Arc::new(Heard::default());
+        let limit = usize::try_from(config.limits.global_outstanding_limit).unwrap_or(1000);
+        let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        let fail_stop = Arc::new(FailStop::new());
+
+        let core_box = Arc::new(Mailbox::new(MAILBOX_MAX));
+        // These take from the core only, which takes no more in than its own bound and the permits.
+        let log_box = Arc::new(Mailbox::new(usize::MAX));
+        let apply_box = Arc::new(Mailbox::new(usize::MAX));
+        let snapshot_box = Arc::new(Mailbox::new(1));
+        let boxes = (
+            Arc::clone(&core_box),
+            Arc::clone(&log_box),
+            Arc::clone(&apply_box),
+            Arc::clone(&snapshot_box),
+        );
+        fail_stop.on_stop(move || {
+            boxes.0.close();
+            boxes.1.close();
+            boxes.2.close();
+            boxes.3.close();
+        });
+
+        let snapshot_stage = SnapshotStage {
+            disk,
+            tree: Arc::clone(&tree),
+            mailbox: Arc::clone(&snapshot_box),
+            apply: Arc::clone(&apply_box),
+            compression: plan::compression(&config),
+            purge: plan::purge(&config),
+        };
+        let log_stage = LogStage {
+            log,
+            mailbox: Arc::clone(&log_box),
+            core: Arc::clone(&core_box),
+            slow: config.storage.fsync_warning_threshold,
+        };
+        let apply_stage = ApplyStage {
+            tree: Arc::clone(&tree),
+            mailbox: Arc::clone(&apply_box),
+            core: Arc::clone(&core_box),
+            log: Arc::clone(&log_box),
+            snapshots: snapshot_box,
+            connections: Arc::clone(&connections),
+            access: access.clone(),
+            permits: Arc::clone(&permits),
+            pace: plan::snapshot_pace(&config),
+            is_capturing: false,
+        };
+        let core_stage = CoreStage {
+            peer,
+            tree: Arc::clone(&tree),
+            mailbox: Arc::clone(&core_box),
+            log: log_box,
+            apply: apply_box,
+            heard: Arc::clone(&heard),
+            connections: Arc::clone(&connections),
+            status: Arc::clone(&status),
+            clock,
+        };
+        let service = Arc::new(Service {
+            port: address.port(),
+            bounds: plan::bounds(&config)?,
+            access,
+            wanted_schemes: plan::wanted_schemes(&config),
+            tree: Arc::clone(&tree),
+            core: core_box,
+            heard,
+            connections: Arc::clone(&connections),
+            permits,
+            status,
+            fail_stop: Arc::clone(&fail_stop),
+            clock,
+            stats: Stats::default(),
+            config,
+        });
+        // From here on dropping the server stops what runs already.
+        let mut server = Self {
+            address,
+            fail_stop: Arc::clone(&fail_stop),
+            connections,
+            tree,
+            tasks: TaskTracker::new(),
+            threads: Vec::new(),
+            temporary,
+        };
+        let stopping = fail_stop.stopping().clone();
+        let is_stopping = move || stopping.is_cancelled();
+        let snapshot = fail_stop.spawn("snapshot", move || snapshot_stage.run(is_stopping))?;
+        server.threads.push(snapshot);
+        server
+            .threads
+            .push(fail_stop.spawn("log", move || log_stage.run())?);
+        server
+            .threads
+            .push(fail_stop.spawn("apply", move || apply_stage.run())?);
+        server
+            .threads
+            .push(fail_stop.spawn("core", move || core_stage.run())?);
+        tracing::info!(%address, zxid = %server.last_zxid(), "serving");
+        Ok((server, listener, service))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.fail_stop.stop();
+        join(std::mem::take(&mut self.threads));
+        drop(self.temporary.take());
+    }
+}
+
+/// Waits for threads; their panics were reported by themselves.
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        thread.join().ok();
+    }
+}
+
+/// Tells the operator what recovery found.
+fn report(report: &RecoverReport) {
+    let snapshot = report.snapshot.map(|name| name.to_string());
+    let snapshot = snapshot.as_deref().unwrap_or("none");
+    tracing::info!(snapshot, count = report.replayed, "state recovered");
+    for error in &report.skipped {
+        tracing::warn!(err = %chain(error), "snapshot passed over");
+    }
+    if let Some((name, offset, damage)) = &report.tail.torn {
+        tracing::warn!(%name, offset, err = %damage, "torn end of the log passed over");
+    }
+    if let Some(mismatch) = &report.mismatch {
+        tracing::error!(zxid = %mismatch.zxid, "digest of the tree differs from the log's");
+    }
+    if report.orphans > 0 {
+        tracing::warn!(
+            count = report.orphans,
+            "ephemeral znodes without a session deleted"
+        );
+    }
+}

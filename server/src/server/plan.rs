@@ -1,0 +1,241 @@
+//! What the configuration means for the parts of a server.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use tokio::net::TcpListener;
+use zk_core::conn::auth::{Access, AuthScheme, DigestScheme, IpScheme, Schemes};
+use zk_core::prep::PrepOptions;
+use zk_core::session::{BoundsError, TimeoutBounds};
+use zk_core::tree::{OwnerRules, TreeOptions};
+use zk_core::wire::file_name::Compression;
+
+use super::error::StartError;
+use crate::config::{Config, ListenAddress, Topology};
+use crate::entropy::random;
+use crate::stage::apply::SnapshotPace;
+use crate::storage::{DataDirs, LogOptions, RecoverOptions, Standing};
+
+/// What is decided by the configuration before anything is touched.
+pub(super) struct Plan {
+    pub(super) listen: SocketPlace,
+    pub(super) dirs: DataDirs,
+    pub(super) recover: RecoverOptions,
+    pub(super) log: LogOptions,
+}
+
+impl Plan {
+    pub(super) fn new(config: &Config) -> Result<Self, StartError> {
+        let unsupported = |what| Err(StartError::Unsupported { what });
+        match config.topology {
+            Topology::Standalone => {}
+            Topology::Ensemble(_) => return unsupported("members of an ensemble"),
+        }
+        if config.secure_client_port.is_some() {
+            return unsupported("secureClientPort");
+        }
+        if !config.auth_providers.is_empty() {
+            return unsupported("authProvider");
+        }
+        if config.auth.session_require_client_sasl {
+            return unsupported("sessionRequireClientSASLAuth");
+        }
+        let Some(listen) = config.client_port.as_ref().map(SocketPlace::new) else {
+            return unsupported("a server without clientPort");
+        };
+        bounds(config)?;
+        let entry_bytes_max = entry_bytes_max(config);
+        Ok(Self {
+            listen,
+            dirs: DataDirs {
+                data: config.data_dir.clone(),
+                log: config.data_log_dir.clone(),
+                autocreate: config.storage.data_dir_autocreate,
+            },
+            recover: RecoverOptions {
+                tree: TreeOptions {
+                    hash_seed: random(),
+                    owners: OwnerRules {
+                        extended_types: config.limits.extended_types_enabled,
+                        emulate_353_ttl: false,
+                    },
+                    digest: config.storage.digest_enabled,
+                },
+                trust_empty: config.storage.snapshot_trust_empty,
+                entry_bytes_max,
+                standing: Standing::Alone,
+                compression: compression(config),
+            },
+            log: LogOptions {
+                preallocate_bytes: config
+                    .storage
+                    .pre_alloc_kib
+                    .map_or(0, |kib| u64::from(kib.get()) << 10),
+                file_bytes_max: config
+                    .storage
+                    .txn_log_size_limit_kib
+                    .map(|kib| kib.get() << 10),
+                sync: config.storage.force_sync,
+                entry_bytes_max,
+            },
+        })
+    }
+}
+
+/// Where to listen, in words for the system.
+pub(super) struct SocketPlace {
+    host: String,
+    port: u16,
+}
+
+impl SocketPlace {
+    fn new(address: &ListenAddress) -> Self {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED).to_string();
+        Self {
+            host: address.host.clone().unwrap_or(any),
+            port: address.port,
+        }
+    }
+}
+
+impl fmt::Display for SocketPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+pub(super) async fn listen(place: &SocketPlace) -> Result<TcpListener, StartError> {
+    TcpListener::bind((place.host.as_str(), place.port))
+        .await
+        .map_err(|source| StartError::Listen {
+            address: place.to_string(),
+            source,
+        })
+}
+
+pub(super) fn bounds(config: &Config) -> Result<TimeoutBounds, BoundsError> {
+    let millis = |time: &Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+    let range = &config.session_timeout;
+    TimeoutBounds::new(
+        millis(&config.tick),
+        Some(millis(range.start())),
+        Some(millis(range.end())),
+    )
+}
+
+/// An entry is a request and what the server puts around it.
+fn entry_bytes_max(config: &Config) -> usize {
+    let frame = config.limits.jute_max_buffer;
+    let extra = config.storage.jute_max_buffer_extra_bytes.unwrap_or(frame);
+    usize::try_from(u64::from(frame) + u64::from(extra)).unwrap_or(usize::MAX)
+}
+
+pub(super) fn access(config: &Config) -> Access {
+    let mut schemes: Vec<Box<dyn AuthScheme>> = vec![Box::new(IpScheme)];
+    if config.auth.digest_enabled {
+        let super_digest = config.auth.super_digest.as_ref();
+        let super_digest = super_digest.map(|digest| ByteString::from(digest.expose()));
+        schemes.push(Box::new(DigestScheme::new(super_digest)));
+    }
+    Access {
+        is_skipped: config.limits.skip_acl,
+        ..Access::new(Schemes::new(schemes))
+    }
+}
+
+pub(super) fn wanted_schemes(config: &Config) -> Vec<ByteString> {
+    if !config.auth.enforce_enabled {
+        return Vec::new();
+    }
+    let schemes = config.auth.enforce_schemes.split(',').map(str::trim);
+    schemes
+        .filter(|scheme| !scheme.is_empty())
+        .map(ByteString::from)
+        .collect()
+}
+
+pub(super) fn prep_options(config: &Config, access: Access) -> PrepOptions {
+    let never_used = config.limits.container_max_never_used.as_millis();
+    PrepOptions {
+        enforces_quota: config.limits.enforce_quota,
+        is_standalone: true,
+        never_used_ms: i64::try_from(never_used).unwrap_or(i64::MAX),
+        ..PrepOptions::new(access)
+    }
+}
+
+/// Deletions at a time, so that no minute has more than allowed.
+pub(super) fn reap_max(config: &Config) -> usize {
+    let per_minute = u128::from(config.limits.container_max_per_minute);
+    let interval = config.limits.container_check_interval.as_millis();
+    usize::try_from((per_minute * interval / 60_000).max(1)).unwrap_or(usize::MAX)
+}
+
+pub(super) fn snapshot_pace(config: &Config) -> SnapshotPace {
+    let bytes = config
+        .storage
+        .snap_size_limit_kib
+        .map(|kib| kib.get().saturating_mul(1024));
+    SnapshotPace::new(u64::from(config.storage.snap_count), bytes, random())
+}
+
+pub(super) fn compression(config: &Config) -> Compression {
+    match config.storage.snapshot_compression.as_str() {
+        "gz" => Compression::Gzip,
+        "snappy" => Compression::Snappy,
+        _ => Compression::None,
+    }
+}
+
+/// How often old files are purged, if they are, and how many snapshots stay.
+pub(super) fn purge(config: &Config) -> Option<(Duration, usize)> {
+    let interval = config.purge.interval;
+    let retain = usize::try_from(config.purge.snap_retain_count).unwrap_or(usize::MAX);
+    (!interval.is_zero()).then_some((interval, retain))
+}
+
+/// Warns of what is configured and has no effect yet.
+pub(super) fn warn_of_absent(config: &Config) {
+    let (limits, throttle, storage) = (&config.limits, &config.throttle, &config.storage);
+    let absent = [
+        (config.admin.enabled, "admin.enableServer"),
+        (config.metrics.is_prometheus(), "metricsProvider.className"),
+        (config.service.audit_enabled, "audit.enable"),
+        (config.ensemble.read_only_mode, "readonlymode.enabled"),
+        (config.purge.max_bytes.is_some(), "autopurge.maxBytes"),
+        (!config.purge.max_age.is_zero(), "autopurge.maxAge"),
+        (!storage.flush_delay.is_zero(), "flushDelay"),
+        (
+            !storage.close_session_txn_enabled,
+            "closeSessionTxn.enabled",
+        ),
+        (
+            !storage.serialize_last_processed_zxid,
+            "serializeLastProcessedZxid.enabled",
+        ),
+        (limits.listen_backlog.is_some(), "clientPortListenBacklog"),
+        (limits.client_tcp_keep_alive, "clientTcpKeepAlive"),
+        (
+            limits.large_request_threshold.is_some(),
+            "largeRequestThreshold",
+        ),
+        (limits.memory_limit.is_some(), "memory.limit"),
+        (
+            throttle.max_requests.is_some(),
+            "request_throttle_max_requests",
+        ),
+        (
+            !throttle.throttled_op_wait.is_zero(),
+            "throttled_op_wait_time",
+        ),
+        (
+            throttle.connection_tokens.is_some(),
+            "connection_throttle_tokens",
+        ),
+    ];
+    for (_, key) in absent.iter().filter(|(is_wanted, _)| *is_wanted) {
+        tracing::warn!(key, "configured, but not there yet");
+    }
+}
