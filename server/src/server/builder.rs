@@ -73,12 +73,14 @@ impl Builder {
             embedded_config(&data_dir, &self.settings)?
         };
         let (server, listener, service) = Server::prepare(config, temporary).await?;
+        // The core serves before it looks at what it is asked. One that is gone already has stopped
+        // the server, which says so by itself.
+        let _is_serving = service.inspect(|_| ()).await;
         let tasks = server.tasks.clone();
         server
             .tasks
             .spawn(client_listener::accept(listener, service, tasks));
         server.tasks.close();
-        server.is_ready().await;
         Ok(server)
     }
 }

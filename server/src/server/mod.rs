@@ -17,7 +17,6 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use zk_core::conn::handshake::ServingMode;
 use zk_core::peer::{Peer, PeerOptions};
 use zk_proto::{ServerId, Zxid};
 
@@ -58,7 +57,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct Server {
     address: SocketAddr,
     fail_stop: Arc<FailStop>,
-    connections: Arc<Connections>,
     tree: Arc<SharedTree>,
     tasks: TaskTracker,
     threads: Vec<JoinHandle<()>>,
@@ -118,13 +116,6 @@ impl Server {
         match self.fail_stop.cause() {
             Some(cause) => Err(cause),
             None => Ok(()),
-        }
-    }
-
-    pub(super) async fn is_ready(&self) {
-        let stopping = self.fail_stop.stopping();
-        while self.connections.mode() == ServingMode::NotServing && !stopping.is_cancelled() {
-            tokio::task::yield_now().await;
         }
     }
 
@@ -237,7 +228,7 @@ impl Server {
             tree: Arc::clone(&tree),
             core: core_box,
             heard,
-            connections: Arc::clone(&connections),
+            connections,
             permits,
             status,
             fail_stop: Arc::clone(&fail_stop),
@@ -249,7 +240,6 @@ impl Server {
         let mut server = Self {
             address,
             fail_stop: Arc::clone(&fail_stop),
-            connections,
             tree,
             tasks: TaskTracker::new(),
             threads: Vec::new(),

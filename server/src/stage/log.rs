@@ -84,3 +84,69 @@ impl<D: Disk> LogStage<D> {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::stage::fail_stop::FailStop;
+    use crate::storage::{Fault, LogError, LogOptions, SimDisk};
+
+    fn append(zxid: i64) -> LogItem {
+        LogItem::Append {
+            zxid: Zxid::new(zxid),
+            bytes: Bytes::from_static(&[1; 64]),
+        }
+    }
+
+    fn stage(disk: &SimDisk) -> LogStage<SimDisk> {
+        let log = FileLog::open(disk.clone(), LogOptions::default(), Zxid::ZERO);
+        LogStage {
+            log: log.expect("opened"),
+            mailbox: Arc::new(Mailbox::new(10)),
+            core: Arc::new(Mailbox::new(10)),
+            slow: Duration::MAX,
+        }
+    }
+
+    #[test]
+    fn all_that_waits_becomes_durable_with_one_sync() {
+        let disk = SimDisk::new(1);
+        let stage = stage(&disk);
+        let (mailbox, core) = (Arc::clone(&stage.mailbox), Arc::clone(&stage.core));
+        mailbox.send((1..=100).map(append));
+        mailbox.close();
+        stage.run().expect("a disk that works");
+        let mut reports = Vec::new();
+        assert_eq!(core.take(None, &mut reports), Taken::Items);
+        assert_eq!(reports.len(), 1);
+        let last = |item: &CoreItem| match item {
+            CoreItem::Event(Event::LogDurable(zxid)) => Some(*zxid),
+            CoreItem::Event(_) | CoreItem::Inspect(_) => None,
+        };
+        assert_eq!(reports.first().and_then(last), Some(Zxid::new(100)));
+    }
+
+    #[test]
+    fn l7_a_disk_that_fails_stops_the_server_and_reports_nothing() {
+        for step in 1..4 {
+            let disk = SimDisk::new(1);
+            let stage = stage(&disk);
+            disk.fail_at(disk.operations() + step, Fault::Io);
+            let (mailbox, core) = (Arc::clone(&stage.mailbox), Arc::clone(&stage.core));
+            mailbox.send([append(1)]);
+            let fail_stop = Arc::new(FailStop::new());
+            let thread = fail_stop
+                .spawn("log", move || stage.run())
+                .expect("spawned");
+            thread.join().expect("no panic");
+            assert!(fail_stop.stopping().is_cancelled());
+            let cause = fail_stop.cause().expect("a cause");
+            assert!(
+                matches!(*cause, StopCause::Log(LogError::Disk { .. })),
+                "{cause}"
+            );
+            core.close();
+            assert_eq!(core.take(None, &mut Vec::new()), Taken::Closed);
+        }
+    }
+}
