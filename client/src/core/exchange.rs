@@ -140,7 +140,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     queued.is_covered = self.watches.is_covered(watch);
                     queued.request.frame.set_watch_flag(!queued.is_covered);
                 }
-                self.watches.sent(watch);
+                self.watches.sent(watch, queued.is_covered);
             }
             queued.was_sent = !mutated!(WasSentNotSet);
             link.send(now, queued, wire);
@@ -394,7 +394,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             let removals = if is_left {
                 self.watches.registered(&watch, is_exist, !is_covered)
             } else {
-                self.watches.refused(&watch)
+                self.watches.refused(&watch, is_covered)
             };
             self.remove_watches(removals);
             if watch.kind == WatchKind::Added(AddWatchMode::Persistent) && error.is_none() {
@@ -403,7 +403,6 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             if watch.kind == WatchKind::Added(AddWatchMode::PersistentRecursive) && error.is_none()
             {
                 self.keep_list(&watch.path);
-                self.exposed = self.rearming;
             }
             // What was to tell in its place has gone meanwhile; or what is on its way to the server
             // takes it along.
@@ -421,7 +420,6 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             {
                 let path = self.postponed.swap_remove(index);
                 self.submit_frame(Frame::default(), Purpose::Rearm(path));
-                self.keep_list(&watch.path);
             }
             is_broken = is_left && is_wiped && matches!(watch.kind, WatchKind::Added(_));
             sink = Some(watch.sink);
@@ -471,7 +469,6 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             Purpose::KeepRecursive(path) if header.error().is_none() => {
                 self.keep_list(&path);
-                self.exposed = self.rearming;
                 // Else it is told when the path has been registered anew.
                 if !self.wiping.contains(&path) {
                     self.tell_armed(&path, &[Group::Recursive], header.zxid, out);
@@ -479,13 +476,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             Purpose::Rearm(path) => {
                 self.rearmed_one(&path);
+                self.keep_list(&path);
                 if header.error().is_none() && !self.wiping.contains(&path) {
                     self.tell_armed(&path, &Group::ADDED, header.zxid, out);
                 }
             }
             Purpose::RearmList(path) => self.rearmed_one(&path),
-            Purpose::RemoveWatch(_) => self.exposed = self.rearming,
-            Purpose::User | Purpose::KeepRecursive(_) | Purpose::Tidy => {}
+            Purpose::User | Purpose::RemoveWatch(_) | Purpose::KeepRecursive(_) | Purpose::Tidy => {
+            }
         }
     }
 
@@ -586,7 +584,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if !matches!(self.phase, Phase::Linked(_)) {
             return;
         }
-        let mut exposed = None;
+        // An added watch may have told in the place of one-shot watches, which come first.
+        let is_added = |removal: &&Removal| Group::ADDED.contains(&removal.group);
+        if let Some(exposing) = removals.iter().find(is_added) {
+            self.keep_rest(&exposing.path);
+        }
         for Removal { path, group } in removals {
             let (watcher_type, purpose) = match group {
                 Group::Data => (WatcherType::Data, Purpose::Tidy),
@@ -598,17 +600,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 ),
             };
             let request = RemoveWatchesRequest {
-                path: Some(path.clone()),
+                path: Some(path),
                 watcher_type: watcher_type.code(),
             };
             self.submit_internal(&Record::RemoveWatches(request), purpose);
-            if Group::ADDED.contains(&group) {
-                exposed = Some(path);
-            }
-        }
-        // An added watch may have told in the place of one-shot watches.
-        if let Some(path) = exposed {
-            self.keep_rest(&path);
         }
     }
 
@@ -634,15 +629,17 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if matches!(self.phase, Phase::Linked(_)) && !mutated!(RemovalWithoutRearm) {
             self.rearming += 1;
             self.submit_frame(Frame::default(), Purpose::Rearm(path.clone()));
-            self.keep_list(path);
         }
     }
 
     /// Registers the child watch of a path anew if the recursive watch that was just registered there
     /// may have replaced it.
     fn keep_list(&mut self, path: &ByteString) {
-        self.rearming += 1;
-        self.submit_frame(Frame::default(), Purpose::RearmList(path.clone()));
+        if self.watches.is_list_replaced(path) {
+            self.rearming += 1;
+            self.exposed = self.rearming;
+            self.submit_frame(Frame::default(), Purpose::RearmList(path.clone()));
+        }
     }
 
     /// A request that registers anew what is wanted on a path was answered.

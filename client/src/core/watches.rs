@@ -53,6 +53,8 @@ struct Slot {
     in_flight: u32,
     /// Whether the server has the watch, on this connection.
     armed: bool,
+    /// One-shot registrations in flight that are none, because an added watch tells in their place.
+    covered: u32,
     /// Whether it is being registered anew beside what the server may have: what it tells then need
     /// not have ended the watch there.
     is_doubtful: bool,
@@ -126,6 +128,12 @@ impl Slot {
         !self.holders.is_empty() || self.pending > 0
     }
 
+    /// A registration that was in flight was answered.
+    fn answered(&mut self, is_covered: bool) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.covered = self.covered.saturating_sub(u32::from(is_covered));
+    }
+
     fn is_of_use(&self) -> bool {
         self.is_wanted() || self.armed || self.is_doubtful
     }
@@ -169,10 +177,17 @@ impl<S: Clone> Watches<S> {
     }
 
     /// A request that registers a watch is being sent.
-    pub(super) fn sent(&mut self, request: &WatchRequest<S>) {
+    pub(super) fn sent(&mut self, request: &WatchRequest<S>, is_covered: bool) {
         if let Some(slots) = self.paths.get_mut(&request.path) {
-            slot_mut(slots, Group::of(request.kind)).in_flight += 1;
+            let slot = slot_mut(slots, Group::of(request.kind));
+            slot.in_flight += 1;
+            slot.covered += u32::from(is_covered);
         }
+    }
+
+    /// Whether the child watch of this path may be replaced by a recursive one on the server.
+    pub(super) fn is_list_replaced(&self, path: &ByteString) -> bool {
+        self.paths.get(path).is_some_and(is_list_replaced)
     }
 
     /// Whether an added watch of this path was asked for and not answered.
@@ -217,24 +232,22 @@ impl<S: Clone> Watches<S> {
         };
         let slot = slot_mut(slots, group);
         slot.pending = slot.pending.saturating_sub(1);
-        slot.in_flight = slot.in_flight.saturating_sub(1);
+        slot.answered(!armed);
         slot.armed |= armed;
         if let Some(holder) = self.holders.get_mut(&request.id) {
             holder.is_pending = false;
             holder.is_exist = is_exist;
             slot.holders.push(request.id);
             self.recursive += usize::from(group == Group::Recursive);
-            return Vec::new();
         }
-        // Whoever wanted it has gone meanwhile.
+        // Whoever wanted it may have gone meanwhile, and what told in its place.
         self.tidy(&request.path)
     }
 
     /// A server answered that it did not register the watch.
-    pub(super) fn refused(&mut self, request: &WatchRequest<S>) -> Vec<Removal> {
+    pub(super) fn refused(&mut self, request: &WatchRequest<S>, is_covered: bool) -> Vec<Removal> {
         if let Some(slots) = self.paths.get_mut(&request.path) {
-            let slot = slot_mut(slots, Group::of(request.kind));
-            slot.in_flight = slot.in_flight.saturating_sub(1);
+            slot_mut(slots, Group::of(request.kind)).answered(is_covered);
         }
         self.failed(request)
     }
@@ -286,10 +299,13 @@ impl<S: Clone> Watches<S> {
             Group::Children,
         ] {
             let is_wanted = |group| slot(slots, group).is_wanted();
+            let covers = |group| slot(slots, group).covered > 0;
             let is_shielded = match group {
                 Group::Data => is_wanted(Group::Persistent) || is_wanted(Group::Recursive),
                 Group::Children => is_wanted(Group::Persistent),
-                Group::Persistent | Group::Recursive => false,
+                // Until it is known what it told in the place of.
+                Group::Persistent => covers(Group::Data) || covers(Group::Children),
+                Group::Recursive => covers(Group::Data),
             };
             let slot = slot_mut(slots, group);
             if mutated!(ShieldedNeverRemoved) && is_shielded {
@@ -362,6 +378,7 @@ impl<S: Clone> Watches<S> {
             for slot in slots.iter_mut() {
                 slot.armed = false;
                 slot.in_flight = 0;
+                slot.covered = 0;
                 slot.is_doubtful = false;
             }
             slots.iter().any(Slot::is_wanted)

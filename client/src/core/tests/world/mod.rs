@@ -923,9 +923,9 @@ impl World {
             return is_watch.then_some(id);
         };
         let is_added = matches!(kind, WatchKind::Added(_));
-        // Known gap: while what an added watch told of is being registered in its own right, a read in
-        // the same pipeline may show a change before the one-shot watch fires.
-        if !is_added && self.core.rearming == 0 {
+        // Servers before 3.9 remove all watches of a path to be rid of one: until the others are
+        // registered anew, a read in the same pipeline may show a change before one of them fires.
+        if !is_added && (self.core.rearming == 0 || !self.plan.is_old) {
             self.see(&Fact::Observed {
                 path,
                 children: kind == WatchKind::Children,
