@@ -24,11 +24,6 @@ pub(in super::super) enum Fact<'a> {
         /// Whether it may be sent again when its outcome is lost.
         resend: bool,
     },
-    /// It is to leave a watch.
-    Asked {
-        path: &'a str,
-        kind: WatchKind,
-    },
     /// Nobody waits for it any more.
     Abandoned {
         id: u32,
