@@ -305,8 +305,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             return Ok(());
         };
         link.received(now);
+        if header.xid == Xid::NOTIFICATION {
+            return self.notification(header.zxid, &payload, out);
+        }
+        // Answers to credentials come from elsewhere in a server, at any time.
+        if header.xid != Xid::AUTH {
+            self.watches.replied();
+        }
         match header.xid {
-            Xid::NOTIFICATION => return self.notification(header.zxid, &payload, out),
             Xid::PING => {
                 let sent = link.pong();
                 self.confirmed(sent);
@@ -462,6 +468,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 self.remove_any(&path, out);
             }
             Purpose::RemoveAny(path) => {
+                self.watches.left(&path);
                 self.exposed = self.rearming;
                 if let Some(index) = self.wiping.iter().position(|wiped| *wiped == path) {
                     self.wiping.swap_remove(index);
@@ -482,8 +489,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 }
             }
             Purpose::RearmList(path) => self.rearmed_one(&path),
-            Purpose::User | Purpose::RemoveWatch(_) | Purpose::KeepRecursive(_) | Purpose::Tidy => {
-            }
+            Purpose::RemoveWatch(path) => self.watches.left(&path),
+            Purpose::User | Purpose::KeepRecursive(_) | Purpose::Tidy => {}
         }
     }
 
@@ -548,12 +555,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if mutated!(EventLost) {
             return Ok(());
         }
-        self.watches.event(kind, &path, &mut |sink| {
-            let event = Delivery::Event {
-                kind,
-                path: path.clone(),
-                zxid,
+        self.watches.event(kind, &path, &mut |sink, kind, at| {
+            let is_same = path == at;
+            let path = if is_same {
+                path.clone()
+            } else {
+                ByteString::from(at)
             };
+            let event = Delivery::Event { kind, path, zxid };
             out.push(Action::Deliver(sink.clone(), event));
         });
         Ok(())

@@ -30,6 +30,8 @@ pub(super) struct Watches<S> {
     holders: HashMap<WatchId, Holder<S>>,
     /// Number of recursive holders: ancestors are looked at only if there is one.
     recursive: usize,
+    /// Path whose list of children was concluded to have changed from the last event.
+    concluded: Option<ByteString>,
 }
 
 /// Watches that a server cannot tell apart when it removes them.
@@ -55,6 +57,8 @@ struct Slot {
     armed: bool,
     /// One-shot registrations in flight that are none, because an added watch tells in their place.
     covered: u32,
+    /// Whether the server is being told that nobody wants it, and may still act on it.
+    is_leaving: bool,
     /// Whether it is being registered anew beside what the server may have: what it tells then need
     /// not have ended the watch there.
     is_doubtful: bool,
@@ -123,6 +127,16 @@ fn slot_mut(slots: &mut [Slot; 4], group: Group) -> &mut Slot {
     }
 }
 
+/// The path without its last component; `None` for the root.
+fn parent(path: &str) -> Option<&str> {
+    let (parent, name) = path.rsplit_once('/')?;
+    match (parent, name) {
+        ("", "") => None,
+        ("", _) => Some("/"),
+        (parent, _) => Some(parent),
+    }
+}
+
 impl Slot {
     fn is_wanted(&self) -> bool {
         !self.holders.is_empty() || self.pending > 0
@@ -150,6 +164,7 @@ impl<S: Clone> Watches<S> {
             paths: BTreeMap::new(),
             holders: HashMap::new(),
             recursive: 0,
+            concluded: None,
         }
     }
 
@@ -313,6 +328,7 @@ impl<S: Clone> Watches<S> {
             }
             if slot.armed && !slot.is_wanted() && !is_shielded {
                 slot.armed = false;
+                slot.is_leaving = true;
                 let path = path.clone();
                 removals.push(Removal { path, group });
             }
@@ -323,63 +339,111 @@ impl<S: Clone> Watches<S> {
         removals
     }
 
-    /// Routes an event: whom to tell, in the order of registration within each group. One-shot
+    /// Routes an event: whom to tell what, in the order of registration within each group. One-shot
     /// watches that it ends are forgotten.
-    pub(super) fn event(&mut self, kind: EventType, path: &str, tell: &mut dyn FnMut(&S)) {
+    ///
+    /// A child of a path that is watched recursively comes or goes: that is a change of the list of
+    /// children there, too. Servers before 3.9 do not say so to a persistent watch on the same path,
+    /// nor, at times, to a child watch, because they keep one mode per path (ZOOKEEPER-4466). So it
+    /// is concluded here, and when the server says it next, as newer ones do, it is not told twice.
+    pub(super) fn event(
+        &mut self,
+        kind: EventType,
+        path: &str,
+        tell: &mut dyn FnMut(&S, EventType, &str),
+    ) {
+        let concluded = self.concluded.take();
+        let is_repeated =
+            kind == EventType::NodeChildrenChanged && concluded.as_deref() == Some(path);
+        self.tell_path(kind, path, is_repeated, tell);
+        let mut at = Some(path);
+        while let Some(ancestor) = at
+            && self.recursive > 0
+            && kind != EventType::NodeChildrenChanged
+        {
+            self.each_of(ancestor, &[Group::Recursive], &mut |sink| {
+                tell(sink, kind, path);
+            });
+            at = parent(ancestor);
+        }
+        let comes_or_goes = matches!(kind, EventType::NodeCreated | EventType::NodeDeleted);
+        if let Some(parent) = parent(path)
+            && comes_or_goes
+            && self.is_recursive(parent)
+        {
+            self.tell_path(EventType::NodeChildrenChanged, parent, false, tell);
+            self.concluded = Some(ByteString::from(parent));
+        }
+    }
+
+    /// A reply came: what a server tells of one transaction it tells without a reply between.
+    pub(super) fn replied(&mut self) {
+        self.concluded = None;
+    }
+
+    /// Tells those who hold a watch of the path itself; of persistent ones only what is new to them.
+    fn tell_path(
+        &mut self,
+        kind: EventType,
+        path: &str,
+        is_repeated: bool,
+        tell: &mut dyn FnMut(&S, EventType, &str),
+    ) {
         let one_shot: &[Group] = match kind {
             EventType::NodeCreated | EventType::NodeDataChanged => &[Group::Data],
             EventType::NodeChildrenChanged => &[Group::Children],
             EventType::NodeDeleted => &[Group::Data, Group::Children],
             _ => &[],
         };
-        if let Some(slots) = self.paths.get_mut(path) {
-            for group in one_shot {
-                let slot = slot_mut(slots, *group);
-                slot.armed = false;
-                for id in std::mem::take(&mut slot.holders) {
-                    if let Some(holder) = self.holders.remove(&id) {
-                        tell(&holder.sink);
-                    }
+        let Some(slots) = self.paths.get_mut(path) else {
+            return;
+        };
+        for group in one_shot {
+            let slot = slot_mut(slots, *group);
+            slot.armed = false;
+            for id in std::mem::take(&mut slot.holders) {
+                if let Some(holder) = self.holders.remove(&id) {
+                    tell(&holder.sink, kind, path);
                 }
             }
+        }
+        if !is_repeated {
             for id in &slot(slots, Group::Persistent).holders {
                 if let Some(holder) = self.holders.get(id) {
-                    tell(&holder.sink);
+                    tell(&holder.sink, kind, path);
                 }
             }
-            if !slots.iter().any(Slot::is_of_use) {
-                self.paths.remove(path);
-            }
         }
-        if self.recursive == 0 || kind == EventType::NodeChildrenChanged {
-            return;
+        if !slots.iter().any(Slot::is_of_use) {
+            self.paths.remove(path);
         }
-        let mut ancestor = Some(path);
-        while let Some(at) = ancestor {
-            if let Some(slots) = self.paths.get(at) {
-                for id in &slot(slots, Group::Recursive).holders {
-                    if let Some(holder) = self.holders.get(id) {
-                        tell(&holder.sink);
-                    }
-                }
-            }
-            ancestor = match at {
-                "/" => None,
-                _ => at
-                    .rsplit_once('/')
-                    .map(|(parent, _)| if parent.is_empty() { "/" } else { parent }),
-            };
+    }
+
+    /// The server has removed what it was told to.
+    pub(super) fn left(&mut self, path: &str) {
+        for slot in self.paths.get_mut(path).into_iter().flatten() {
+            slot.is_leaving = false;
         }
+    }
+
+    /// Whether the server may act on a recursive watch of this very path.
+    fn is_recursive(&self, path: &str) -> bool {
+        self.paths.get(path).is_some_and(|slots| {
+            let slot = slot(slots, Group::Recursive);
+            slot.is_leaving || !slot.holders.is_empty()
+        })
     }
 
     /// The connection is gone, and with it everything that the server had registered for it.
     pub(super) fn disconnected(&mut self) {
+        self.concluded = None;
         self.paths.retain(|_, slots| {
             for slot in slots.iter_mut() {
                 slot.armed = false;
                 slot.in_flight = 0;
                 slot.covered = 0;
                 slot.is_doubtful = false;
+                slot.is_leaving = false;
             }
             slots.iter().any(Slot::is_wanted)
         });

@@ -49,9 +49,6 @@ pub(crate) struct Quirks {
     pub(crate) events_have_zxids: bool,
     /// `exists` needs the permission to read (3.8.4, 3.9.2).
     pub(crate) exists_needs_read: bool,
-    /// A path has one mode of watching (before 3.9, ZOOKEEPER-4466): beside a recursive watch of the
-    /// same path, a persistent one is not told of changes of the list of children.
-    pub(crate) one_mode_per_path: bool,
     /// Identities of a connection include its address, and the scheme is shown with it.
     pub(crate) identities: &'static [&'static str],
 }
@@ -61,7 +58,6 @@ pub(crate) const fn quirks() -> Quirks {
         Backend::Apache => Quirks {
             events_have_zxids: false,
             exists_needs_read: false,
-            one_mode_per_path: true,
             identities: &["ip"],
         },
     }

@@ -10,7 +10,7 @@ use self::checks::Violation;
 use self::world::Plan;
 
 /// Seeds that the default run takes.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_500;
 
 #[test]
 fn every_law_holds_in_every_life() {

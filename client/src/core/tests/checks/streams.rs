@@ -1,7 +1,5 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use bytestring::ByteString;
-use zk_proto::request::AddWatchMode;
 use zk_proto::{EventType, Zxid};
 
 use super::super::super::{Delivery, Time, WatchKind};
@@ -17,11 +15,8 @@ use super::Check;
 /// `server-semantics.md` §5.2, §5.4.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    is_old: bool,
     log: Vec<Txn>,
     live: BTreeMap<u32, Stream>,
-    /// Paths on which there was a recursive watch.
-    recursive: BTreeSet<ByteString>,
 }
 
 #[derive(Debug)]
@@ -30,9 +25,6 @@ struct Stream {
     /// Nothing behind this zxid is missing; `None` in a gap.
     since: Option<Zxid>,
     told: Vec<Seen>,
-    /// Whether changes of lists may be missing: before 3.9 a recursive watch of the same path takes
-    /// the place of a persistent one.
-    has_no_lists: bool,
 }
 
 type Seen = (i64, EventType, String);
@@ -40,15 +32,6 @@ type Seen = (i64, EventType, String);
 impl Check for Streams {
     fn see(&mut self, _now: Time, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
-            Fact::Planned(plan) => self.is_old = plan.is_old,
-            Fact::Asked { path, kind }
-                if self.is_old && *kind == WatchKind::Added(AddWatchMode::PersistentRecursive) =>
-            {
-                self.recursive.insert((*path).into());
-                for stream in self.live.values_mut() {
-                    stream.has_no_lists |= *stream.held.path == **path;
-                }
-            }
             Fact::Committed(txn) => self.log.push((*txn).clone()),
             Fact::Armed {
                 watch, held, zxid, ..
@@ -57,7 +40,6 @@ impl Check for Streams {
                     held: (*held).clone(),
                     since: Some(*zxid),
                     told: Vec::new(),
-                    has_no_lists: self.recursive.contains(&held.path),
                 };
                 self.live.insert(*watch, stream);
             }
@@ -131,13 +113,11 @@ impl Stream {
             return Ok(());
         };
         let span = |zxid: i64| zxid > since.get() && zxid <= upto.get();
-        let is_due = |kind: EventType| kind != EventType::NodeChildrenChanged || !self.has_no_lists;
-        let told = self.told.iter().filter(|seen| span(seen.0));
-        let mut told = told.filter(|seen| is_due(seen.1));
+        let mut told = self.told.iter().filter(|seen| span(seen.0));
         for txn in log.iter().filter(|txn| span(txn.zxid)) {
             for change in &txn.changes {
                 for (kind, path) in effects(change) {
-                    if !reaches(&self.held, kind, path) || !is_due(kind) {
+                    if !reaches(&self.held, kind, path) {
                         continue;
                     }
                     let wanted = (txn.zxid, kind, path.to_owned());

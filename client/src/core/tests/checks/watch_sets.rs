@@ -62,10 +62,11 @@ fn compare(held: &BTreeMap<u32, Held>, server: &ServerWatches, is_old: bool) -> 
     for (path, wanted) in &wanted {
         let (data, child) = (modes(&server.data, path), modes(&server.child, path));
         let tells_data = data.persistent || data.recursive;
-        // Old servers cannot have both on one path: the recursive watch wins, and lists are not told.
-        let tells_lists = child.persistent || (is_old && wanted.recursive);
+        // Old servers cannot have both on one path: the recursive watch wins, and changes of the list
+        // are concluded from what it tells.
+        let tells_lists = child.persistent || (is_old && data.recursive);
         let is_short = (wanted.data && !data.standard && !tells_data)
-            || (wanted.children && !child.standard && !child.persistent)
+            || (wanted.children && !child.standard && !tells_lists)
             || (wanted.persistent && !(tells_data && tells_lists))
             || (wanted.recursive && !data.recursive);
         if is_short {

@@ -387,17 +387,10 @@ fn observation(kind: WatchKind, result: Result<&Reply, &Failure>) -> Option<Stat
         Ok(reply) => {
             let mut reader = Reader::shared(&reply.body);
             Some(match kind {
-                WatchKind::Data => {
-                    let response = GetDataResponse::decode(&mut reader).expect("the reply decodes");
-                    Some(response.stat.mzxid)
-                }
-                WatchKind::Exists => {
-                    let response = ExistsResponse::decode(&mut reader).expect("the reply decodes");
-                    Some(response.stat.mzxid)
-                }
+                WatchKind::Data => Some(GetDataResponse::decode(&mut reader).ok()?.stat.mzxid),
+                WatchKind::Exists => Some(ExistsResponse::decode(&mut reader).ok()?.stat.mzxid),
                 WatchKind::Children => {
-                    let response = GetChildren2Response::decode(&mut reader);
-                    Some(response.expect("the reply decodes").stat.pzxid)
+                    Some(GetChildren2Response::decode(&mut reader).ok()?.stat.pzxid)
                 }
                 WatchKind::Added(_) => None,
             })
