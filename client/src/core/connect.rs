@@ -151,13 +151,18 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             out.push(Action::HangUp);
             self.hosts.prefer(&server);
-            self.session_ended(now, out);
+            self.phase = Phase::Waiting { until: now };
+            self.session_ended(out);
             return Ok(());
         }
         if read_only && !self.config.allow_read_only {
             return refused("the server is read-only".to_owned());
         }
-        let is_resumed = resumed.is_some_and(|session| session.granted.id == response.session_id);
+        let is_resumed = resumed.is_some();
+        if resumed.is_some_and(|session| session.granted.id != response.session_id) {
+            let message = "the server granted another session than was asked for";
+            return Err(AttemptError::new(AttemptErrorKind::Protocol, message));
+        }
         let timeout_ms = u64::try_from(response.timeout_ms).unwrap_or_default();
         let granted = Granted {
             id: response.session_id,
@@ -236,7 +241,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             Phase::Linked(link) => {
                 out.push(Action::HangUp);
-                if !link.is_proven {
+                if !link.is_proven && error.kind != AttemptErrorKind::Moved {
                     // A server that grants sessions and then leaves is no better than one that is
                     // not there.
                     self.phase = Phase::Waiting {
@@ -266,7 +271,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             .session
             .as_ref()
             .is_some_and(|session| session.is_resumable);
-        if let Some(session) = &self.session {
+        if link.stage == Stage::Authenticating {
+            // Nobody was told that there was a connection.
+            out.push(Action::Transition(Transition::AttemptFailed {
+                server: link.server.clone(),
+                error,
+                passed: self.hosts.passed(),
+            }));
+        } else if let Some(session) = &self.session {
             out.push(Action::Transition(Transition::Suspended {
                 session: session.granted.id,
                 since: now,
@@ -302,18 +314,17 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if self.is_closed() {
             self.fail_all(out);
         } else if !is_resumable {
-            self.session_ended(now, out);
+            self.session_ended(out);
         }
     }
 
     /// The session is over: a server said so, or it lived on a read-only server that is gone.
-    fn session_ended(&mut self, now: Time, out: &mut Vec<Action<W, S>>) {
+    fn session_ended(&mut self, out: &mut Vec<Action<W, S>>) {
         let Some(session) = self.session.take() else {
             return;
         };
         let ended = self.epoch;
         self.epoch += 1;
-        self.phase = Phase::Waiting { until: now };
         let id = session.granted.id;
         out.push(Action::Transition(Transition::Expired { session: id }));
         if !mutated!(WatchesOutliveSession) {

@@ -21,6 +21,8 @@ use super::{
 
 /// Bytes that one transmission puts on the wire before it lets the driver write them.
 const TRANSMIT_MAX: usize = 64 * 1024;
+/// Requests in the queue before it is searched for those that nobody waits for any more.
+pub(super) const WITHDRAW_MIN: usize = 64;
 
 impl<W: Waiter, S: Clone> Core<W, S> {
     /// The user wants something done.
@@ -46,7 +48,24 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         } else {
             self.requests_due = self.requests_due.min(deadline);
             self.queue.push_back(queued);
+            if self.queue.load().requests >= self.withdraw_at {
+                self.withdraw();
+            }
         }
+    }
+
+    /// Forgets requests that nobody waits for any more: while nothing can be sent, nothing else would.
+    /// Looks at all of them, so only when they have doubled since the last time.
+    fn withdraw(&mut self) {
+        for queued in self.queue.take() {
+            if !queued.request.waiter.as_ref().is_some_and(W::is_abandoned) {
+                self.queue.push_back(queued);
+            } else if let Some(watch) = &queued.request.watch {
+                let removals = self.watches.failed(watch);
+                self.remove_watches(removals);
+            }
+        }
+        self.withdraw_at = (2 * self.queue.load().requests).max(WITHDRAW_MIN);
     }
 
     /// Queues a request of the client's own.

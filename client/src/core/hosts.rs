@@ -96,27 +96,26 @@ impl Hosts {
     /// The rule, not the code, of Apache `ZooKeeper` 3.9, `StaticHostProvider#updateServerList`.
     pub(super) fn replace(&mut self, mut servers: Vec<Server>, current: Option<&Server>) -> bool {
         let (old, new) = (self.servers.len(), servers.len());
-        let kept = servers
-            .iter()
-            .filter(|server| self.servers.contains(server))
-            .count();
         self.rng.shuffle(&mut servers);
+        // What is new comes first for those who move: that is where the load is missing.
+        let first_new = servers
+            .iter()
+            .position(|server| !self.servers.contains(server));
         self.servers = servers;
         self.next = 0;
         self.failures = 0;
         let Some(current) = current else { return false };
-        let Some(index) = self.servers.iter().position(|server| server == current) else {
+        if !self.servers.contains(current) {
             return true;
-        };
+        }
         // Only a list that grew leaves the servers that stay with more than their share.
         let moves = new > old && {
             #[expect(clippy::cast_precision_loss, reason = "lists of servers are short")]
             let stay = old as f64 / new as f64;
             self.rng.f64() >= stay
         };
-        if moves && kept < new {
-            // What is new comes first: that is where the load is missing.
-            self.next = (index + 1) % new;
+        if moves && let Some(index) = first_new {
+            self.next = index;
         }
         moves
     }
@@ -167,6 +166,16 @@ mod tests {
         let mut hosts = Hosts::new(servers(3), 7);
         assert!(hosts.replace(servers(2), Some(&Server::new("zk", 3))));
         assert!(!hosts.replace(servers(2), Some(&Server::new("zk", 1))));
+    }
+
+    #[test]
+    fn who_moves_to_a_longer_list_moves_to_what_is_new() {
+        for seed in 0..1_000 {
+            let mut hosts = Hosts::new(servers(3), seed);
+            if hosts.replace(servers(4), Some(&Server::new("zk", 1))) {
+                assert_eq!(hosts.take_next().port(), 4, "seed {seed}");
+            }
+        }
     }
 
     #[test]

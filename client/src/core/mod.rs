@@ -141,6 +141,8 @@ pub(crate) struct Core<W, S> {
     urgent: VecDeque<Urgent>,
     /// Not sent, in the order of submission.
     queue: Queue<W, S>,
+    /// Length of the queue at which it is searched for what nobody waits for.
+    withdraw_at: usize,
     watches: Watches<S>,
     /// No request is due before.
     requests_due: Time,
@@ -183,6 +185,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             credentials: Vec::new(),
             urgent: VecDeque::new(),
             queue: Queue::new(),
+            withdraw_at: exchange::WITHDRAW_MIN,
             watches: Watches::new(),
             requests_due: NEVER,
             closing: None,

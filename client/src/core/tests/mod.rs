@@ -4,6 +4,7 @@
 mod checks;
 mod ensemble;
 mod mutants;
+mod scenarios;
 mod world;
 
 use self::checks::Violation;

@@ -74,7 +74,12 @@ impl Check for Timing {
                 }
             }
             Fact::AttemptFailed { passed } => {
-                self.failures += 1;
+                // A link that was lost before it was announced may have been of use all the same.
+                if self.lost.take().is_some_and(|link| link.is_proven) {
+                    self.failures = 0;
+                } else {
+                    self.failures += 1;
+                }
                 let passes = self.failures / u32::try_from(self.servers).unwrap();
                 let pause = match passes {
                     0 => Duration::ZERO,
@@ -100,7 +105,8 @@ impl Check for Timing {
                 self.dial_due = Some(now + PAUSE_MAX);
                 // Hanging up came before: what it was like is still known.
                 let link = self.lost.take();
-                self.failures += u32::from(link.as_ref().is_some_and(|link| !link.is_proven));
+                let is_useless = link.as_ref().is_some_and(|link| !link.is_proven);
+                self.failures += u32::from(is_useless && cause.kind != AttemptErrorKind::Moved);
                 if cause.kind == AttemptErrorKind::Timeout
                     && let Some(link) = link
                     && now < link.last_received + link.timeout / 4
