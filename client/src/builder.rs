@@ -10,7 +10,7 @@ use zk_proto::{ZPathBuf, Zxid};
 use crate::acl::Acl;
 use crate::client::Client;
 use crate::connect_string::{ConnectString, Server};
-use crate::core::{CoreConfig, Granted, Load};
+use crate::core::{CoreConfig, Granted, Load, Secret};
 use crate::driver::{Connector, Driver, TcpConnector};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::shared::Shared;
@@ -241,7 +241,7 @@ impl Builder {
                 .map_or(Zxid::ZERO, |token| token.last_zxid),
             resume: self.resume.map(|token| Granted {
                 id: token.id,
-                password: token.password_bytes(),
+                password: Secret::new(token.password_bytes()),
                 timeout: token.timeout,
             }),
             seed: config.seed.unwrap_or_else(|| fastrand::Rng::new().u64(..)),

@@ -13,7 +13,7 @@ use zk_proto::{OpCode, SessionId, ZPath, ZPathBuf};
 use crate::acl::Acl;
 use crate::builder::{Auth, Builder, CallConfig, Config, servers};
 use crate::connect_string::Server;
-use crate::core::{AttemptErrorKind, Event};
+use crate::core::{AttemptErrorKind, Event, Secret};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::shared::{ReplySlot, Shared};
 use crate::state::{ConnEvents, ConnState, SessionToken};
@@ -329,7 +329,7 @@ impl Client {
         let granted = granted.clone()?;
         Some(SessionToken {
             id: granted.id,
-            password: Zeroizing::new(granted.password.to_vec()),
+            password: Zeroizing::new(granted.password.reveal().to_vec()),
             timeout: granted.timeout,
             last_zxid: self.shared().last_zxid(),
         })
@@ -366,7 +366,7 @@ impl Client {
         // If the client is closed, the slot goes with the event, and whoever waits is told so.
         let _closed = self.shared().send(Event::AddAuth {
             scheme,
-            auth,
+            auth: Secret::new(auth),
             waiter,
         });
     }

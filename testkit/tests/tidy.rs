@@ -29,7 +29,10 @@ const PURE: &[&str] = &["client/proto/src", "client/src/core", "server/core/src"
 /// What would make a pure core depend on more than its arguments.
 const IMPURE: &[&str] = &[
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "ToSocketAddrs",
     "std::thread",
     "std::process",
     "std::env",

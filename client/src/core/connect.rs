@@ -12,7 +12,7 @@ use super::link::{Link, Stage};
 use super::request::{Purpose, Queued};
 use super::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, Delivery, Failure, Granted,
-    NEVER, Phase, Session, Time, Transition, Urgent, Waiter,
+    NEVER, Phase, Secret, Session, Time, Transition, Urgent, Waiter,
 };
 use crate::connect_string::Server;
 
@@ -115,7 +115,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             last_zxid_seen: self.last_zxid,
             timeout_ms: i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX),
             session_id: resumed.map_or(SessionId::NONE, |session| session.granted.id),
-            password: Some(resumed.map_or_else(none, |session| session.granted.password.clone())),
+            password: Some(
+                resumed.map_or_else(none, |session| session.granted.password.reveal().clone()),
+            ),
             read_only: Some(self.config.allow_read_only),
         }
     }
@@ -166,7 +168,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         let timeout_ms = u64::try_from(response.timeout_ms).unwrap_or_default();
         let granted = Granted {
             id: response.session_id,
-            password: Bytes::copy_from_slice(&response.password.unwrap_or_default()),
+            password: Secret::new(Bytes::copy_from_slice(
+                &response.password.unwrap_or_default(),
+            )),
             timeout: Duration::from_millis(timeout_ms),
         };
         let jitter = self.hosts.jitter();

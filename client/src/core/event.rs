@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::Secret;
 use super::request::{Request, WatchId};
 use crate::connect_string::Server;
 
@@ -16,7 +16,7 @@ pub(crate) enum Event<W, S> {
     /// The user adds a credential.
     AddAuth {
         scheme: ByteString,
-        auth: Bytes,
+        auth: Secret,
         waiter: Option<W>,
     },
     /// The user has a new list of servers.

@@ -16,7 +16,8 @@ use super::request::{Purpose, Queued};
 use super::watches::{Group, Removal};
 use super::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, Credential, Delivery,
-    Failure, Frame, NEVER, Phase, Reply, Request, Time, Transition, Urgent, Waiter, WatchKind,
+    Failure, Frame, NEVER, Phase, Reply, Request, Secret, Time, Transition, Urgent, Waiter,
+    WatchKind,
 };
 
 /// Bytes that one transmission puts on the wire before it lets the driver write them.
@@ -102,7 +103,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                         let packet = AuthPacket {
                             auth_type: 0,
                             scheme: Some(credential.scheme.clone()),
-                            auth: Some(credential.auth.clone()),
+                            auth: Some(credential.auth.reveal().clone()),
                         };
                         link.send_auth(now, index, &Record::Auth(packet), wire);
                     }
@@ -262,7 +263,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     pub(super) fn add_auth(
         &mut self,
         scheme: ByteString,
-        auth: Bytes,
+        auth: Secret,
         waiter: Option<W>,
         out: &mut Vec<Action<W, S>>,
     ) {

@@ -26,6 +26,7 @@ mod hosts;
 mod link;
 mod queue;
 mod request;
+mod secret;
 mod time;
 mod watches;
 
@@ -35,7 +36,6 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use zk_proto::{SessionId, Zxid};
 
@@ -52,6 +52,7 @@ pub use self::request::CloseReason;
 pub(crate) use self::request::{
     Cause, Failure, Frame, Reply, Request, Waiter, WatchId, WatchKind, WatchRequest,
 };
+pub(crate) use self::secret::Secret;
 pub(crate) use self::time::Time;
 
 /// What a core is made from.
@@ -74,7 +75,7 @@ pub(crate) struct CoreConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct Granted {
     pub(crate) id: SessionId,
-    pub(crate) password: Bytes,
+    pub(crate) password: Secret,
     pub(crate) timeout: Duration,
 }
 
@@ -110,7 +111,7 @@ struct Session {
 #[derive(Debug)]
 struct Credential<W> {
     scheme: ByteString,
-    auth: Bytes,
+    auth: Secret,
     waiter: Option<W>,
     /// Whether bytes of it may have reached a server.
     was_sent: bool,

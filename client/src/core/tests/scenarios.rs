@@ -12,7 +12,7 @@ use zk_proto::{SessionId, Zxid};
 
 use crate::connect_string::Server;
 use crate::core::{
-    Action, AttemptError, AttemptErrorKind, Core, CoreConfig, Event, Frame, Request, Time,
+    Action, AttemptError, AttemptErrorKind, Core, CoreConfig, Event, Frame, Request, Secret, Time,
     Transition, Waiter,
 };
 
@@ -122,7 +122,7 @@ fn connection_that_nobody_was_told_of_is_not_suspended() {
     let mut bench = Bench::new();
     bench.handle(Event::AddAuth {
         scheme: "digest".into(),
-        auth: Bytes::from_static(b"user:secret"),
+        auth: Secret::new(Bytes::from_static(b"user:secret")),
         waiter: None,
     });
     bench.dial();

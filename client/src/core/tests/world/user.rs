@@ -12,7 +12,7 @@ use zk_proto::request::{
 };
 
 use super::{Ask, Asked, Do, Fact, Held, Ticket, World};
-use crate::core::{Event, Frame, NEVER, Request, WatchId, WatchKind, WatchRequest};
+use crate::core::{Event, Frame, NEVER, Request, Secret, WatchId, WatchKind, WatchRequest};
 
 impl World {
     pub(super) fn ask(&mut self, ask: &Ask) {
@@ -135,7 +135,7 @@ impl World {
         });
         self.handle(Event::AddAuth {
             scheme: "digest".into(),
-            auth: Bytes::from(id.to_string()),
+            auth: Secret::new(Bytes::from(id.to_string())),
             waiter: Some(Ticket { id, is_gone }),
         });
     }
