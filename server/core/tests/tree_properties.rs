@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use zk_core::time::WallTime;
 use zk_core::tree::{Capture, Lifetime, Tree, TreeLoader};
 use zk_core::wire::snapshot::{AclKey, Item, StoredZnode, Trailer};
-use zk_core::wire::txn::{CloseSessionTxn, Txn, TxnHeader};
+use zk_core::wire::txn::{CloseSessionTxn, CreateTxn, Op, Txn, TxnHeader};
 use zk_proto::{Acl, SessionId, Zxid};
 
 fn new_model() -> Model {
@@ -337,19 +337,51 @@ proptest! {
     }
 }
 
+/// Closing the session deletes `/a/x`, counted by the quota of its own that has no usage yet, and then
+/// that quota: in the other order `/a` would count one znode less.
+#[test]
+fn unlisted_ephemerals_go_in_the_order_of_their_paths() {
+    let (mut model, mut tree) = (new_model(), new_tree());
+    let create = |path: &str, ephemeral| {
+        Txn::from(Op::Create(CreateTxn {
+            path: path.into(),
+            data: None,
+            acl: None,
+            ephemeral,
+            parent_cversion: CreateTxn::NEXT_CVERSION,
+        }))
+    };
+    let history = [
+        create("/zookeeper/quota/a", false),
+        create("/zookeeper/quota/a/x", true),
+        create("/zookeeper/quota/a/zookeeper_limits", false),
+        create("/a", false),
+        create("/a/x", true),
+        create("/zookeeper/quota/a/zookeeper_stats", false),
+        create("/zookeeper/quota/a/x/zookeeper_limits", false),
+        Txn::CloseSession(CloseSessionTxn { paths: None }),
+    ];
+    for (txn, zxid) in history.iter().zip(1..) {
+        let header = model::header(1, zxid);
+        tree.apply(&header, txn);
+        model.apply(&header, txn);
+        check(&tree, &model);
+    }
+    let usage = tree.get("/zookeeper/quota/a/zookeeper_stats").unwrap();
+    assert_eq!(usage.data(), Some(&b"count=2,bytes=0"[..]));
+}
+
 #[test]
 fn orphans_are_deleted_and_others_stay() {
     let (mut model, mut tree) = (new_model(), new_tree());
     let create = |path: &str, ephemeral| {
-        Txn::from(zk_core::wire::txn::Op::Create(
-            zk_core::wire::txn::CreateTxn {
-                path: path.into(),
-                data: None,
-                acl: None,
-                ephemeral,
-                parent_cversion: zk_core::wire::txn::CreateTxn::NEXT_CVERSION,
-            },
-        ))
+        Txn::from(Op::Create(CreateTxn {
+            path: path.into(),
+            data: None,
+            acl: None,
+            ephemeral,
+            parent_cversion: CreateTxn::NEXT_CVERSION,
+        }))
     };
     let session = zk_core::wire::txn::CreateSessionTxn { timeout_ms: 9 };
     let history = [

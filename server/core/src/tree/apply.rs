@@ -401,12 +401,14 @@ impl Tree {
             delete(self, path);
         }
         if self.lifetime(session) == Lifetime::Ephemeral(session) {
-            for handle in self.owners.znodes(session).collect::<Vec<_>>() {
-                // No leader makes one ephemeral znode the parent of another; a damaged log may.
-                if self.arena.get(handle).is_some() {
-                    let path = self.arena.path(handle).into();
-                    delete(self, &path);
-                }
+            // In the order of paths, so that members agree whatever order they hold them in: an
+            // ephemeral znode with children, which no leader makes but a damaged log may, can take
+            // a quota with it that the next one is counted for.
+            let handles = self.owners.znodes(session);
+            let mut paths: Vec<_> = handles.map(|handle| self.arena.path(handle)).collect();
+            paths.sort_unstable();
+            for path in paths {
+                delete(self, &path.into());
             }
         }
     }
