@@ -44,7 +44,7 @@ pub fn java_date(unix_ms: i64) -> String {
     let weekday = usize::try_from(days.rem_euclid(7))
         .ok()
         .and_then(|day| DAYS.get(day));
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_date(days);
     let month = month.checked_sub(1).and_then(|month| MONTHS.get(month));
     format!(
         "{} {} {day:02} {:02}:{:02}:{:02} UTC {year}",
@@ -56,10 +56,10 @@ pub fn java_date(unix_ms: i64) -> String {
     )
 }
 
-/// Year, month and day of a day since the epoch.
+/// Year, month and day, the latter two from 1, of a day since the epoch.
 ///
 /// Counts from 1 March of year 0, so that the leap day is the last of its year.
-fn civil(days: i64) -> (i64, usize, i64) {
+pub fn civil_date(days: i64) -> (i64, usize, i64) {
     const DAYS_IN_400_YEARS: i64 = 146_097;
     let days = days + 719_468;
     let (era, day) = (

@@ -46,7 +46,7 @@ pub use dump::{DumpView, ExpiryBucket, SessionsView, dump};
 pub use envi::{EnvironmentView, envi};
 pub use hash::{DigestAt, hash};
 pub use isro::isro;
-pub use java::{java_address, java_date, java_double};
+pub use java::{civil_date, java_address, java_date, java_double};
 pub use mntr::{MonitorView, Sample, mntr};
 pub use ruok::ruok;
 pub use srst::srst;

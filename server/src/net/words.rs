@@ -18,13 +18,11 @@ use zk_proto::SessionId;
 
 use super::connections::Conn;
 use super::service::Service;
+use crate::VERSION;
 use crate::four_letter::{
     ConfView, ConnectionInfo, DumpView, ExpiryBucket, Mode, ServerStatus, SessionsView,
     WithoutService, Word, conf, dump, isro, ruok, srst, srvr, stat, wchc, wchp, wchs,
 };
-
-/// What the server says it is.
-const VERSION: &str = concat!("3.9.3-zk-", env!("CARGO_PKG_VERSION"));
 
 /// Answers a word and ends the connection.
 pub(crate) async fn answer(

@@ -1,0 +1,406 @@
+//! The verbs of the binary: what they print, and how they exit.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A configuration directory, and the program that is called with it.
+struct Place {
+    directory: tempfile::TempDir,
+    port: u16,
+}
+
+/// What a call said.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    out: String,
+    err: String,
+    code: Option<i32>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("an address").port();
+        let place = Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            port,
+        };
+        let text = format!(
+            "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
+             admin.enableServer=false\nautopurge.purgeInterval=1\n",
+            place.data().display()
+        );
+        fs::write(place.path("zoo.cfg"), text).expect("written");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.data().join("zookeeper_server.pid")
+    }
+
+    fn pid(&self) -> String {
+        fs::read_to_string(self.pid_file()).expect("a pid file")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zkserver"));
+        command
+            .env("ZOOCFGDIR", self.directory.path())
+            .env("ZOO_LOG_DIR", self.path("logs"))
+            .env_remove("ZOOCFG")
+            .env_remove("ZOOPIDFILE")
+            .env_remove("ZOO_DATADIR_AUTOCREATE_DISABLE")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        said(self.command().args(arguments).output().expect("ran"))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.run(&["stop"]);
+    }
+}
+
+fn said(output: Output) -> Said {
+    Said {
+        out: String::from_utf8(output.stdout).expect("text"),
+        err: String::from_utf8(output.stderr).expect("text"),
+        code: output.status.code(),
+    }
+}
+
+fn using(path: &Path) -> String {
+    format!("Using config: {}\n", path.display())
+}
+
+#[test]
+fn a_server_is_started_asked_and_stopped() {
+    let place = Place::new();
+    let port = place.port;
+    let using = using(&place.path("zoo.cfg"));
+    let expect = |arguments: &[&str], out: &str, code| {
+        let got = place.run(arguments);
+        let wanted = Said {
+            out: out.to_owned(),
+            err: using.clone(),
+            code: Some(code),
+        };
+        assert_eq!(got, wanted, "{arguments:?}");
+    };
+    let found = format!("Client port found: {port}. Client address: 127.0.0.1. Client SSL: false.");
+    let absent = format!(
+        "Stopping zookeeper ... no zookeeper to stop (could not find file {})\n",
+        place.pid_file().display()
+    );
+    let silent = place.run(&["status"]);
+    assert_eq!(silent.code, Some(1));
+    let lines: Vec<&str> = silent.out.lines().collect();
+    assert_eq!(lines.first(), Some(&&*found));
+    assert!(lines[1].contains("Connection refused"), "{silent:?}");
+    assert_eq!(
+        lines.last(),
+        Some(&"Error contacting service. It is probably not running.")
+    );
+
+    expect(&["stop"], &absent, 0);
+    expect(&["start"], "Starting zookeeper ... STARTED\n", 0);
+    let pid = place.pid();
+    let again = format!("Starting zookeeper ... already running as process {pid}.\n");
+    expect(&["start"], &again, 1);
+    expect(&["status"], &format!("{found}\nMode: standalone\n"), 0);
+    expect(
+        &["restart"],
+        "Stopping zookeeper ... STOPPED\nStarting zookeeper ... STARTED\n",
+        0,
+    );
+    assert_ne!(place.pid(), pid);
+    expect(&["status"], &format!("{found}\nMode: standalone\n"), 0);
+    expect(&["stop"], "Stopping zookeeper ... STOPPED\n", 0);
+    assert!(!place.pid_file().exists());
+    expect(&["stop"], &absent, 0);
+
+    // Its log is where the script puts it, in the shape that readers of logs know.
+    let logs = fs::read_dir(place.path("logs")).expect("a directory");
+    let log = logs.flatten().next().expect("a log").path();
+    let log = fs::read_to_string(log).expect("text");
+    let serving = log.lines().find(|line| line.contains("serving address="));
+    let serving = serving.expect("it served");
+    assert!(serving.contains(" [myid:] - INFO  ["), "{serving}");
+    assert!(log.contains("terminated"), "{log}");
+}
+
+#[test]
+fn a_pid_file_left_behind_starts_and_stops_nothing() {
+    let place = Place::new();
+    fs::create_dir_all(place.data()).expect("created");
+    fs::write(place.pid_file(), "999999").expect("written");
+    let got = place.run(&["stop"]);
+    assert_eq!(got.out, "Stopping zookeeper ... STOPPED\n");
+    assert!(
+        got.err.ends_with("kill: (999999) - No such process\n"),
+        "{got:?}"
+    );
+    assert_eq!(got.code, Some(0));
+    // A process that lives and is no server is left alone.
+    let mut other = Command::new("sleep").arg("60").spawn().expect("started");
+    fs::write(place.pid_file(), other.id().to_string()).expect("written");
+    let got = place.run(&["start"]);
+    assert_eq!(got.out, "Starting zookeeper ... STARTED\n");
+    assert_eq!(place.run(&["stop"]).code, Some(0));
+    fs::write(place.pid_file(), other.id().to_string()).expect("written");
+    assert_eq!(place.run(&["stop"]).code, Some(0));
+    assert!(other.try_wait().expect("asked").is_none(), "it was killed");
+    other.kill().expect("killed");
+    other.wait().expect("gone");
+}
+
+#[test]
+fn whoever_cannot_start_says_why() {
+    let place = Place::new();
+    let text = fs::read_to_string(place.path("zoo.cfg")).expect("read");
+    fs::write(place.path("zoo.cfg"), format!("{text}tickTime=x\n")).expect("written");
+    let cause = format!(
+        "zkserver: {}:6: tickTime=x: ",
+        place.path("zoo.cfg").display()
+    );
+    let got = place.run(&["start"]);
+    assert_eq!(got.out, "Starting zookeeper ... FAILED TO START\n");
+    assert!(got.err.contains(&cause), "{got:?}");
+    assert_eq!(got.code, Some(1));
+    assert!(!place.pid_file().exists());
+    let got = place.run(&["start-foreground"]);
+    assert!(
+        got.err.contains("Invalid config, exiting abnormally\n") && got.err.contains(&cause),
+        "{got:?}"
+    );
+    assert_eq!(got.code, Some(2));
+    let got = place.run(&["check"]);
+    assert!(got.err.contains(&cause) && got.code == Some(2), "{got:?}");
+    fs::write(place.path("zoo.cfg"), text + "nosuch=1\n").expect("written");
+    let got = place.run(&["check"]);
+    assert!(
+        got.out.contains("zoo.cfg:6: nosuch: unknown key"),
+        "{got:?}"
+    );
+    assert!(
+        got.out.ends_with("zoo.cfg: good\n") && got.code == Some(0),
+        "{got:?}"
+    );
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let place = Place::new();
+    let _taken = TcpListener::bind(("127.0.0.1", place.port)).expect("free");
+    let got = place.run(&["start-foreground"]);
+    assert_eq!(got.code, Some(1), "{got:?}");
+    let reason = format!(
+        "cannot listen on 127.0.0.1:{}: Address already in use",
+        place.port
+    );
+    assert!(got.err.contains(&reason), "{got:?}");
+}
+
+#[test]
+fn missing_directories_are_not_made_when_that_is_off() {
+    let place = Place::new();
+    let mut command = place.command();
+    command
+        .env("ZOO_DATADIR_AUTOCREATE_DISABLE", "1")
+        .arg("start");
+    let got = said(command.output().expect("ran"));
+    let complaint = format!(
+        "ZooKeeper data directory is missing at {} fix the path or run initialize\n",
+        place.data().display()
+    );
+    assert_eq!((got.out, got.code), (complaint, Some(1)));
+    let mut command = place.command();
+    command
+        .env("ZOO_DATADIR_AUTOCREATE_DISABLE", "1")
+        .arg("start-foreground");
+    let got = said(command.output().expect("ran"));
+    assert!(got.err.contains("missing data directory"), "{got:?}");
+    assert_eq!(got.code, Some(3));
+}
+
+#[test]
+fn a_configuration_is_a_name_in_its_directory_or_a_path() {
+    let place = Place::new();
+    let other = place.path("other");
+    fs::create_dir(&other).expect("created");
+    fs::write(
+        other.join("zoo2.cfg"),
+        "clientPort=1\nclientPortAddress=127.0.0.1\n",
+    )
+    .expect("written");
+    let found = "Client port found: 1. Client address: 127.0.0.1. Client SSL: false.\n";
+    let path = other.join("zoo2.cfg");
+    let path = path.to_str().expect("text");
+    let directory = other.to_str().expect("text");
+    for arguments in [
+        vec!["status", path],
+        vec!["--config", directory, "status", "zoo2.cfg"],
+    ] {
+        let got = place.run(&arguments);
+        assert!(got.out.starts_with(found), "{got:?}");
+        assert_eq!(got.err, using(Path::new(path)));
+    }
+    let mut command = place.command();
+    command.env("ZOOCFG", "zoo2.cfg").env("ZOOCFGDIR", &other);
+    let got = said(command.arg("status").output().expect("ran"));
+    assert_eq!(got.err, using(Path::new(path)));
+}
+
+#[test]
+fn status_says_where_it_looked() {
+    let place = Place::new();
+    let got = place.run(&["status", "nosuch.cfg"]);
+    assert_eq!(
+        got.out,
+        "myid could not be determined, will not able to locate clientPort in the server \
+         configs.\nClient port not found. Looking for secureClientPort in the static config.\n\
+         Unable to find either secure or unsecure client port in any configs. Terminating.\n"
+    );
+    assert_eq!(got.code, Some(1));
+    // A member has its port in its own line, or in that of the dynamic file.
+    let data = place.data();
+    fs::create_dir(&data).expect("created");
+    fs::write(data.join("myid"), "2\n").expect("written");
+    let dynamic = place.path("dynamic");
+    fs::write(&dynamic, "server.2=a:2:3;127.0.0.1:4\n").expect("written");
+    let member = format!("dataDir={}\nserver.2=a:2:3;127.0.0.1:5\n", data.display());
+    fs::write(place.path("member.cfg"), member).expect("written");
+    let got = place.run(&["status", "member.cfg"]);
+    assert!(
+        got.out
+            .starts_with("Client port found: 5. Client address: 127.0.0.1."),
+        "{got:?}"
+    );
+    let split = format!(
+        "dataDir={}\ndynamicConfigFile={}\n",
+        data.display(),
+        dynamic.display()
+    );
+    fs::write(place.path("split.cfg"), split).expect("written");
+    let got = place.run(&["status", "split.cfg"]);
+    assert!(
+        got.out.starts_with(
+            "Client port not found in static config file. Looking in dynamic config file.\n\
+             Client port found: 4. Client address: 127.0.0.1."
+        ),
+        "{got:?}"
+    );
+}
+
+#[test]
+fn everything_else_is_answered_with_the_usage() {
+    let place = Place::new();
+    for arguments in [&[][..], &["upgrade"], &["bogus"]] {
+        let got = place.run(arguments);
+        assert!(
+            got.err
+                .contains("{start|start-foreground|stop|version|restart|status|print-cmd"),
+            "{got:?}"
+        );
+        assert_eq!((&*got.out, got.code), ("", Some(2)));
+    }
+    let got = place.run(&["version"]);
+    assert!(
+        got.out.starts_with("Apache ZooKeeper, version 3.9.3-zk-"),
+        "{got:?}"
+    );
+    let got = place.run(&["print-cmd"]);
+    let command = format!(
+        "start-foreground \"{}\" > \"",
+        place.path("zoo.cfg").display()
+    );
+    assert!(got.out.contains(&command), "{got:?}");
+}
+
+#[test]
+fn termination_and_interruption_are_a_clean_end() {
+    for signal in ["-TERM", "-INT"] {
+        let place = Place::new();
+        let mut command = place.command();
+        let mut child = command
+            .arg("start-foreground")
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        let deadline = Instant::now() + SOON;
+        while place.run(&["status"]).code != Some(0) {
+            assert!(Instant::now() < deadline, "it does not serve");
+        }
+        let killed = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(killed.expect("ran").success());
+        assert_eq!(child.wait().expect("gone").code(), Some(0), "{signal}");
+    }
+}
+
+/// The verbs of Debian's `zkServer.sh` print and exit as ours do.
+#[cfg(feature = "reference-tests")]
+#[test]
+fn the_script_of_the_reference_says_the_same() {
+    const SCRIPT: &str = "/usr/share/zookeeper/bin/zkServer.sh";
+    let (ours, theirs) = (Place::new(), Place::new());
+    let run = |place: &Place, is_ours: bool, verb: &str| {
+        let config = place.path("zoo.cfg");
+        let mut command = if is_ours {
+            place.command()
+        } else {
+            Command::new(SCRIPT)
+        };
+        let said = said(command.arg(verb).arg(&config).output().expect("ran"));
+        let mut text = said.out;
+        if let Ok(pid) = fs::read_to_string(place.pid_file()) {
+            text = text.replace(&pid, "<pid>");
+        }
+        let text = text
+            .replace(&place.directory.path().display().to_string(), "<dir>")
+            .replace(&place.port.to_string(), "<port>");
+        let using = said
+            .err
+            .lines()
+            .any(|line| line.starts_with("Using config: "));
+        (text, said.code, using)
+    };
+    // In a second, a server may not serve yet, so that it is asked until it does.
+    let settled = |place: &Place, is_ours: bool| {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let (text, code, using) = run(place, is_ours, "status");
+            if code == Some(0) || Instant::now() > deadline {
+                return (text, code, using);
+            }
+        }
+    };
+    for verb in [
+        "stop", "start", "start", "status", "restart", "status", "stop", "stop",
+    ] {
+        let (mine, its) = if verb == "status" {
+            (settled(&ours, true), settled(&theirs, false))
+        } else {
+            (run(&ours, true, verb), run(&theirs, false, verb))
+        };
+        assert_eq!(mine, its, "{verb}");
+    }
+}
