@@ -11,66 +11,12 @@
 //! server runs.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use zk_core::ensemble::{BadMember, Hierarchy, Member, Role};
 use zk_proto::ServerId;
 
 use super::error::Problem;
 use super::zoo_cfg::{Level, Notice, Setting, Strictness};
-
-/// What a member does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Votes; `participant` in the file.
-    Voter,
-    /// Follows without a vote.
-    Observer,
-}
-
-/// Where a member listens for the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerAddress {
-    /// Name or address, without brackets.
-    pub host: String,
-    /// Port for learners, 2888 by convention.
-    pub quorum_port: u16,
-    /// Port for elections, 3888 by convention.
-    pub election_port: u16,
-}
-
-/// Where a member listens for clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientAddress {
-    /// Name or address, without brackets; `0.0.0.0` when not written.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-/// One member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Member {
-    /// Its id.
-    pub id: ServerId,
-    /// Its addresses; never empty, more than one only with `multiAddress.enabled`.
-    pub addresses: Vec<PeerAddress>,
-    /// Its role.
-    pub role: Role,
-    /// Its plaintext client address, when the line names one.
-    pub client: Option<ClientAddress>,
-    /// Its TLS client address, when the line names one.
-    pub secure_client: Option<ClientAddress>,
-}
-
-/// Groups and weights of a hierarchical quorum.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hierarchy {
-    /// Members of each group, by group id.
-    pub groups: BTreeMap<i64, Vec<ServerId>>,
-    /// Votes of members; one where absent.
-    pub weights: BTreeMap<ServerId, u32>,
-}
 
 /// All members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -252,72 +198,6 @@ impl Members {
     }
 }
 
-impl Member {
-    /// A port of this member that the other one uses too, as `host:port`.
-    fn clash(&self, other: &Self) -> Option<String> {
-        self.addresses.iter().find_map(|mine| {
-            let shared = other
-                .addresses
-                .iter()
-                .filter(|theirs| theirs.host == mine.host);
-            shared.into_iter().find_map(|theirs| {
-                let theirs = [theirs.quorum_port, theirs.election_port];
-                let port = [mine.quorum_port, mine.election_port].into_iter();
-                port.filter(|port| theirs.contains(port))
-                    .map(|port| format!("{}:{port}", bracketed(&mine.host)))
-                    .next()
-            })
-        })
-    }
-}
-
-impl fmt::Display for Member {
-    /// The value of the `server.N` line, in the form members exchange.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, address) in self.addresses.iter().enumerate() {
-            if at > 0 {
-                f.write_str("|")?;
-            }
-            let host = bracketed(&address.host);
-            write!(
-                f,
-                "{host}:{}:{}:{}",
-                address.quorum_port, address.election_port, self.role
-            )?;
-        }
-        match (&self.client, &self.secure_client) {
-            (None, None) => Ok(()),
-            (Some(client), None) => write!(f, ";{client}"),
-            (None, Some(secure)) => write!(f, ";;{secure}"),
-            (Some(client), Some(secure)) => write!(f, ";{client};{secure}"),
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Voter => "participant",
-            Self::Observer => "observer",
-        })
-    }
-}
-
-impl fmt::Display for ClientAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", bracketed(&self.host), self.port)
-    }
-}
-
-/// The host as it is written in front of a port.
-fn bracketed(host: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
-}
-
 /// A `server.N` line, and what to say about it.
 fn member(id: &str, value: &str, rules: MemberRules) -> Result<(Member, Vec<String>), String> {
     let mut remarks = Vec::new();
@@ -327,45 +207,14 @@ fn member(id: &str, value: &str, rules: MemberRules) -> Result<(Member, Vec<Stri
     if tidy != value {
         remarks.push(format!("ignoring blanks in {value:?}"));
     }
-    let mut parts = tidy.split(';');
-    let addresses = parts.next().unwrap_or_default();
-    let client = parts.next().filter(|part| !part.is_empty());
-    let secure = parts.next().filter(|part| !part.is_empty());
-    if parts.next().is_some() || (secure.is_some() && !rules.secure_client) {
-        return Err(shape(value));
-    }
-    let mut parsed = Vec::new();
-    let mut role = None;
-    for text in addresses.split('|') {
-        let (address, its_role) = peer_address(text).ok_or_else(|| shape(value))??;
-        if address.quorum_port == address.election_port {
-            return Err(format!(
-                "quorum and election port must be different, both are {}",
-                address.quorum_port
-            ));
-        }
-        if role.is_some_and(|role| role != its_role) {
-            return Err("multiple addresses should have similar roles".to_owned());
-        }
-        role = Some(its_role);
-        parsed.push(address);
-    }
-    if parsed.len() > 1 && !rules.multi_address {
+    let member = Member::parse(id, &tidy).map_err(|bad| bad.to_string())?;
+    if member.addresses.len() > 1 && !rules.multi_address {
         return Err("several addresses for one server need multiAddress.enabled=true".to_owned());
     }
-    let client = client.map(|text| client_address(text, value)).transpose()?;
-    let secure_client = secure.map(|text| client_address(text, value)).transpose()?;
-    let role = role.unwrap_or(Role::Voter);
-    Ok((
-        Member {
-            id,
-            addresses: parsed,
-            role,
-            client,
-            secure_client,
-        },
-        remarks,
-    ))
+    if member.secure_client.is_some() && !rules.secure_client {
+        return Err(BadMember::Shape(value.to_owned()).to_string());
+    }
+    Ok((member, remarks))
 }
 
 /// A decimal server id.
@@ -391,83 +240,6 @@ fn check_id(id: ServerId, rules: MemberRules) -> Result<Option<String>, String> 
         )),
         _ => Err("server ids must be from 0 to 255: session ids keep one byte of them".to_owned()),
     }
-}
-
-/// `None` when the shape is wrong, an error when a field is.
-fn peer_address(text: &str) -> Option<Result<(PeerAddress, Role), String>> {
-    let (host, rest) = host_and_rest(text)?;
-    let mut fields = rest.split(':');
-    let (quorum, election) = (fields.next()?, fields.next()?);
-    let role = match fields.next() {
-        None => Ok(Role::Voter),
-        Some(word) => role(word),
-    };
-    if fields.next().is_some() {
-        return None;
-    }
-    Some((|| {
-        let quorum_port = port(quorum, 1)?;
-        let election_port = port(election, 1)?;
-        Ok((
-            PeerAddress {
-                host: host.to_owned(),
-                quorum_port,
-                election_port,
-            },
-            role?,
-        ))
-    })())
-}
-
-/// A role, in any case.
-pub(super) fn role(word: &str) -> Result<Role, String> {
-    match word.to_ascii_lowercase().as_str() {
-        "participant" => Ok(Role::Voter),
-        "observer" => Ok(Role::Observer),
-        _ => Err(format!(
-            "unrecognised peer type {word:?}, expected participant or observer"
-        )),
-    }
-}
-
-fn client_address(text: &str, line: &str) -> Result<ClientAddress, String> {
-    let (host, port_text) = match host_and_rest(text) {
-        Some((host, port)) => (host, port),
-        None => ("0.0.0.0", text),
-    };
-    if port_text.contains(':') {
-        return Err(shape(line));
-    }
-    Ok(ClientAddress {
-        host: host.to_owned(),
-        port: port(port_text, 0)?,
-    })
-}
-
-/// Splits off the host in front of the first colon that is not part of an IPv6 address.
-fn host_and_rest(text: &str) -> Option<(&str, &str)> {
-    let (host, rest) = match text.strip_prefix('[') {
-        Some(inner) => {
-            let (host, rest) = inner.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host, rest.strip_prefix(':')?)
-        }
-        None => text.split_once(':')?,
-    };
-    (!host.is_empty()).then_some((host, rest))
-}
-
-fn port(text: &str, min: u16) -> Result<u16, String> {
-    let port = text.parse().ok().filter(|port| *port >= min);
-    port.ok_or_else(|| format!("expected a port from {min} to 65535, got {text:?}"))
-}
-
-fn shape(value: &str) -> String {
-    format!(
-        "{value} does not have the form server_config or server_config;client_config where \
-         server_config is the pipe separated list of host:port:port or host:port:port:type and \
-         client_config is port or host:port"
-    )
 }
 
 fn group(id: &str, value: &str) -> Result<(i64, Vec<ServerId>), String> {

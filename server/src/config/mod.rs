@@ -47,10 +47,11 @@ mod zoo_cfg;
 
 pub use error::{ConfigError, Problem};
 pub use jvm_flags::VARIABLES;
-pub use members::{ClientAddress, Hierarchy, Member, MemberRules, Members, PeerAddress, Role};
+pub use members::{MemberRules, Members};
 pub use my_id::parse as parse_my_id;
 pub use resolve::{Config, ListenAddress, Resolved, Sources};
 pub use security::AuthProvider;
 pub use topology::{Ensemble, Topology, dynamic_version};
 pub use value::Secret;
+pub use zk_core::ensemble::{ClientAddress, Hierarchy, Member, PeerAddress, Role};
 pub use zoo_cfg::{Level, Notice, Origin, Properties, Setting, Strictness};

@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU32;
 
+use zk_core::ensemble::{ClientAddress, Role};
 use zk_proto::ServerId;
 
 use super::error::Problem;
 use super::keys::Basics;
-use super::members::{ClientAddress, MemberRules, Members, Role, role};
+use super::members::{MemberRules, Members};
 use super::resolve::{ListenAddress, Sources, my_id, required_ticks};
 use super::value::Values;
 use super::zoo_cfg::{Level, Notice, Origin, Setting, Strictness};
@@ -109,7 +110,7 @@ pub(super) fn topology(
         return Topology::Standalone;
     };
     let my_role = me.role;
-    if let Ok(written) = role(&basics.peer_type)
+    if let Ok(written) = Role::parse(&basics.peer_type)
         && written != my_role
     {
         notices.push(Notice {

@@ -5,6 +5,7 @@
 //! | [`txn`] | header, record and digest of a transaction | log entries, proposals |
 //! | [`log_record`] | how entries are framed in a log file | `log.<zxid>` |
 //! | [`snapshot`] | the whole tree as a stream | `snapshot.<zxid>`, SNAP sync |
+//! | [`election`] | a vote and whose it is | election port |
 //! | [`epoch`] | a number as text | `acceptedEpoch`, `currentEpoch` |
 //! | [`file_name`] | names of logs and snapshots | data directories |
 //! | [`recovery`] | which files make up the state | start of a server |
@@ -13,6 +14,7 @@
 
 mod record;
 
+pub mod election;
 pub mod epoch;
 pub mod file_name;
 pub mod log_record;
