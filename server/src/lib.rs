@@ -7,11 +7,13 @@
 //!   [`config::Config`].
 //! - [`storage`] keeps log, snapshots and epochs, and recovers the state from them.
 //! - [`shared_tree`] lets many read the tree while one changes it.
+//! - [`faults`] are for tests: a disk that is slow, full or broken, threads that stand still.
 //! - `stage` has the owner threads, `net` the listeners and connections.
 //! - [`four_letter`] renders the answers to `srvr`, `mntr` and their kin.
 
 pub mod config;
 mod entropy;
+pub mod faults;
 pub mod four_letter;
 mod net;
 mod server;

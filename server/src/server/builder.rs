@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Server;
 use super::error::StartError;
 use crate::config::{Config, Properties, Sources, Strictness};
+use crate::faults::Faults;
 use crate::net::client_listener;
 
 /// Sets up a server in this process.
@@ -14,6 +15,7 @@ pub struct Builder {
     config: Option<Config>,
     data_dir: Option<PathBuf>,
     settings: Vec<(String, String)>,
+    faults: Faults,
 }
 
 impl Builder {
@@ -35,6 +37,13 @@ impl Builder {
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
+        self
+    }
+
+    /// Lets a test hurt the server through a handle.
+    #[must_use]
+    pub fn faults(mut self, faults: &Faults) -> Self {
+        self.faults = faults.clone();
         self
     }
 
@@ -72,7 +81,7 @@ impl Builder {
             };
             embedded_config(&data_dir, &self.settings)?
         };
-        let (server, listener, service) = Server::prepare(config, temporary).await?;
+        let (server, listener, service) = Server::prepare(config, self.faults, temporary).await?;
         // The core serves before it looks at what it is asked. One that is gone already has stopped
         // the server, which says so by itself.
         let _is_serving = service.inspect(|_| ()).await;

@@ -23,6 +23,7 @@ use zk_proto::{ServerId, Zxid};
 use self::plan::Plan;
 use crate::config::Config;
 use crate::entropy::random;
+use crate::faults::{FaultDisk, Faults};
 use crate::net::connections::Connections;
 use crate::net::service::{Service, Stats};
 use crate::shared_tree::SharedTree;
@@ -122,6 +123,7 @@ impl Server {
     /// Everything but the acceptance of clients.
     pub(super) async fn prepare(
         config: Config,
+        faults: Faults,
         temporary: Option<tempfile::TempDir>,
     ) -> Result<(Self, TcpListener, Arc<Service>), StartError> {
         plan::warn_of_absent(&config);
@@ -133,8 +135,12 @@ impl Server {
         })?;
 
         // Reading a large state takes long, and blocks.
+        let disk_faults = faults.clone();
         let recovering = tokio::task::spawn_blocking(move || {
-            let disk = StdDisk::open(&plan.dirs)?;
+            let disk = FaultDisk {
+                disk: StdDisk::open(&plan.dirs)?,
+                faults: disk_faults,
+            };
             let recovered = recover(&disk, &plan.recover)?;
             let log = FileLog::open(disk.clone(), plan.log, recovered.tree.applied())?;
             Ok::<_, StartError>((disk, recovered, log))
@@ -165,11 +171,11 @@ impl Server {
         let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let fail_stop = Arc::new(FailStop::new());
 
-        let core_box = Arc::new(Mailbox::new(MAILBOX_MAX));
+        let core_box = Arc::new(Mailbox::with_faults(MAILBOX_MAX, faults.clone()));
         // These take from the core only, which takes no more in than its own bound and the permits.
-        let log_box = Arc::new(Mailbox::new(usize::MAX));
-        let apply_box = Arc::new(Mailbox::new(usize::MAX));
-        let snapshot_box = Arc::new(Mailbox::new(1));
+        let log_box = Arc::new(Mailbox::with_faults(usize::MAX, faults.clone()));
+        let apply_box = Arc::new(Mailbox::with_faults(usize::MAX, faults.clone()));
+        let snapshot_box = Arc::new(Mailbox::with_faults(1, faults.clone()));
         let boxes = (
             Arc::clone(&core_box),
             Arc::clone(&log_box),
@@ -181,6 +187,7 @@ impl Server {
             boxes.1.close();
             boxes.2.close();
             boxes.3.close();
+            faults.resume();
         });
 
         let snapshot_stage = SnapshotStage {

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::faults::Faults;
+
 /// A queue with many senders and one thread that takes.
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
@@ -11,6 +13,8 @@ pub(crate) struct Mailbox<T> {
     ready: Condvar,
     /// Most that [`Mailbox::offer`] lets wait.
     max: usize,
+    /// May hold the owner up before it acts.
+    faults: Faults,
 }
 
 #[derive(Debug)]
@@ -40,7 +44,12 @@ pub(crate) enum Taken {
 }
 
 impl<T> Mailbox<T> {
+    #[cfg(test)]
     pub(crate) fn new(max: usize) -> Self {
+        Self::with_faults(max, Faults::default())
+    }
+
+    pub(crate) fn with_faults(max: usize, faults: Faults) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 items: Vec::new(),
@@ -48,6 +57,7 @@ impl<T> Mailbox<T> {
             }),
             ready: Condvar::new(),
             max,
+            faults,
         }
     }
 
@@ -79,6 +89,12 @@ impl<T> Mailbox<T> {
 
     /// Takes all that was asked, into an empty `out`; waits for it if need be.
     pub(crate) fn take(&self, deadline: Option<Instant>, out: &mut Vec<T>) -> Taken {
+        let taken = self.wait(deadline, out);
+        self.faults.wait_while_paused();
+        taken
+    }
+
+    fn wait(&self, deadline: Option<Instant>, out: &mut Vec<T>) -> Taken {
         let mut inner = self.inner.lock();
         loop {
             if !inner.items.is_empty() {
