@@ -3,9 +3,9 @@
 //! - [`ensemble::reference`] runs Apache `ZooKeeper` from Debian's `zookeeper` package, one server
 //!   or several, and stops, kills, pauses and restarts them.
 //! - [`fault`] puts a TCP proxy between clients and a server and breaks the link on command.
+//! - [`load`] applies load to servers and measures what it costs them.
 //!
-//! Nothing here judges what it sees; tests do. Nothing speaks the client protocol either, beyond
-//! the four-letter words that tell who leads.
+//! Nothing here judges what it sees; tests do.
 //!
 //! # Examples
 //! A client behind a proxy loses its server, and gets it back.
@@ -38,3 +38,4 @@
 
 pub mod ensemble;
 pub mod fault;
+pub mod load;

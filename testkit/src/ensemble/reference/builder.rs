@@ -42,6 +42,7 @@ pub struct Builder {
     log_level: LogLevel,
     data_dir: Option<PathBuf>,
     jar_dir: PathBuf,
+    preload: Option<PathBuf>,
     tls: Option<TlsFiles>,
 }
 
@@ -93,6 +94,7 @@ impl Builder {
             log_level: LogLevel::Warn,
             data_dir: None,
             jar_dir: PathBuf::from(JAR_DIR),
+            preload: None,
             tls: None,
         }
     }
@@ -189,6 +191,13 @@ impl Builder {
     #[must_use]
     pub fn jar_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.jar_dir = dir.into();
+        self
+    }
+
+    /// Loads a library into every server before all others, in front of its C library.
+    #[must_use]
+    pub fn preload(mut self, library: impl Into<PathBuf>) -> Self {
+        self.preload = Some(library.into());
         self
     }
 
@@ -437,6 +446,7 @@ impl Builder {
             program,
             args,
             dir: dir.to_path_buf(),
+            preload: self.preload.clone(),
         }
     }
 }

@@ -59,6 +59,7 @@ pub(super) struct Launch {
     pub(super) program: PathBuf,
     pub(super) args: Vec<std::ffi::OsString>,
     pub(super) dir: PathBuf,
+    pub(super) preload: Option<PathBuf>,
 }
 
 impl Server {
@@ -139,6 +140,9 @@ impl Server {
             "_JAVA_OPTIONS",
         ] {
             command.env_remove(ambient);
+        }
+        if let Some(library) = &self.command.preload {
+            command.env("LD_PRELOAD", library);
         }
         let name = format!("server-{}", self.id);
         let process = Process::spawn(name, command)
