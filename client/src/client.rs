@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -451,6 +451,27 @@ impl Session {
             || self.client.is_closed()
     }
 
+    /// When the newest request of this session that was answered had been sent: no server counts the
+    /// session timeout from an earlier moment. `None` once the session is known to be over.
+    ///
+    /// Whoever relies on the session, as the holder of a lock does, must stop to before
+    /// [`Session::timeout`] has passed since.
+    pub fn confirmed(&self) -> Option<Instant> {
+        let confirmed = self.client.shared().confirmed();
+        // Looked at afterwards: what was read is of this session then, or earlier.
+        if self.is_over() { None } else { confirmed }
+    }
+
+    /// Tells the client that something depends on this session. While any such value lives, the
+    /// client pings at least every sixth of the session timeout, so that a silent server is noticed
+    /// early enough to find another.
+    pub fn hold(&self) -> SessionHold {
+        let shared = Arc::clone(self.client.shared());
+        // A closed client has nothing to keep.
+        let _closed = shared.send(Event::Hold(1));
+        SessionHold { shared }
+    }
+
     /// Waits until the session is over.
     ///
     /// # Cancel safety
@@ -459,6 +480,20 @@ impl Session {
         let mut state = self.client.state();
         // An error says that the driver has gone, and the session with it.
         let _gone = state.wait_for(|_| self.is_over()).await;
+    }
+}
+
+/// See [`Session::hold`].
+#[derive(Debug)]
+#[must_use = "it counts while it lives"]
+pub struct SessionHold {
+    shared: Arc<Shared>,
+}
+
+impl Drop for SessionHold {
+    fn drop(&mut self) {
+        // A closed client has nothing to keep.
+        let _closed = self.shared.send(Event::Hold(-1));
     }
 }
 

@@ -102,7 +102,7 @@ mod watch;
 
 pub use self::acl::Acl;
 pub use self::builder::{Auth, Builder, Config, OnExpire};
-pub use self::client::{Client, Session};
+pub use self::client::{Client, Session, SessionHold};
 pub use self::connect_string::{ConnectString, ConnectStringError, DEFAULT_PORT, Server};
 pub use self::core::CloseReason;
 pub use self::driver::{ConnectError, ConnectErrorKind, Connector, Io};

@@ -2,8 +2,9 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
@@ -37,6 +38,10 @@ pub(crate) struct Shared {
     epoch: AtomicU64,
     next_watch: AtomicU64,
     last_zxid: AtomicI64,
+    /// When the driver began, and the nanoseconds from there to the sending of the newest request that
+    /// was answered.
+    start: OnceLock<Instant>,
+    confirmed_ns: AtomicU64,
     pub(crate) state: watch::Sender<ConnState>,
     /// What was last seen to go wrong with connecting, for error messages.
     pub(crate) trouble: Mutex<Option<Trouble>>,
@@ -82,6 +87,8 @@ impl Shared {
             epoch: AtomicU64::new(1),
             next_watch: AtomicU64::new(1),
             last_zxid: AtomicI64::new(0),
+            start: OnceLock::new(),
+            confirmed_ns: AtomicU64::new(0),
             state: watch::Sender::new(ConnState::Connecting),
             trouble: Mutex::new(None),
             followers: Mutex::default(),
@@ -235,6 +242,18 @@ impl Shared {
 
     pub(crate) fn set_last_zxid(&self, zxid: Zxid) {
         self.last_zxid.store(zxid.get(), Ordering::Release);
+    }
+
+    /// When the newest request that was answered had been sent.
+    pub(crate) fn confirmed(&self) -> Option<Instant> {
+        let confirmed = Duration::from_nanos(self.confirmed_ns.load(Ordering::Acquire));
+        self.start.get()?.checked_add(confirmed)
+    }
+
+    pub(crate) fn set_confirmed(&self, start: Instant, confirmed: Duration) {
+        self.start.get_or_init(|| start);
+        let nanos = u64::try_from(confirmed.as_nanos()).unwrap_or(u64::MAX);
+        self.confirmed_ns.store(nanos, Ordering::Release);
     }
 
     /// Takes what came in, and has the driver woken when something does from then on. `load` is what

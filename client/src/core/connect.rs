@@ -174,13 +174,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             timeout: Duration::from_millis(timeout_ms),
         };
         let jitter = self.hosts.jitter();
-        self.phase = Phase::Linked(Box::new(Link::new(
-            server,
-            read_only,
-            granted.timeout,
-            jitter,
-            now,
-        )));
+        let mut link = Link::new(server, read_only, granted.timeout, jitter, now);
+        link.hurry(self.holds > 0);
+        self.phase = Phase::Linked(Box::new(link));
         // What a read-only server grants lives there only.
         let is_resumable = is_resumed || !read_only;
         self.session = Some(Session {
@@ -421,6 +417,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         for queued in self.queue.take() {
             let unknown = queued.was_sent;
             self.fail(queued, Cause::Closed(reason), unknown, out);
+        }
+    }
+
+    /// Something that must not outlive the session came or went.
+    pub(super) fn hold(&mut self, change: i32) {
+        self.holds = self.holds.saturating_add(change);
+        if let Phase::Linked(link) = &mut self.phase {
+            link.hurry(self.holds > 0);
         }
     }
 

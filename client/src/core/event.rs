@@ -21,6 +21,8 @@ pub(crate) enum Event<W, S> {
     },
     /// The user has a new list of servers.
     SetServers(Vec<Server>),
+    /// So many more holds, or fewer, need to know early when the session may be over.
+    Hold(i32),
     /// The user closes the client: what was submitted before is still done, for so long.
     Close { within: Duration },
     /// The user lets go of the session without ending it.

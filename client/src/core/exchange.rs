@@ -335,18 +335,18 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         match header.xid {
             Xid::PING => {
                 let sent = link.pong();
-                self.confirmed(sent);
+                self.confirm(sent);
             }
             Xid::AUTH => {
                 let sent = link.auth_sent.pop_front();
                 // Answered where the bytes come in: the session's timer does not hear of it.
                 let confirmed = sent.map(|(_, sent)| sent);
-                self.confirmed(confirmed.filter(|_| mutated!(ConfirmedByAuth)));
+                self.confirm(confirmed.filter(|_| mutated!(ConfirmedByAuth)));
                 self.auth_answered(sent.map(|(index, _)| index), header.error(), out);
             }
             Xid::SET_WATCHES => {
                 let sent = link.watches_sent.pop_front();
-                self.confirmed(sent);
+                self.confirm(sent);
                 self.rearmed(header.zxid, header.error(), out);
             }
             xid => {
@@ -362,7 +362,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 } else {
                     in_flight.sent
                 };
-                self.confirmed(Some(sent));
+                self.confirm(Some(sent));
                 self.last_zxid = self.last_zxid.max(header.zxid);
                 self.follow_zxid();
                 self.answered(in_flight, &header, payload, out);
@@ -388,7 +388,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     }
 
     /// A server has answered what was sent then: the session lives at least its timeout from there.
-    fn confirmed(&mut self, sent: Option<Time>) {
+    fn confirm(&mut self, sent: Option<Time>) {
         if let Phase::Linked(link) = &mut self.phase
             && !std::mem::replace(&mut link.is_proven, true)
         {

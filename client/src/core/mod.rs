@@ -147,6 +147,8 @@ pub(crate) struct Core<W, S> {
     watches: Watches<S>,
     /// No request is due before.
     requests_due: Time,
+    /// Holds that need to know early when the session may be over.
+    holds: i32,
     /// When closing ends, whatever is still open.
     closing: Option<Time>,
     /// When to look for a writable server, and the pause after that look.
@@ -189,6 +191,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             withdraw_at: exchange::WITHDRAW_MIN,
             watches: Watches::new(),
             requests_due: NEVER,
+            holds: 0,
             closing: None,
             probe: None,
             watched_zxid: config.last_zxid,
@@ -211,6 +214,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             .as_ref()
             .filter(|session| session.is_resumable)
             .map(|session| &session.granted)
+    }
+
+    /// When the newest request that was answered had been sent, in the session that is.
+    pub(crate) fn confirmed(&self) -> Option<Time> {
+        self.session.as_ref().map(|session| session.confirmed)
     }
 
     /// Highest zxid seen.
@@ -276,6 +284,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 waiter,
             } => self.add_auth(scheme, auth, waiter, out),
             Event::SetServers(servers) => self.set_servers(now, servers, out),
+            Event::Hold(change) => self.hold(change),
             Event::Close { within } => self.close(now, within, out),
             Event::Detach => self.shut(CloseReason::Detached, out),
             Event::Dialed => self.dialed(now),

@@ -264,6 +264,10 @@ impl Driver {
     /// to wait for than before.
     fn perform(&mut self) -> bool {
         self.shared.set_last_zxid(self.core.last_zxid());
+        if let Some(confirmed) = self.core.confirmed() {
+            let start = self.start.into_std();
+            self.shared.set_confirmed(start, confirmed.since_start());
+        }
         let mut actions = std::mem::take(&mut self.actions);
         let mut busy = false;
         // First, so that whoever is told something finds the count that goes with it; and without

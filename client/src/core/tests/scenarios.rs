@@ -149,3 +149,21 @@ fn requests_that_nobody_waits_for_do_not_pile_up_while_disconnected() {
     let load = bench.core.load();
     assert!(load.requests <= 128, "{load:?}");
 }
+
+#[test]
+fn session_that_something_depends_on_is_pinged_twice_as_often() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    let sixth = bench.now + Duration::from_secs(1);
+    assert!(bench.core.next_deadline() > sixth);
+    bench.handle(Event::Hold(1));
+    assert!(bench.core.next_deadline() <= sixth);
+    // The next connection is of the same mind.
+    bench.lose();
+    bench.dial();
+    bench.grant(1, false);
+    assert!(bench.core.next_deadline() <= bench.now + Duration::from_secs(1));
+    bench.handle(Event::Hold(-1));
+    assert!(bench.core.next_deadline() > bench.now + Duration::from_secs(1));
+}
