@@ -141,6 +141,12 @@ impl ApplyStage {
                     answered += 1;
                     self.barrier(&guard, &barrier, &mut touched)?;
                 }
+                // Of members only.
+                ApplyItem::Action(
+                    ApplyAction::Capture { .. }
+                    | ApplyAction::Install { .. }
+                    | ApplyAction::SaveSnapshot,
+                ) => {}
                 ApplyItem::Captured(done) => {
                     guard.tree_mut().end_capture(done);
                     self.is_capturing = false;
@@ -166,7 +172,7 @@ impl ApplyStage {
         proposal: &Proposal,
         touched: &mut Touched,
     ) -> Result<(), StopCause> {
-        let Proposal { entry, asker } = proposal;
+        let Proposal { entry, asker, .. } = proposal;
         let zxid = entry.header.zxid;
         let client = match *asker {
             Asker::Client { origin, op } => {

@@ -91,10 +91,15 @@ impl CoreStage {
         if out.is_empty() {
             return;
         }
-        self.log.send(out.log.drain(..).map(|action| {
-            let LogAction::Append { zxid, bytes } = action;
-            LogItem::Append { zxid, bytes }
-        }));
+        self.log
+            .send(out.log.drain(..).filter_map(|action| match action {
+                LogAction::Append { zxid, bytes } => Some(LogItem::Append { zxid, bytes }),
+                // Of members only.
+                LogAction::SaveAcceptedEpoch(_)
+                | LogAction::SaveCurrentEpoch(_)
+                | LogAction::Truncate(_) => None,
+            }));
+        out.net.clear();
         self.apply.send(out.apply.drain(..).map(ApplyItem::Action));
         for action in out.control.drain(..) {
             match action {
@@ -102,12 +107,18 @@ impl CoreStage {
                 ControlAction::SessionAnswered { conn, is_alive, .. } => {
                     self.connections.session_answered(conn, is_alive);
                 }
+                // Of members only.
+                ControlAction::SessionOpened { .. }
+                | ControlAction::SessionEnded { .. }
+                | ControlAction::ReadLog { .. }
+                | ControlAction::Stopped => {}
             }
         }
         for note in out.notes.drain(..) {
             match note {
                 Note::SessionExpired(session) => tracing::info!(%session, "session expired"),
                 Note::Quota(warning) => tracing::warn!(?warning, "soft quota exceeded"),
+                Note::Transition(transition) => tracing::info!(?transition, "transition"),
             }
         }
     }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use zk_proto::{Bytes, ErrorCode, OpCode, SessionId, Zxid};
+use zk_proto::{Bytes, Epoch, ErrorCode, OpCode, ServerId, SessionId, Zxid};
 
 use crate::conn::ConnId;
 use crate::conn::handshake::ServingMode;
 use crate::prep::QuotaWarning;
+use crate::wire::quorum::{LeaderPacket, LearnerPacket};
 use crate::wire::txn::TxnEntry;
 
 use super::event::Origin;
+use super::ids::{Attempt, LinkId, RangeToken, SnapshotId};
+use super::transition::Transition;
 
 /// What is to be done, lane by lane. Reused: the driver drains it after each batch of events.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub struct Actions {
     pub log: Vec<LogAction>,
     /// The apply lane, for the apply thread.
     pub apply: Vec<ApplyAction>,
+    /// For the other members: in order per link and per server.
+    pub net: Vec<NetAction>,
     /// For connections and listeners.
     pub control: Vec<ControlAction>,
     /// For people.
@@ -35,6 +40,13 @@ pub enum LogAction {
         /// The log entry.
         bytes: Bytes,
     },
+    /// Write the file `acceptedEpoch`, durably, and report it.
+    SaveAcceptedEpoch(Epoch),
+    /// Write the file `currentEpoch`, durably, and report it.
+    SaveCurrentEpoch(Epoch),
+    /// Cut the log behind this transaction, remove the snapshots above it, load the tree from disk
+    /// again, and report what is in it: `Truncated`.
+    Truncate(Zxid),
 }
 
 /// In the apply lane.
@@ -44,6 +56,67 @@ pub enum ApplyAction {
     Apply(Arc<Proposal>),
     /// Answer a sync, now that everything before it is applied.
     Barrier(Barrier),
+    /// Capture the tree as it is at this point of the lane, for [`NetAction::StreamSnapshot`] of the
+    /// same link, which follows.
+    Capture {
+        /// The link.
+        link: LinkId,
+    },
+    /// Put a received tree in the place of the tree, and report it: `Installed`.
+    Install {
+        /// The tree.
+        snapshot: SnapshotId,
+    },
+    /// Write the tree, as it is at this point of the lane, as a durable snapshot; let the log go on
+    /// behind it, without the logs of a history that the tree does not have; and report it:
+    /// `SnapshotSaved`.
+    SaveSnapshot,
+}
+
+/// For the other members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetAction {
+    /// Accept learners, or refuse them.
+    Listen(bool),
+    /// Send a packet to a learner.
+    SendLearner {
+        /// Its link.
+        link: LinkId,
+        /// The packet.
+        packet: LeaderPacket,
+    },
+    /// Send a SNAP packet with this zxid, then the stream of the tree that was captured for this
+    /// link; report when it is sent: `SnapshotSent`. Packets for the link wait behind it.
+    StreamSnapshot {
+        /// The link.
+        link: LinkId,
+        /// The last transaction in the tree.
+        zxid: Zxid,
+    },
+    /// Close the connection of a learner, behind what was sent to it.
+    DropLearner {
+        /// The link.
+        link: LinkId,
+    },
+    /// Connect to the quorum port of a member.
+    ConnectLeader {
+        /// The name of this try.
+        attempt: Attempt,
+        /// The member.
+        leader: ServerId,
+    },
+    /// Send a packet to the leader.
+    SendLeader {
+        /// The try that succeeded.
+        attempt: Attempt,
+        /// The packet.
+        packet: LearnerPacket,
+    },
+    /// Close the connection to the leader, or give the try up.
+    DropLeader {
+        /// The try.
+        attempt: Attempt,
+    },
 }
 
 /// A transaction on its way.
@@ -51,8 +124,13 @@ pub enum ApplyAction {
 pub struct Proposal {
     /// The transaction.
     pub entry: TxnEntry,
+    /// The same, as it stands in the log and in packets.
+    pub bytes: Bytes,
     /// Who waits for it.
     pub asker: Asker,
+    /// Whether it meets a tree that may have some of its effects already: one that was sent while it
+    /// changed. Its digest then says nothing.
+    pub is_fuzzy: bool,
 }
 
 /// Who waits for a transaction to be applied here.
@@ -94,6 +172,31 @@ pub enum ControlAction {
         /// Whether it may have it.
         is_alive: bool,
     },
+    /// Go on with the handshake of a connection that got a session by no transaction: a local one.
+    SessionOpened {
+        /// The connection.
+        conn: ConnId,
+        /// Its session.
+        session: SessionId,
+    },
+    /// Close the connection of a session that has run out here: a local one.
+    SessionEnded {
+        /// The session.
+        session: SessionId,
+    },
+    /// Read a part of the log, and report it: `LogRange`.
+    ReadLog {
+        /// The name of the part.
+        token: RangeToken,
+        /// Entries behind this one.
+        after: Zxid,
+        /// The last one wanted.
+        upto: Zxid,
+        /// Entries beyond this many bytes are not wanted: the part is reported as incomplete then.
+        bytes_max: usize,
+    },
+    /// The server has come to rest, and may be taken down.
+    Stopped,
 }
 
 /// What an operator may want to know.
@@ -103,6 +206,8 @@ pub enum Note {
     SessionExpired(SessionId),
     /// A soft limit was passed.
     Quota(QuotaWarning),
+    /// A step of the protocol was taken.
+    Transition(Transition),
 }
 
 impl Actions {
@@ -111,9 +216,14 @@ impl Actions {
         let Self {
             log,
             apply,
+            net,
             control,
             notes,
         } = self;
-        log.is_empty() && apply.is_empty() && control.is_empty() && notes.is_empty()
+        log.is_empty()
+            && apply.is_empty()
+            && net.is_empty()
+            && control.is_empty()
+            && notes.is_empty()
     }
 }

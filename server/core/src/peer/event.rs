@@ -1,6 +1,6 @@
 //! What happens to a server, as its core hears of it.
 
-use zk_proto::{SessionId, Xid, Zxid};
+use zk_proto::{Bytes, Epoch, ServerId, SessionId, Xid, Zxid};
 
 use crate::conn::ConnId;
 use crate::conn::auth::Identities;
@@ -8,6 +8,9 @@ use crate::conn::pipeline::Ticket;
 use crate::conn::request::Write;
 use crate::session::SessionTimeout;
 use crate::time::Time;
+use crate::wire::quorum::{LeaderPacket, LearnerPacket};
+
+use super::ids::{Attempt, LinkId, RangeToken, SnapshotId};
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -44,6 +47,109 @@ pub enum Event {
     LogDurable(Zxid),
     /// Everything handed to the tree up to this transaction is applied.
     Applied(Zxid),
+    /// A member cannot be reached for elections: its port refused, or the connection is gone and
+    /// could not be made again. A hint: it may come back at any time.
+    PeerUnreachable(ServerId),
+    /// A learner connected.
+    LearnerUp {
+        /// Its link.
+        link: LinkId,
+    },
+    /// A learner sent a packet.
+    LearnerPacket {
+        /// Its link.
+        link: LinkId,
+        /// The packet.
+        packet: LearnerPacket,
+    },
+    /// All of a captured tree was sent to a learner.
+    SnapshotSent {
+        /// Its link.
+        link: LinkId,
+    },
+    /// A learner is gone: by itself, or because it was dropped.
+    LearnerDown {
+        /// Its link.
+        link: LinkId,
+    },
+    /// A leader accepted the connection.
+    LeaderUp {
+        /// The try.
+        attempt: Attempt,
+    },
+    /// The leader sent a packet.
+    LeaderPacket {
+        /// The try.
+        attempt: Attempt,
+        /// The packet.
+        packet: LeaderPacket,
+    },
+    /// The stream behind a SNAP packet was read whole, and made into a tree.
+    LeaderSnapshot {
+        /// The try.
+        attempt: Attempt,
+        /// The tree.
+        snapshot: SnapshotId,
+    },
+    /// A leader refused the connection, took too long, closed it, or sent what cannot be read.
+    LeaderDown {
+        /// The try.
+        attempt: Attempt,
+    },
+    /// An epoch file is written.
+    EpochSaved {
+        /// Which.
+        kind: EpochKind,
+        /// With what.
+        epoch: Epoch,
+    },
+    /// The log was cut, and the tree loaded again.
+    Truncated {
+        /// The last transaction in the tree now.
+        applied: Zxid,
+    },
+    /// A received tree is the tree.
+    Installed {
+        /// Which one.
+        snapshot: SnapshotId,
+        /// Its last transaction, as the leader said.
+        zxid: Zxid,
+    },
+    /// The tree is on disk, and the log goes on behind it.
+    SnapshotSaved {
+        /// The last transaction in it.
+        zxid: Zxid,
+    },
+    /// A part of the log was read.
+    LogRange {
+        /// Which part.
+        token: RangeToken,
+        /// Its entries, in order and without a gap.
+        entries: Vec<LogEntry>,
+        /// Whether all that was wanted is there. Not so if the log begins later, cannot be read, or
+        /// holds more than was wanted.
+        is_complete: bool,
+    },
+    /// The server is to stop in an orderly way.
+    ShutdownRequested,
+}
+
+/// One of the two epochs that a member keeps on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochKind {
+    /// The last one that it promised to follow in.
+    Accepted,
+    /// The last one whose initial history it has.
+    Current,
+}
+
+/// A transaction of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its place in history.
+    pub zxid: Zxid,
+    /// The entry.
+    pub bytes: Bytes,
 }
 
 /// A request on its way to be decided.

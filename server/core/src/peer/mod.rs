@@ -26,14 +26,22 @@
 
 mod action;
 mod event;
+mod ids;
 mod proposals;
 mod sessions;
+mod status;
+mod transition;
 
 #[cfg(test)]
 mod tests;
 
-pub use action::{Actions, ApplyAction, Asker, Barrier, ControlAction, LogAction, Note, Proposal};
-pub use event::{Event, Origin, Submission};
+pub use action::{
+    Actions, ApplyAction, Asker, Barrier, ControlAction, LogAction, NetAction, Note, Proposal,
+};
+pub use event::{EpochKind, Event, LogEntry, Origin, Submission};
+pub use ids::{Attempt, LinkId, RangeToken, SnapshotId};
+pub use status::{PeerStatus, Phase, Role};
+pub use transition::{DropReason, LeaveReason, SyncPlan, Transition};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +49,7 @@ use std::time::Duration;
 
 use zk_proto::jute::Encode as _;
 use zk_proto::request::{DeleteContainerRequest, Request};
-use zk_proto::{Bytes, ErrorCode, ServerId, SessionId, Xid, Zxid};
+use zk_proto::{Bytes, Epoch, ErrorCode, ServerId, SessionId, Xid, Zxid};
 
 use crate::conn::auth::Identities;
 use crate::conn::handshake::{ServingMode, SessionKind};
@@ -106,25 +114,6 @@ pub enum TimerKind {
     SessionExpiry,
     /// Containers and TTL znodes may have to go.
     Reap,
-}
-
-/// A server at a glance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// What it lets its clients do.
-    pub mode: ServingMode,
-    /// Last transaction proposed.
-    pub proposed: Zxid,
-    /// Last transaction durable here.
-    pub durable: Zxid,
-    /// Last transaction handed to the tree.
-    pub committed: Zxid,
-    /// Last transaction known to be applied here.
-    pub applied: Zxid,
-    /// Requests that are not applied yet.
-    pub outstanding: usize,
-    /// Sessions, closing ones included.
-    pub sessions: usize,
 }
 
 /// The machine; see the module.
@@ -212,6 +201,22 @@ impl Peer {
             }
             Event::LogDurable(zxid) => self.proposals.set_durable(zxid, out)?,
             Event::Applied(zxid) => self.set_applied(zxid)?,
+            // Nobody else is there.
+            Event::PeerUnreachable(_)
+            | Event::LearnerUp { .. }
+            | Event::LearnerPacket { .. }
+            | Event::SnapshotSent { .. }
+            | Event::LearnerDown { .. }
+            | Event::LeaderUp { .. }
+            | Event::LeaderPacket { .. }
+            | Event::LeaderSnapshot { .. }
+            | Event::LeaderDown { .. }
+            | Event::EpochSaved { .. }
+            | Event::Truncated { .. }
+            | Event::Installed { .. }
+            | Event::SnapshotSaved { .. }
+            | Event::LogRange { .. } => {}
+            Event::ShutdownRequested => out.control.push(ControlAction::Stopped),
         }
         Ok(())
     }
@@ -245,13 +250,25 @@ impl Peer {
     /// The server at a glance.
     pub fn status(&self) -> PeerStatus {
         PeerStatus {
+            role: Role::Alone,
+            phase: Phase::Broadcast,
             mode: ServingMode::Full,
+            leader: None,
+            accepted_epoch: Epoch::default(),
+            current_epoch: Epoch::default(),
             proposed: self.prep.last_zxid(),
+            logged: self.prep.last_zxid(),
             durable: self.proposals.durable(),
             committed: self.proposals.committed(),
             applied: self.applied,
             outstanding: self.proposals.len(),
             sessions: self.tracker.len(),
+            followers: 0,
+            synced_followers: 0,
+            synced_non_voting: 0,
+            observers: 0,
+            synced_observers: 0,
+            pending_syncs: 0,
         }
     }
 
@@ -314,11 +331,17 @@ impl Peer {
         if matches!(entry.txn, Txn::CloseSession(_)) {
             self.ending.insert(zxid, entry.header.session);
         }
+        let bytes = entry.to_bytes();
         out.log.push(LogAction::Append {
             zxid,
-            bytes: entry.to_bytes(),
+            bytes: bytes.clone(),
         });
-        self.proposals.push(Arc::new(Proposal { entry, asker }));
+        self.proposals.push(Arc::new(Proposal {
+            entry,
+            bytes,
+            asker,
+            is_fuzzy: false,
+        }));
         Ok(())
     }
 

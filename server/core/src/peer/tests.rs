@@ -87,7 +87,9 @@ impl World {
         let now = now(self.now);
         let done = self.peer.handle(now, event, &self.tree, &mut self.out);
         for action in self.out.log.drain(..) {
-            let LogAction::Append { zxid, bytes } = action;
+            let LogAction::Append { zxid, bytes } = action else {
+                panic!("{action:?} alone");
+            };
             assert!(zxid > self.logged && !bytes.is_empty());
             self.logged = zxid;
         }
@@ -106,11 +108,14 @@ impl World {
         for action in self.out.apply.drain(..) {
             match action {
                 ApplyAction::Apply(proposal) => {
-                    let Proposal { entry, asker } = &*proposal;
+                    let Proposal { entry, asker, .. } = &*proposal;
                     let applied = self.tree.apply(&entry.header, &entry.txn);
                     self.answers.push((*asker, applied.result));
                 }
                 ApplyAction::Barrier(barrier) => self.synced.push(barrier),
+                ApplyAction::Capture { .. }
+                | ApplyAction::Install { .. }
+                | ApplyAction::SaveSnapshot => panic!("{action:?} alone"),
             }
         }
     }

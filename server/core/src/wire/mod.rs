@@ -8,6 +8,7 @@
 //! | [`election`] | a vote and whose it is | election port |
 //! | [`epoch`] | a number as text | `acceptedEpoch`, `currentEpoch` |
 //! | [`file_name`] | names of logs and snapshots | data directories |
+//! | [`quorum`] | what leaders and learners tell each other | the quorum port |
 //! | [`recovery`] | which files make up the state | start of a server |
 //!
 //! Nothing here panics on any bytes, and nothing allocates more than the bytes at hand justify.
@@ -18,6 +19,7 @@ pub mod election;
 pub mod epoch;
 pub mod file_name;
 pub mod log_record;
+pub mod quorum;
 pub mod recovery;
 pub mod snapshot;
 pub mod txn;
