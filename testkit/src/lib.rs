@@ -1,7 +1,8 @@
 //! Test tools for `ZooKeeper` clients and servers.
 //!
-//! - [`ensemble::reference`] runs Apache `ZooKeeper` from Debian's `zookeeper` package, one server
-//!   or several, and stops, kills, pauses and restarts them.
+//! - [`ensemble`] runs servers, one or several, and stops, kills, pauses and restarts them:
+//!   [`ensemble::reference`] Apache `ZooKeeper` from Debian's `zookeeper` package,
+//!   [`ensemble::process`] our own `zkserver`.
 //! - [`fault`] puts a TCP proxy between clients and a server and breaks the link on command.
 //! - [`load`] applies load to servers and measures what it costs them.
 //!

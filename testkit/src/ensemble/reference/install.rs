@@ -1,10 +1,10 @@
 //! Finds what Debian's packages install: Java and the jars of the server.
 
-use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::LaunchError;
+use super::super::LaunchError;
+use super::super::layout::find_program;
 
 /// Where Debian puts jars.
 pub(super) const JAR_DIR: &str = "/usr/share/java";
@@ -74,11 +74,4 @@ impl Installation {
             class_path,
         })
     }
-}
-
-fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
 }

@@ -1,5 +1,6 @@
 //! One server: its place on disk, its addresses, its process.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
@@ -12,8 +13,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+use super::child::Process;
 use super::four_letter;
-use super::process::Process;
 use super::{EnsembleError, LaunchError};
 
 /// How often a condition is looked at while it is waited for.
@@ -47,6 +48,8 @@ pub struct Server {
     pub(super) data_dir: PathBuf,
     pub(super) log_file: PathBuf,
     pub(super) command: Launch,
+    /// Added to the environment.
+    env: Vec<(&'static str, String)>,
     /// Length of the log when the process was last launched.
     log_start: AtomicU64,
     /// Critical sections only look or replace; none waits.
@@ -57,9 +60,8 @@ pub struct Server {
 #[derive(Debug)]
 pub(super) struct Launch {
     pub(super) program: PathBuf,
-    pub(super) args: Vec<std::ffi::OsString>,
+    pub(super) args: Vec<OsString>,
     pub(super) dir: PathBuf,
-    pub(super) preload: Option<PathBuf>,
 }
 
 impl Server {
@@ -69,6 +71,7 @@ impl Server {
         data_dir: PathBuf,
         log_file: PathBuf,
         command: Launch,
+        env: Vec<(&'static str, String)>,
     ) -> Self {
         let (client_addr, secure_addr) = addrs;
         let (log_start, process) = (AtomicU64::new(0), Mutex::new(None));
@@ -79,6 +82,7 @@ impl Server {
             data_dir,
             log_file,
             command,
+            env,
             log_start,
             process,
         }
@@ -138,12 +142,12 @@ impl Server {
             "JAVA_TOOL_OPTIONS",
             "JDK_JAVA_OPTIONS",
             "_JAVA_OPTIONS",
+            "JVMFLAGS",
+            "SERVER_JVMFLAGS",
         ] {
             command.env_remove(ambient);
         }
-        if let Some(library) = &self.command.preload {
-            command.env("LD_PRELOAD", library);
-        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let name = format!("server-{}", self.id);
         let process = Process::spawn(name, command)
             .await
@@ -286,7 +290,9 @@ impl Server {
             return Ok(());
         };
         let log = self.log_since_launch();
-        if log.contains("java.net.BindException") {
+        // What Java says, and what the system says to others.
+        let taken = ["java.net.BindException", "Address already in use"];
+        if taken.iter().any(|words| log.contains(words)) {
             return Err(LaunchError::PortTaken { id: self.id, log });
         }
         Err(LaunchError::Exited {
