@@ -56,34 +56,6 @@ async fn paused_server_is_given_up_and_taken_again() {
 }
 
 #[tokio::test]
-async fn client_of_a_paused_server_moves_to_another() {
-    let servers = Setup::ensemble().start().await;
-    let zk = servers.builder().session_timeout(ALERT).connect().await;
-    let zk = zk.unwrap();
-    let session = session_of(&zk);
-    zk.create("/e", "").ephemeral().await.unwrap();
-    let state = zk.state().borrow().clone();
-    let zk_client::ConnState::Connected { server, .. } = state else {
-        panic!("{state:?}");
-    };
-    let addr = server.to_string();
-    let paused = (0..3)
-        .find(|i| servers.addr(*i).to_string() == addr)
-        .unwrap();
-    servers.pause(paused).await;
-    // Followers of a paused leader stop serving as well until there is another.
-    let stat = soon("the read moves", zk.exists("/e")).await.unwrap();
-    let owner = stat.map(|stat| stat.ephemeral_owner.get());
-    servers.resume(paused).await;
-    // An election may outlast the session, and then it is gone for good reason.
-    if session_of(&zk) == session {
-        assert_eq!(owner, Some(session.get()));
-    } else {
-        assert_eq!(zk.stats().expirations, 1);
-    }
-}
-
-#[tokio::test]
 async fn half_open_link_is_noticed_whichever_way_it_is_dead() {
     let servers = shared().await;
     for way in [Direction::ToServer, Direction::ToClient, Direction::Both] {
@@ -497,71 +469,6 @@ async fn idempotent_writes_are_sent_again_until_they_are_answered() {
     let deleted = zk.delete(&path).idempotent().if_exists();
     soon("it is done", deleted).await.unwrap();
     assert_eq!(zk.exists(&path).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn leader_killed_under_pipelined_writes_loses_none_that_was_acknowledged() {
-    let servers = Setup::ensemble().start().await;
-    let judge = servers.client_below("/kill").await;
-    for round in 0..2 {
-        let connect = format!("{}/kill", servers.connect_string());
-        let zk = Client::builder(&connect)
-            .session_timeout(Duration::from_secs(20))
-            .op_timeout(Duration::from_secs(15))
-            .connect()
-            .await
-            .unwrap();
-        let leader = servers.leader().await;
-        let begun = Instant::now();
-        let writer = tokio::spawn({
-            let zk = zk.clone();
-            async move {
-                let mut results = Vec::new();
-                for batch in 0..60 {
-                    let pending: Vec<_> = (0..20)
-                        .map(|n| format!("/{round}-{:05}", batch * 20 + n))
-                        .map(|path| (zk.create(&path, "").send(), path))
-                        .collect();
-                    for (pending, path) in pending {
-                        results.push((path, pending.await));
-                    }
-                }
-                results
-            }
-        });
-        until("writes are done", async || zk.stats().succeeded > 100).await;
-        servers.kill(leader).await;
-        let results = timeout(Duration::from_mins(1), writer)
-            .await
-            .unwrap()
-            .unwrap();
-        servers.start(leader).await;
-        servers.serving(leader).await;
-        judge.sync("/").await.unwrap();
-        let names = judge.children("/").await.unwrap().unwrap();
-        let mut last = None;
-        for (path, result) in results {
-            let is_there = names.contains(&path[1..].to_owned());
-            match result {
-                Ok(created) => {
-                    assert!(is_there, "{path} was acknowledged");
-                    let czxid = created.stat.unwrap().czxid;
-                    assert!(
-                        last.is_none_or(|last| last < czxid),
-                        "{path} is out of order"
-                    );
-                    last = Some(czxid);
-                }
-                Err(error) => match error.outcome() {
-                    Outcome::NotSent => assert!(!is_there, "{path}: {error:?}"),
-                    Outcome::Unknown => assert!(error.is_retryable(), "{error:?}"),
-                    Outcome::Rejected => panic!("{path}: {error:?}"),
-                },
-            }
-        }
-        assert!(begun.elapsed() < Duration::from_mins(1));
-        zk.close(SOON).await;
-    }
 }
 
 // --- limits and leaks ---------------------------------------------------------------------------

@@ -644,24 +644,6 @@ async fn read_many_answers_each_read_on_its_own() {
     assert_eq!(zk.read_many().await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn sync_brings_the_writes_of_others() {
-    let servers = Setup::ensemble().start().await;
-    let (leader, follower) = (servers.leader().await, servers.follower().await);
-    let writer = common::builder(&servers.addr(leader).to_string()).connect();
-    let reader = common::builder(&servers.addr(follower).to_string()).connect();
-    let (writer, reader) = (writer.await.unwrap(), reader.await.unwrap());
-    writer.create("/a", "").await.unwrap();
-    for round in 1..=100 {
-        writer.set("/a", "").await.unwrap();
-        let (sync, get) = (reader.sync("/a").send(), reader.get("/a").send());
-        sync.await.unwrap();
-        let node = get.await.unwrap().unwrap();
-        assert_eq!(node.stat.version, Version::new(round));
-    }
-    reader.sync("/no/such/znode").await.unwrap();
-}
-
 // --- transactions -------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -948,63 +930,6 @@ async fn server_that_stands_alone_has_no_members_to_change() {
     );
     rejected(reconfig, kind);
     zk.get_config().await.expect("the client goes on");
-}
-
-#[tokio::test]
-async fn members_are_changed_by_who_may() {
-    // The digest is that of "super:secret".
-    let servers = Setup::ensemble()
-        .config("reconfigEnabled", "true")
-        .config(
-            "DigestAuthenticationProvider.superDigest",
-            "super:lK75jTNcA+U9vtVEw5vB51mj/w4=",
-        )
-        .start()
-        .await;
-    let stranger = servers.builder().connect().await.unwrap();
-    rejected(stranger.reconfig().leaving("1").await, ErrorKind::NoAuth);
-    let zk = servers.builder().auth(Auth::digest("super", "secret"));
-    let zk = zk.connect().await.unwrap();
-    let below = zk.chroot("/some/where").unwrap();
-    let (config, watch) = below.get_config().watch().await.unwrap();
-    let text = String::from_utf8(config.data.to_vec()).unwrap();
-    assert_eq!(text.matches("server.").count(), 3, "{text}");
-    let version = text.rsplit_once("version=").unwrap().1;
-    let version = i64::from_str_radix(version, 16).unwrap();
-
-    let late = zk.reconfig().leaving("1").version(version + 1).await;
-    rejected(late, ErrorKind::BadVersion);
-    let garbage = zk.reconfig().joining("garbage").await;
-    let kind = garbage.as_ref().unwrap_err().kind();
-    assert!(
-        matches!(kind, ErrorKind::BadArguments | ErrorKind::Marshalling),
-        "{garbage:?}"
-    );
-    let absent = "server.7=127.0.0.1:1:2:participant;127.0.0.1:3,\
-                  server.8=127.0.0.1:4:5:participant;127.0.0.1:6,\
-                  server.9=127.0.0.1:7:8:participant;127.0.0.1:9,\
-                  server.10=127.0.0.1:10:11:participant;127.0.0.1:12";
-    rejected(
-        zk.reconfig().joining(absent).await,
-        ErrorKind::NewConfigNoQuorum,
-    );
-
-    let follower = servers.follower().await + 1;
-    let leaving = follower.to_string();
-    let reconfig = zk.reconfig().leaving(&leaving).version(version);
-    let config = reconfig.await.unwrap();
-    let text = String::from_utf8(config.data.to_vec()).unwrap();
-    assert_eq!(text.matches("server.").count(), 2, "{text}");
-    let event = fired(watch).await;
-    assert_eq!(told(&event), "NodeDataChanged /zookeeper/config");
-}
-
-#[tokio::test]
-async fn members_stay_where_changing_them_is_switched_off() {
-    let servers = Setup::ensemble().start().await;
-    let zk = servers.builder().connect().await.unwrap();
-    let reconfig = zk.reconfig().leaving("1").await;
-    rejected(reconfig, ErrorKind::ReconfigDisabled);
 }
 
 // --- chroot -------------------------------------------------------------------------------------

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use zk_client::{
-    Builder, Client, CloseReason, ConnState, ErrorKind, OnExpire, Outcome, SessionId, WatchEnd,
-    WatchItem, Zxid,
+    Builder, Client, CloseReason, ConnState, ErrorKind, OnExpire, SessionId, WatchEnd, WatchItem,
+    Zxid,
 };
 use zk_testkit::fault::Proxy;
 
 use self::common::{
     SOON, Servers, Setup, behind_proxy, fired, next, not_sent, session_of, shared, soon, told,
-    until, until_connected, until_state, until_suspended,
+    until, until_state, until_suspended,
 };
 
 /// A session timeout that is over soon.
@@ -351,78 +351,6 @@ async fn server_that_is_behind_is_not_taken() {
     let refused = builder.resume(token).connect().await;
     not_sent(refused, ErrorKind::Io);
     zk.sync("/").await.unwrap();
-}
-
-#[tokio::test]
-async fn two_clients_with_one_session_drive_each_other_out_and_lose_nothing() {
-    let servers = Setup::ensemble().start().await;
-    let all = servers.connect_string();
-    for apart in [false, true] {
-        let first = common::builder(&servers.addr(0).to_string());
-        let first = first.on_expire(OnExpire::Stop).connect().await.unwrap();
-        let session = session_of(&first);
-        let path = format!("/e-{apart}");
-        first.create(&path, "0").ephemeral().await.unwrap();
-        let second = if apart {
-            servers.addr(1).to_string()
-        } else {
-            all.clone()
-        };
-        let second = common::builder(&second).on_expire(OnExpire::Stop);
-        let second = second.resume(first.session_token().unwrap());
-        let second = second.connect().await.unwrap();
-        assert_eq!(session_of(&second), session);
-        // Both go on; each write is done, or said not to be known.
-        let mut done = 0;
-        for n in 0..20 {
-            let zk = if n % 2 == 0 { &first } else { &second };
-            match soon("it ends", zk.set(&path, n.to_string())).await {
-                Ok(_) => done += 1,
-                Err(error) => assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}"),
-            }
-        }
-        let node = soon("it ends", first.get(&path)).await.unwrap().unwrap();
-        assert!(node.stat.version.get() >= done);
-        assert_eq!(node.stat.ephemeral_owner.get(), session.get());
-        assert_eq!(first.stats().expirations + second.stats().expirations, 0);
-        second.detach().await;
-        until_connected(&first).await;
-        first.sync("/").await.unwrap();
-        let connects = first.stats().connects + second.stats().connects;
-        assert!(connects < 200, "{connects} connections");
-        first.close(SOON).await;
-    }
-}
-
-#[tokio::test]
-async fn session_moves_through_all_servers() {
-    let servers = Setup::ensemble().start().await;
-    let zk = common::builder(&servers.addr(0).to_string()).connect();
-    let zk = zk.await.unwrap();
-    let session = session_of(&zk);
-    zk.create("/e", "").ephemeral().await.unwrap();
-    for (round, i) in [1, 2, 0, 2, 1, 0].into_iter().enumerate() {
-        let addr = servers.addr(i).to_string();
-        let sets: Vec<_> = (0..50)
-            .map(|n| zk.set("/e", n.to_string()).send())
-            .collect();
-        zk.set_servers(&addr).unwrap();
-        // What is in flight is answered before the client leaves, what is not goes with it.
-        for set in sets {
-            soon("it is done", set).await.unwrap();
-        }
-        until_state(&zk, "it moves", |state| {
-            matches!(state, ConnState::Connected { server, .. } if server.to_string() == addr)
-        })
-        .await;
-        let node = zk.get("/e").await.unwrap().unwrap();
-        assert_eq!(
-            node.stat.version.get(),
-            i32::try_from(round + 1).unwrap() * 50
-        );
-        assert_eq!(session_of(&zk), session);
-    }
-    assert_eq!(zk.stats().unknown, 0);
 }
 
 // --- ending -------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 //!
 //! Tests say what they need with [`Setup`] and see [`Servers`]; which implementation that is is
 //! decided here, by [`BACKEND`], and what it does differently from others is told by [`quirks`].
+//!
+//! The suite is compiled twice: as tests of this package it runs against Apache's server, as
+//! `client_*` tests of `zk-server`, whose `Cargo.toml` lists the files, against our own.
 
 #![allow(
     dead_code,
@@ -23,7 +26,9 @@ use zk_client::{
     Builder, Client, ConnState, Error, ErrorKind, Outcome, SessionId, Watch, WatchEnd, WatchEvent,
     WatchItem, WatchStream,
 };
-use zk_testkit::ensemble::reference::{Ensemble, Reference, TlsFiles};
+use zk_testkit::ensemble::process::ZkServer;
+use zk_testkit::ensemble::reference::Reference;
+use zk_testkit::ensemble::{Ensemble, TlsFiles};
 use zk_testkit::fault::Proxy;
 
 /// Long enough for whatever is to happen soon, on a machine that has a lot else to do.
@@ -37,10 +42,15 @@ pub(crate) const CALM: Duration = Duration::from_secs(20);
 enum Backend {
     /// Apache `ZooKeeper` 3.8.0, from Debian's package.
     Apache,
+    /// Our own server, the binary at this path.
+    ZkServer(&'static str),
 }
 
-/// The one that they do run against.
-const BACKEND: Backend = Backend::Apache;
+/// The one that they do run against. Cargo names the binary to tests of the package that builds it.
+const BACKEND: Backend = match option_env!("CARGO_BIN_EXE_zkserver") {
+    Some(binary) => Backend::ZkServer(binary),
+    None => Backend::Apache,
+};
 
 /// What implementations do differently.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +68,11 @@ pub(crate) const fn quirks() -> Quirks {
         Backend::Apache => Quirks {
             events_have_zxids: false,
             exists_needs_read: false,
+            identities: &["ip"],
+        },
+        Backend::ZkServer(_) => Quirks {
+            events_have_zxids: true,
+            exists_needs_read: true,
             identities: &["ip"],
         },
     }
@@ -153,11 +168,30 @@ impl Setup {
                 if let Some(dir) = self.data_dir {
                     builder = builder.data_dir(dir);
                 }
-                Running::Apache(builder.start().await.expect("the servers start"))
+                builder.start().await
+            }
+            Backend::ZkServer(binary) => {
+                let (min, max) = self.session_timeouts;
+                let mut builder = ZkServer::builder(binary)
+                    .servers(self.servers)
+                    .session_timeouts(min, max);
+                for (key, value) in &self.config {
+                    builder = builder.config(key, value);
+                }
+                for (key, value) in &self.properties {
+                    builder = builder.property(key, value);
+                }
+                if let Some(files) = self.tls {
+                    builder = builder.tls(files);
+                }
+                if let Some(dir) = self.data_dir {
+                    builder = builder.data_dir(dir);
+                }
+                builder.start().await
             }
         };
         Servers {
-            running,
+            running: running.expect("the servers start"),
             _turn: turn,
         }
     }
@@ -166,38 +200,28 @@ impl Setup {
 /// Servers that run. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Servers {
-    running: Running,
+    running: Ensemble,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
-#[derive(Debug)]
-enum Running {
-    Apache(Ensemble),
-}
-
 impl Servers {
-    fn apache(&self) -> &Ensemble {
-        let Running::Apache(ensemble) = &self.running;
-        ensemble
-    }
-
     /// Addresses of all servers, as clients take them.
     pub(crate) fn connect_string(&self) -> String {
-        self.apache().connect_string()
+        self.running.connect_string()
     }
 
     /// How many there are, running or not.
     pub(crate) fn count(&self) -> usize {
-        self.apache().servers().len()
+        self.running.servers().len()
     }
 
     pub(crate) fn addr(&self, i: usize) -> SocketAddr {
-        self.apache().server(i).client_addr()
+        self.running.server(i).client_addr()
     }
 
     /// Where server `i` speaks TLS.
     pub(crate) fn secure_addr(&self, i: usize) -> SocketAddr {
-        self.apache()
+        self.running
             .server(i)
             .secure_addr()
             .expect("the setup asked for TLS")
@@ -205,38 +229,38 @@ impl Servers {
 
     /// SIGKILL.
     pub(crate) async fn kill(&self, i: usize) {
-        self.apache().kill(i).await.expect("the server is killed");
+        self.running.kill(i).await.expect("the server is killed");
     }
 
     /// SIGSTOP.
     pub(crate) async fn pause(&self, i: usize) {
-        self.apache().pause(i).await.expect("the server is paused");
+        self.running.pause(i).await.expect("the server is paused");
     }
 
     /// SIGCONT.
     pub(crate) async fn resume(&self, i: usize) {
-        self.apache().resume(i).await.expect("the server goes on");
+        self.running.resume(i).await.expect("the server goes on");
     }
 
     /// Starts a server that was killed; does not wait until it serves.
     pub(crate) async fn start(&self, i: usize) {
-        self.apache()
+        self.running
             .start_server(i)
             .await
             .expect("the server starts");
     }
 
     pub(crate) fn is_running(&self, i: usize) -> bool {
-        self.apache().server(i).pid().is_some()
+        self.running.server(i).pid().is_some()
     }
 
     pub(crate) fn is_paused(&self, i: usize) -> bool {
-        self.apache().server(i).is_paused()
+        self.running.server(i).is_paused()
     }
 
     /// Waits until a server serves.
     pub(crate) async fn serving(&self, i: usize) {
-        self.apache()
+        self.running
             .wait_serving(i, Duration::from_mins(1))
             .await
             .expect("the server serves");
@@ -244,7 +268,7 @@ impl Servers {
 
     /// Waits until a server leads.
     pub(crate) async fn leader(&self) -> usize {
-        self.apache()
+        self.running
             .wait_for_leader(Duration::from_mins(1))
             .await
             .expect("a server leads")
@@ -252,13 +276,13 @@ impl Servers {
 
     /// A server that follows.
     pub(crate) async fn follower(&self) -> usize {
-        let followers = self.apache().followers().await;
+        let followers = self.running.followers().await;
         *followers.first().expect("a server follows")
     }
 
     /// What server `i` answers to a four-letter word.
     pub(crate) async fn four_letter(&self, i: usize, word: &str) -> String {
-        self.apache()
+        self.running
             .four_letter(i, word)
             .await
             .expect("the server answers")
