@@ -310,7 +310,7 @@ impl<'a> ConnTask<'a> {
             return Err(closed("a read was taken for a write"));
         };
         if let Some(permit) = self.permit.take() {
-            // Given back by the apply thread when the request is answered.
+            // Given back when the request is answered, or the connection ends.
             permit.forget();
         }
         let submission = Submission {
@@ -326,7 +326,6 @@ impl<'a> ConnTask<'a> {
         let event = Event::Submitted(Box::new(submission));
         let offered = self.service.core.offer(CoreItem::Event(event));
         if offered.is_err() {
-            self.service.permits.add_permits(1);
             return Err(closed("the server has too much to do, or stops"));
         }
         Ok(None)

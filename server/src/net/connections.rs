@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::Identities;
 use zk_core::conn::handshake::ServingMode;
@@ -70,6 +70,8 @@ pub(crate) struct Connections {
     per_address: Mutex<BTreeMap<IpAddr, usize>>,
     next: AtomicU32,
     mode: Mutex<ServingMode>,
+    /// One for each write that may be on its way: `globalOutstandingLimit`.
+    permits: Arc<Semaphore>,
 }
 
 /// A place among the connections of an address; given back when dropped.
@@ -92,8 +94,9 @@ impl Drop for Place {
 }
 
 impl Connections {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(permits: Arc<Semaphore>) -> Self {
         Self {
+            permits,
             by_id: RwLock::new(BTreeMap::new()),
             by_session: Mutex::new(BTreeMap::new()),
             per_address: Mutex::new(BTreeMap::new()),
@@ -134,7 +137,7 @@ impl Connections {
         let conn = Arc::new(Conn {
             id,
             remote,
-            outbox: Outbox::new(),
+            outbox: Outbox::new(Arc::clone(&self.permits)),
             identities: Mutex::new(Identities::of_peer(remote.ip())),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -190,9 +193,16 @@ impl Connections {
         self.by_id.read().values().cloned().collect()
     }
 
-    /// What clients may do from now on.
+    /// What clients may do from now on. When that changes, all go: what they asked for under the
+    /// other mode is answered by nobody.
     pub(crate) fn serve(&self, mode: ServingMode) {
-        *self.mode.lock() = mode;
+        let before = std::mem::replace(&mut *self.mode.lock(), mode);
+        if before != mode && before != ServingMode::NotServing {
+            for conn in self.all() {
+                drop(conn.handshake.lock().take());
+                conn.outbox.abort();
+            }
+        }
     }
 
     pub(crate) fn mode(&self) -> ServingMode {

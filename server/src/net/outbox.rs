@@ -1,11 +1,12 @@
 //! What a connection and the apply thread share: the pipeline of the connection, and a bell.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use zk_core::answer::{ConnWatches, Viewer, answer_read};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::{Access, Identities};
@@ -89,6 +90,8 @@ impl ConnWatches for OfConn<'_> {
 pub(crate) struct Outbox {
     inner: Mutex<Inner>,
     bell: Notify,
+    /// Where the permits of writes go that are never answered.
+    permits: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -101,8 +104,9 @@ struct Inner {
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(permits: Arc<Semaphore>) -> Self {
         Self {
+            permits,
             inner: Mutex::new(Inner {
                 pipeline: Pipeline::new(LIMITS),
                 started: VecDeque::new(),
@@ -187,19 +191,22 @@ impl Outbox {
         self.inner.lock().pipeline.run_before_write(zxid, run)
     }
 
-    /// See [`Pipeline::commit`].
+    /// See [`Pipeline::commit`]. Says whether the write was still waited for: then its permit is
+    /// the caller's to give back.
     pub(crate) fn commit(
         &self,
         ticket: Ticket,
         zxid: Zxid,
         answer: Answer,
         run: &mut dyn FnMut(ReadJob) -> Answer,
-    ) -> Result<(), Broken> {
+    ) -> Result<bool, Broken> {
         let mut inner = self.inner.lock();
-        if let Some(started) = inner.started.pop_front() {
+        let started = inner.started.pop_front();
+        if let Some(started) = started {
             inner.took.push(started.elapsed());
         }
-        inner.pipeline.commit(ticket, zxid, answer, run)
+        inner.pipeline.commit(ticket, zxid, answer, run)?;
+        Ok(started.is_some())
     }
 
     /// Rings if the connection task has something to do.
@@ -211,12 +218,14 @@ impl Outbox {
 
     // Anybody.
 
-    /// Ends the connection without another word.
+    /// Ends the connection without another word. Writes on their way are not waited for any more.
     pub(crate) fn abort(&self) {
         let mut inner = self.inner.lock();
         inner.pipeline.abort();
+        let unanswered = inner.started.len();
         inner.started.clear();
         drop(inner);
+        self.permits.add_permits(unanswered);
         self.bell.notify_one();
     }
 }

@@ -165,10 +165,10 @@ impl Server {
         let peer = Peer::new(options, clock.now(), &tree)?;
         let status = Arc::new(Mutex::new(peer.status()));
         let tree = Arc::new(SharedTree::new(tree, random()));
-        let connections = Arc::new(Connections::new());
         let heard = Arc::new(Heard::default());
         let limit = usize::try_from(config.limits.global_outstanding_limit).unwrap_or(1000);
         let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        let connections = Arc::new(Connections::new(Arc::clone(&permits)));
         let fail_stop = Arc::new(FailStop::new());
 
         let core_box = Arc::new(Mailbox::with_faults(MAILBOX_MAX, faults.clone()));

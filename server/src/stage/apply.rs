@@ -100,8 +100,14 @@ pub(crate) struct ApplyStage {
     pub(crate) is_capturing: bool,
 }
 
-/// Connections that got something in this batch, to be woken once.
-type Touched = BTreeMap<ConnId, Arc<Conn>>;
+/// Who got something in this batch.
+#[derive(Default)]
+struct Touched {
+    /// To be woken once.
+    conns: BTreeMap<ConnId, Arc<Conn>>,
+    /// Writes that were answered.
+    answered: usize,
+}
 
 impl ApplyStage {
     /// Runs until the mailbox is closed.
@@ -117,8 +123,7 @@ impl ApplyStage {
     }
 
     fn batch(&mut self, items: impl Iterator<Item = ApplyItem>) -> Result<(), StopCause> {
-        let mut touched = Touched::new();
-        let mut answered = 0;
+        let mut touched = Touched::default();
         let mut capture = None;
         let shared = Arc::clone(&self.tree);
         let before = shared.applied();
@@ -126,7 +131,6 @@ impl ApplyStage {
         for item in items {
             match item {
                 ApplyItem::Action(ApplyAction::Apply(proposal)) => {
-                    answered += usize::from(matches!(proposal.asker, Asker::Client { .. }));
                     self.apply(&mut guard, &proposal, &mut touched)?;
                     let bytes = u64::try_from(encoded_len(&proposal)).unwrap_or(0);
                     if self.pace.count(bytes) {
@@ -138,7 +142,6 @@ impl ApplyStage {
                     }
                 }
                 ApplyItem::Action(ApplyAction::Barrier(barrier)) => {
-                    answered += 1;
                     self.barrier(&guard, &barrier, &mut touched)?;
                 }
                 // Of members only.
@@ -155,8 +158,8 @@ impl ApplyStage {
         }
         let applied = guard.applied();
         drop(guard);
-        self.permits.add_permits(answered);
-        for conn in touched.values() {
+        self.permits.add_permits(touched.answered);
+        for conn in touched.conns.values() {
             conn.outbox.wake_if_work();
         }
         self.snapshots.send(capture);
@@ -202,7 +205,7 @@ impl ApplyStage {
             for &receiver in &notification.receivers {
                 if let Some(conn) = self.connections.get(receiver) {
                     conn.outbox.push_event(zxid, frame.clone())?;
-                    touched.insert(receiver, conn);
+                    touched.conns.insert(receiver, conn);
                 }
             }
         }
@@ -221,8 +224,9 @@ impl ApplyStage {
                         guard,
                         &mut bytes,
                     );
-                    self.commit(guard, &conn, origin, zxid, bytes, then)?;
-                    touched.insert(origin.conn, conn);
+                    let is_awaited = self.commit(guard, &conn, origin, zxid, bytes, then)?;
+                    touched.answered += usize::from(is_awaited);
+                    touched.conns.insert(origin.conn, conn);
                 }
             }
             Asker::Handshake(conn) => {
@@ -261,8 +265,9 @@ impl ApplyStage {
             Err(ErrorCode::SessionMoved) => then = Then::Close,
             Err(code) => bytes.extend_from_slice(&error_frame(origin.xid, state, *code)),
         }
-        self.commit(guard, &conn, origin, state, bytes, then)?;
-        touched.insert(origin.conn, conn);
+        let is_awaited = self.commit(guard, &conn, origin, state, bytes, then)?;
+        touched.answered += usize::from(is_awaited);
+        touched.conns.insert(origin.conn, conn);
         Ok(())
     }
 
@@ -274,7 +279,7 @@ impl ApplyStage {
         zxid: Zxid,
         bytes: BytesMut,
         then: Then,
-    ) -> Result<(), Broken> {
+    ) -> Result<bool, Broken> {
         let answer = Answer {
             bytes: bytes.freeze(),
             then,
