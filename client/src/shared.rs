@@ -146,7 +146,9 @@ impl Shared {
             }
             return Ok(());
         }
+        // One request alone may be longer than all together: it would be refused for ever.
         if let Some(limit) = limit
+            && inbox.load.requests > 0
             && (inbox.load.requests >= limit.requests || inbox.load.bytes + len > limit.bytes)
         {
             return Err(request);
@@ -169,7 +171,7 @@ impl Shared {
         hopeful.retain(|known| *known != server);
         if !matches!(
             error.kind,
-            AttemptErrorKind::Tls | AttemptErrorKind::Protocol
+            AttemptErrorKind::Tls | AttemptErrorKind::Protocol | AttemptErrorKind::TooLong
         ) {
             hopeful.push(server.clone());
         }

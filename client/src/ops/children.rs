@@ -3,9 +3,9 @@ use std::time::Duration;
 use zk_proto::jute::{Decode, DecodeError, Encode as _, Reader};
 use zk_proto::request::GetEphemeralsRequest;
 use zk_proto::response::GetAllChildrenNumberResponse;
-use zk_proto::{ErrorCode, OpCode, Stat};
+use zk_proto::{ErrorCode, OpCode, Stat, strip_chroot};
 
-use super::call::{Answer, Call, full_path, incomplete, operation, path_frame, relative, strings};
+use super::call::{Answer, Call, full_path, incomplete, operation, path_frame, strings};
 use super::data::flagged;
 use super::synced::Synced;
 use crate::client::Client;
@@ -259,7 +259,10 @@ impl Ephemerals<'_> {
         Call::new(self.client, op, frame, |answer| {
             let client = answer.client;
             let paths = answer.body::<Names>()?.0;
-            Ok(paths.iter().map(|path| relative(client, path)).collect())
+            // The server compares text: a sibling of the chroot may start with the chroot's name.
+            let chroot = client.config().chroot.as_path();
+            let own = paths.iter().filter_map(|path| strip_chroot(chroot, path));
+            Ok(own.map(str::to_owned).collect())
         })
         .resent(true)
         .within(self.timeout)

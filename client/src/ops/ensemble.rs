@@ -94,6 +94,7 @@ impl Client {
         mut reach: impl FnMut(&Member) -> Option<Server>,
     ) -> Result<(), Error> {
         let root = self.root();
+        let mut last = Vec::new();
         let mut states = root.observe("/zookeeper/config");
         while let Some(state) = states.next().await {
             let Some(node) = state? else {
@@ -101,7 +102,8 @@ impl Client {
                 return Err(undecodable(OpCode::GetData, missing.at("config", "data")));
             };
             let servers: Vec<_> = members(&node.data).iter().filter_map(&mut reach).collect();
-            if !servers.is_empty() {
+            if !servers.is_empty() && servers != last {
+                last.clone_from(&servers);
                 self.replace_servers(servers);
             }
         }

@@ -100,8 +100,14 @@ impl Client {
             }
             // The change may have been made, or be made yet: whatever a server has of it is settled
             // by a sync.
-            self.sync(path).await?;
-            let found = self.get(path).await?;
+            let settled = match self.sync(path).await {
+                Ok(()) => self.get(path).await,
+                Err(error) => Err(error),
+            };
+            // What the look found wrong says nothing of the change, whose outcome stays unknown.
+            let Ok(found) = settled else {
+                return Err(error);
+            };
             match (&wanted, &seen, &found) {
                 (Change::Set(data), Some(old), Some(new))
                     if new.stat.version.get() == old.stat.version.get().wrapping_add(1)

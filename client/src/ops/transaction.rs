@@ -31,6 +31,9 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Errors, cancel safety
+    /// As [`Transaction`].
     pub fn transaction(&self) -> Transaction<'_> {
         Transaction {
             client: self,
@@ -41,6 +44,9 @@ impl Client {
     }
 
     /// Begins several reads in one request, each with a result of its own. Since 3.6.
+    ///
+    /// # Errors, cancel safety
+    /// As [`ReadMany`].
     pub fn read_many(&self) -> ReadMany<'_> {
         ReadMany {
             client: self,
@@ -268,6 +274,26 @@ pub enum ReadResult {
     Absent,
     /// The read failed: [`ErrorKind::NoAuth`] without the permission.
     Failed(ErrorKind),
+}
+
+impl ReadResult {
+    /// The znode, if it is one.
+    pub fn into_node(self) -> Option<Node> {
+        if let Self::Node(node) = self {
+            Some(node)
+        } else {
+            None
+        }
+    }
+
+    /// The names of children, if it is them.
+    pub fn into_children(self) -> Option<Vec<String>> {
+        if let Self::Children(names) = self {
+            Some(names)
+        } else {
+            None
+        }
+    }
 }
 
 impl ReadMany<'_> {

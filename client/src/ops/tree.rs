@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use futures_util::future::join_all;
 
-use super::transaction::ReadResult;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Outcome};
 
@@ -75,7 +74,7 @@ impl ListTree<'_> {
     /// [`ErrorKind::NoAuth`] without the permission to list something; the listing goes on after it.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave out the paths that it was listing.
+    /// Dropping the future leaves out nothing: the next one lists the same again.
     pub async fn next(&mut self) -> Option<Result<String, Error>> {
         loop {
             if let Some(path) = self.ready.pop_front() {
@@ -84,17 +83,17 @@ impl ListTree<'_> {
             if self.listing.is_empty() {
                 return None;
             }
-            let batch: Vec<_> = self
-                .listing
-                .drain(..self.listing.len().min(LIST_BATCH))
-                .collect();
+            // They stay until they are listed: the future may be dropped meanwhile.
+            let batch: Vec<_> = self.listing.iter().take(LIST_BATCH).cloned().collect();
             let lists = join_all(
                 batch
                     .iter()
                     .map(|path| async { self.client.children(path).await }),
-            );
+            )
+            .await;
+            self.listing.drain(..batch.len());
             let mut failed = None;
-            for (path, children) in batch.iter().zip(lists.await) {
+            for (path, children) in batch.iter().zip(lists) {
                 match children {
                     Ok(None) => {}
                     Ok(Some(children)) => {
@@ -109,26 +108,6 @@ impl ListTree<'_> {
             if let Some(err) = failed {
                 return Some(Err(err));
             }
-        }
-    }
-}
-
-impl ReadResult {
-    /// The znode, if it is one.
-    pub fn into_node(self) -> Option<super::Node> {
-        if let Self::Node(node) = self {
-            Some(node)
-        } else {
-            None
-        }
-    }
-
-    /// The names of children, if it is them.
-    pub fn into_children(self) -> Option<Vec<String>> {
-        if let Self::Children(names) = self {
-            Some(names)
-        } else {
-            None
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::watch::{Watch, WatchStream};
 
 /// Events held for a reader unless the builder says otherwise.
 const BUFFER_DEFAULT: usize = 256;
+/// First and longest pause of an observer before it asks a server again that could not answer.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Watches a znode and its list of children for good: creation, deletion, change of data, and
@@ -213,6 +216,7 @@ fn observed<T: Send + 'static>(
             // However it ended, the znode is to be read again; a closed client says so itself.
             let _end = watch.await;
         }
+        let mut pause = RETRY_MIN;
         loop {
             let error = match read_or_wait_for(&client, &path, read).await {
                 Ok(Some(found)) => return Ok(found),
@@ -225,6 +229,11 @@ fn observed<T: Send + 'static>(
                 return Err(error);
             }
             client.wait_connected(Duration::MAX).await?;
+            // A server that is overloaded, or whose replies are none, is not asked without end.
+            if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Protocol) {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
         }
     })
 }
