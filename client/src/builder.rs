@@ -198,7 +198,7 @@ impl Builder {
         self
     }
 
-    /// Connects by other means than TCP.
+    /// Connects by other means than TCP. TLS on top of them is theirs to make.
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.connector = Some(Arc::new(connector));
         self
@@ -221,6 +221,11 @@ impl Builder {
     pub fn start(self) -> Result<Client, Error> {
         let config = self.config?;
         check(&config)?;
+        #[cfg(feature = "tls")]
+        if self.connector.is_some() && self.tls.is_some() {
+            let detail = "a connector makes its connections itself: tls would not be applied";
+            return Err(Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail));
+        }
         let connector = self.connector.unwrap_or_else(|| {
             Arc::new(TcpConnector {
                 #[cfg(feature = "tls")]

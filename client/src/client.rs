@@ -74,6 +74,9 @@ impl Client {
     ///
     /// # Errors
     /// As [`Builder::connect`].
+    ///
+    /// # Cancel safety
+    /// As [`Builder::connect`].
     pub async fn connect(connect: &str) -> Result<Self, Error> {
         Self::builder(connect).connect().await
     }
@@ -270,7 +273,7 @@ impl Client {
             Some(AttemptErrorKind::Dns) => ErrorKind::Dns,
             Some(AttemptErrorKind::Io | AttemptErrorKind::Refused) => ErrorKind::Io,
             Some(AttemptErrorKind::Tls) => ErrorKind::Tls,
-            Some(AttemptErrorKind::Protocol) => ErrorKind::Protocol,
+            Some(AttemptErrorKind::Protocol | AttemptErrorKind::TooLong) => ErrorKind::Protocol,
             Some(AttemptErrorKind::Timeout | AttemptErrorKind::Moved) | None => ErrorKind::Timeout,
         };
         Err(self.explain(Error::new(kind, Outcome::NotSent)))
@@ -320,6 +323,10 @@ impl Client {
 
     /// What another process needs to go on with this session; `None` while there is none, and for
     /// the session of a read-only server, which lives there only.
+    ///
+    /// One client at a time can be in a session: [`Client::detach`] this one before another goes on.
+    /// If both go on, each makes a server close the connection of the other; the first of them that
+    /// finds this out closes with [`CloseReason::SessionHijacked`](crate::CloseReason).
     pub fn session_token(&self) -> Option<SessionToken> {
         let granted = self
             .shared()
@@ -327,6 +334,8 @@ impl Client {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let granted = granted.clone()?;
+        // From now on somebody else may turn up in the session.
+        let _closed = self.shared().send(Event::TokenGiven);
         Some(SessionToken {
             id: granted.id,
             password: Zeroizing::new(granted.password.reveal().to_vec()),
@@ -400,6 +409,9 @@ impl Client {
     }
 
     /// Stops the client and leaves the session to whoever goes on with it, or to its timeout.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the stopping.
     pub async fn detach(&self) {
         let _closed = self.shared().send(Event::Detach);
         self.closed().await;

@@ -80,6 +80,8 @@ pub enum ErrorKind {
     Marshalling,
     /// The request is longer than a server accepts.
     DataTooLarge,
+    /// The reply is longer than [`crate::Config::reply_max`].
+    ReplyTooLarge,
     /// In a transaction: an operation that was not tried, because another failed.
     RuntimeInconsistency,
     /// The connection was lost, or there is none.
@@ -90,6 +92,9 @@ pub enum ErrorKind {
     SessionExpired,
     /// The session goes on at another server.
     SessionMoved,
+    /// Another client goes on with the session, and each drove the other out time and again. The
+    /// client is closed; the session is not.
+    SessionHijacked,
     /// A server refused the credentials. The client is closed.
     AuthFailed,
     /// A server wants an authentication that the client does not have. The client is closed.
@@ -171,11 +176,13 @@ impl ErrorKind {
             Self::BadArguments => "illegal argument",
             Self::Marshalling => "the server could not process the request",
             Self::DataTooLarge => "the request is too large",
+            Self::ReplyTooLarge => "the reply is too large",
             Self::RuntimeInconsistency => "not tried, because another operation failed",
             Self::Disconnected => "the connection was lost",
             Self::Timeout => "the deadline has passed",
             Self::SessionExpired => "the session has expired",
             Self::SessionMoved => "the session goes on at another server",
+            Self::SessionHijacked => "another client goes on with the session",
             Self::AuthFailed => "authentication failed",
             Self::SessionClosedRequireSasl => "the server requires authentication",
             Self::Closed => "the client is closed",
@@ -221,6 +228,7 @@ impl Error {
             CloseReason::Requested | CloseReason::Detached => ErrorKind::Closed,
             CloseReason::SessionExpired => ErrorKind::SessionExpired,
             CloseReason::AuthFailed => ErrorKind::AuthFailed,
+            CloseReason::SessionHijacked => ErrorKind::SessionHijacked,
         };
         Self::new(kind, outcome)
     }
@@ -314,7 +322,10 @@ impl Error {
     pub fn is_client_fatal(&self) -> bool {
         matches!(
             self.kind(),
-            ErrorKind::Closed | ErrorKind::AuthFailed | ErrorKind::SessionClosedRequireSasl
+            ErrorKind::Closed
+                | ErrorKind::AuthFailed
+                | ErrorKind::SessionHijacked
+                | ErrorKind::SessionClosedRequireSasl
         )
     }
 }

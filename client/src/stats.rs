@@ -32,6 +32,8 @@ pub struct Stats {
     pub watch_events: u64,
     /// Watch events dropped, each part of a gap, because a reader was too slow.
     pub watch_overflows: u64,
+    /// Gaps handed to watch streams after reconnects; those of slow readers are overflows.
+    pub watch_gaps: u64,
     /// Watches held.
     pub watches: u64,
 }
@@ -60,7 +62,6 @@ macro_rules! numbers {
                 Stats {
                     $( $counter: self.$counter.get(), )*
                     $( $gauge: self.$gauge.get(), )*
-                    ..Stats::default()
                 }
             }
         }
@@ -70,9 +71,9 @@ macro_rules! numbers {
 numbers! {
     counters {
         succeeded, rejected, unknown, not_sent, bytes_in, bytes_out, connects, attempts_failed,
-        disconnects, expirations, watch_events, watch_overflows
+        disconnects, expirations, watch_events, watch_overflows, watch_gaps
     }
-    gauges { watches }
+    gauges { watches, outstanding, outstanding_bytes }
 }
 
 /// A number that grows. Only the driver writes it.
@@ -131,10 +132,19 @@ impl Gauge {
     }
 
     pub(crate) fn set(&self, value: u64) {
+        let before = self.get();
+        if before == value {
+            return;
+        }
         self.value.store(value, Ordering::Relaxed);
+        // By the difference: other clients of the process count there too.
         #[cfg(feature = "metrics")]
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        self.exported.0.set(value as f64);
+        if value > before {
+            self.exported.0.increment((value - before) as f64);
+        } else {
+            self.exported.0.decrement((before - value) as f64);
+        }
     }
 
     fn get(&self) -> u64 {

@@ -18,8 +18,8 @@ use futures_util::poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::{Instant, sleep};
 use zk_client::{
-    Builder, Client, ConnState, ConnectError, ConnectErrorKind, Connector, ErrorKind, EventType,
-    Io, OnExpire, Outcome, Server, SessionId, Stat, Stats, WatchItem, Zxid,
+    Builder, Change, Client, ConnState, ConnectError, ConnectErrorKind, Connector, ErrorKind,
+    EventType, Io, OnExpire, Outcome, Server, SessionId, Stat, Stats, WatchItem, Zxid,
 };
 use zk_proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use zk_proto::header::{ReplyHeader, RequestHeader};
@@ -198,11 +198,18 @@ async fn reply_that_is_too_long_costs_the_connection_only() {
     let script = Script::default();
     let client = script.builder().reply_max(1_000).connect().await.unwrap();
     script.lock().data = Bytes::from(vec![7; 2_000]);
-    let timeout = Duration::from_secs(3);
-    let error = client.get("/a").timeout(timeout).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let (long, short) = (client.get("/a").send(), client.exists("/a").send());
+    let error = long.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReplyTooLarge);
     assert_eq!(error.outcome(), Outcome::Unknown);
-    assert!(client.stats().disconnects > 0);
+    assert!(
+        error.to_string().contains("exceeds the limit of 1000"),
+        "{error}"
+    );
+    assert!(!error.is_retryable());
+    // What was behind it is done on the next connection.
+    assert!(short.await.unwrap().is_some());
+    assert_eq!(client.stats().disconnects, 1);
     script.lock().data = Bytes::from_static(b"short");
     assert_eq!(client.get("/a").await.unwrap().unwrap().data, "short");
 }
@@ -287,6 +294,39 @@ async fn server_that_falls_silent_is_left_before_the_session_ends() {
         start.elapsed()
     );
     assert!(safe_until >= Instant::now().into_std());
+}
+
+#[tokio::test(start_paused = true)]
+async fn update_whose_change_is_lost_says_so_whatever_fails_behind_it() {
+    let script = Script::default();
+    let timeout = Duration::from_secs(3);
+    let client = script
+        .builder()
+        .op_timeout(timeout)
+        .connect()
+        .await
+        .unwrap();
+    let update = client.update("/a", |_| {
+        script.set(Mode::Silent);
+        Change::Set(Bytes::from_static(b"x"))
+    });
+    let error = update.await.unwrap_err();
+    assert_eq!(error.op(), Some(OpCode::SetData), "{error:?}");
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_longer_than_all_together_may_be_goes_alone() {
+    let script = Script::default();
+    let client = script.builder().max_in_flight_bytes(100).connect();
+    let client = client.await.unwrap();
+    client.set("/a", vec![0; 1_000]).send().await.unwrap();
+    let (long, next) = (
+        client.set("/a", vec![0; 1_000]).send(),
+        client.get("/a").send(),
+    );
+    assert_eq!(next.await.unwrap_err().kind(), ErrorKind::Backpressure);
+    long.await.unwrap();
 }
 
 // --- states -------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
-use zk_client::{Auth, Client, ConnState, ErrorKind, OnExpire, Outcome, Version, WatchItem};
+use zk_client::{
+    Auth, Client, CloseReason, ConnState, ErrorKind, OnExpire, Outcome, Version, WatchItem,
+};
 
 use self::common::{
     SOON, Setup, fired, next, rejected, session_of, soon, told, until, until_connected,
@@ -134,7 +136,7 @@ async fn watch_moves_to_another_server_with_its_client() {
 // --- sessions --------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn two_clients_with_one_session_drive_each_other_out_and_lose_nothing() {
+async fn two_clients_with_one_session_drive_each_other_out_until_one_gives_up() {
     let servers = Setup::ensemble().start().await;
     let all = servers.connect_string();
     for apart in [false, true] {
@@ -152,24 +154,38 @@ async fn two_clients_with_one_session_drive_each_other_out_and_lose_nothing() {
         let second = second.resume(first.session_token().unwrap());
         let second = second.connect().await.unwrap();
         assert_eq!(session_of(&second), session);
-        // Both go on; each write is done, or said not to be known.
-        let mut done = 0;
-        for n in 0..20 {
-            let zk = if n % 2 == 0 { &first } else { &second };
-            match soon("it ends", zk.set(&path, n.to_string())).await {
+        // Both go on; each write is done, or said not to be known, until one of them has had enough.
+        let (mut done, mut asked) = (0, 0);
+        let begun = Instant::now();
+        let (gone, left) = loop {
+            assert!(begun.elapsed() < 3 * SOON, "they go on for ever");
+            let (zk, other) = if asked % 2 == 0 {
+                (&first, &second)
+            } else {
+                (&second, &first)
+            };
+            asked += 1;
+            match soon("it ends", zk.set(&path, asked.to_string())).await {
                 Ok(_) => done += 1,
+                Err(error) if zk.is_closed() => {
+                    assert_eq!(error.kind(), ErrorKind::SessionHijacked, "{error:?}");
+                    assert!(error.is_client_fatal());
+                    break (zk, other);
+                }
                 Err(error) => assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}"),
             }
-        }
-        let node = soon("it ends", first.get(&path)).await.unwrap().unwrap();
-        assert!(node.stat.version.get() >= done);
+        };
+        let told = gone.state().borrow().closed();
+        assert_eq!(told, Some(CloseReason::SessionHijacked));
+        until_connected(left).await;
+        soon("it has the session", left.sync("/")).await.unwrap();
+        let node = soon("it ends", left.get(&path)).await.unwrap().unwrap();
+        assert!((done..=asked).contains(&node.stat.version.get()));
         assert_eq!(node.stat.ephemeral_owner.get(), session.get());
         assert_eq!(first.stats().expirations + second.stats().expirations, 0);
-        second.detach().await;
-        until_connected(&first).await;
-        first.sync("/").await.unwrap();
         let connects = first.stats().connects + second.stats().connects;
-        assert!(connects < 200, "{connects} connections");
+        assert!(connects < 100, "{connects} connections");
+        second.close(SOON).await;
         first.close(SOON).await;
     }
 }

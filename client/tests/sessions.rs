@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::time::Instant;
 use zk_client::{
     Builder, Client, CloseReason, ConnState, ErrorKind, OnExpire, SessionId, WatchEnd, WatchItem,
     Zxid,
@@ -433,7 +434,7 @@ async fn close_without_a_server_ends_in_time_and_at_once_without_a_session() {
     proxy.cut_all();
     until_suspended(&zk).await;
     let waiting = zk.get("/").send();
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     let within = Duration::from_millis(200);
     soon("it closes", zk.close(within)).await;
     assert!(begun.elapsed() >= within);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytestring::ByteString;
-use zk_proto::{EventType, SessionId, Zxid};
+use zk_proto::{EventType, OpCode, SessionId, Xid, Zxid};
 
 use super::Time;
 use super::event::AttemptError;
@@ -17,13 +17,22 @@ pub(crate) enum Action<W, S> {
     /// Drop the connection, and do not tell.
     HangUp,
     /// Tell who waits for a request.
-    Complete(W, Result<Reply, Failure>),
+    Complete(W, Result<Reply, Failure>, Trip),
     /// Tell who holds a watch.
     Deliver(S, Delivery),
     /// Ask another server whether it takes writes. Ends in [`Event::Probed`].
     Probe { server: Server },
     /// Tell whoever follows the connection.
     Transition(Transition),
+}
+
+/// What a request went through, for those who measure.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Trip {
+    pub(crate) op: Option<OpCode>,
+    pub(crate) submitted: Time,
+    /// Under which number it was answered, and when it was sent; `None` without an answer.
+    pub(crate) sent: Option<(Xid, Time)>,
 }
 
 /// What the holder of a watch is told.
@@ -66,6 +75,10 @@ pub(crate) enum Transition {
     },
     Expired {
         session: SessionId,
+    },
+    /// A ping was answered.
+    Pinged {
+        after: Duration,
     },
     Closing,
     Closed {

@@ -8,6 +8,7 @@ use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Reader};
 use zk_proto::{SessionId, frame};
 
+use super::exchange;
 use super::link::{Link, Stage};
 use super::request::{Purpose, Queued};
 use super::{
@@ -23,6 +24,12 @@ const PROBE_MAX: Duration = Duration::from_mins(1);
 /// session, and later, when the session is running out.
 const ATTEMPT_MIN_FIRST: Duration = Duration::from_secs(1);
 const ATTEMPT_MIN: Duration = Duration::from_millis(200);
+/// Connections in a row that may end soon after they began before there is a pause in front of the
+/// next, and before each doubling of that pause.
+const BRIEF_FREE: u32 = 3;
+/// Connections in a row that a server may close soon after it took up a session which others have the
+/// means to go on with. Then it is certain enough that somebody does.
+const FIGHTS_MAX: u32 = 12;
 
 impl<W: Waiter, S: Clone> Core<W, S> {
     /// Time has passed.
@@ -160,6 +167,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if read_only && !self.config.allow_read_only {
             return refused("the server is read-only".to_owned());
         }
+        if read_only && !self.hosts.is_last_resort() {
+            let message = "the server is read-only, and there are others to be tried first";
+            return refused(message.to_owned());
+        }
         let is_resumed = resumed.is_some();
         if resumed.is_some_and(|session| session.granted.id != response.session_id) {
             let message = "the server granted another session than was asked for";
@@ -204,7 +215,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             timeout: session.granted.timeout,
             read_only: link.read_only,
         }));
-        let since = self.last_zxid;
+        // Not the last one seen: what a connection before this missed may not have been told since.
+        let since = self.watched_zxid;
         if !mutated!(GapMissing) {
             self.watches.each_stream(&mut |sink| {
                 out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
@@ -226,6 +238,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             Phase::Waiting { until } => self.phase = Phase::Waiting { until },
             Phase::Dialing { server } | Phase::Handshaking { server, .. } => {
                 out.push(Action::HangUp);
+                self.fights = 0;
                 self.phase = Phase::Waiting {
                     until: self.hosts.failed(now),
                 };
@@ -241,14 +254,27 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             Phase::Linked(link) => {
                 out.push(Action::HangUp);
-                if !link.is_proven && error.kind != AttemptErrorKind::Moved {
+                let was_moved = error.kind == AttemptErrorKind::Moved;
+                let until = if !link.is_proven && !was_moved {
                     // A server that grants sessions and then leaves is no better than one that is
                     // not there.
-                    self.phase = Phase::Waiting {
-                        until: self.hosts.failed(now),
-                    };
-                }
+                    self.hosts.failed(now)
+                } else {
+                    now
+                };
+                let was_of_use = link.stage != Stage::Authenticating;
+                let was_brief = was_of_use && !was_moved && now - link.since < link.brief_max();
+                self.brief = if was_brief { self.brief + 1 } else { 0 };
+                let pause = self.hosts.pause(self.brief / BRIEF_FREE);
+                let until = until.max(now + pause.min(link.brief_max() / 2));
+                self.phase = Phase::Waiting { until };
+                // Whoever else goes on with the session makes its server close this connection.
+                let is_fought = was_brief && error.kind == AttemptErrorKind::Io && self.is_shared;
+                self.fights = if is_fought { self.fights + 1 } else { 0 };
                 self.unlink(now, *link, error, out);
+                if self.fights >= FIGHTS_MAX {
+                    self.shut(CloseReason::SessionHijacked, out);
+                }
             }
         }
     }
@@ -267,6 +293,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         self.postponed.clear();
         self.wiping.clear();
         self.watches.disconnected();
+        let too_long = (error.kind == AttemptErrorKind::TooLong).then(|| error.message.clone());
         let is_resumable = self
             .session
             .as_ref()
@@ -289,10 +316,20 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         // What was in flight comes before what was queued; what the client wanted for its own
         // bookkeeping on that connection is pointless on another.
         let queued = self.queue.take();
+        // A reply that is too long is that to the oldest: all others are short. It would be as long
+        // once more.
+        let mut too_long = too_long;
         for in_flight in link.into_in_flight() {
             let queued = in_flight.queued;
+            if let Some(message) = too_long.take() {
+                self.fail(queued, Cause::ReplyTooLong(message), true, out);
+                continue;
+            }
             let resend = queued.request.resend || mutated!(WritesSentAgain);
-            if resend && queued.request.waiter.is_some() {
+            // Whether the session was closed, only a server can say: one that refuses it, or that
+            // answers.
+            let is_closing = queued.purpose == Purpose::CloseSession;
+            if is_closing || resend && queued.request.waiter.is_some() {
                 self.queue.push_back(queued);
             } else {
                 let unknown = !mutated!(InFlightFailsAsNotSent);
@@ -401,7 +438,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     session,
                     frame: None,
                 };
-                out.push(Action::Complete(waiter, Err(failure)));
+                out.push(Action::Complete(waiter, Err(failure), exchange::AUTH));
             }
         }
         self.requests_due = NEVER;

@@ -19,6 +19,8 @@ pub(crate) enum Event<W, S> {
         auth: Secret,
         waiter: Option<W>,
     },
+    /// The user has taken what it takes to go on with the session elsewhere.
+    TokenGiven,
     /// The user has a new list of servers.
     SetServers(Vec<Server>),
     /// So many more holds, or fewer, need to know early when the session may be over.
@@ -59,6 +61,8 @@ pub(crate) enum AttemptErrorKind {
     Refused,
     /// It did its work and is not wanted any more.
     Moved,
+    /// The server sent more at once than the client takes.
+    TooLong,
 }
 
 impl AttemptError {

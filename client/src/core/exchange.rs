@@ -9,19 +9,25 @@ use zk_proto::jute::{Decode as _, Reader};
 use zk_proto::request::{
     AddWatchMode, AddWatchRequest, AuthPacket, RemoveWatchesRequest, Request as Record, WatcherType,
 };
-use zk_proto::{ErrorCode, SessionId, WatcherEvent, Xid, Zxid};
+use zk_proto::{ErrorCode, OpCode, SessionId, WatcherEvent, Xid, Zxid};
 
 use super::link::{InFlight, Stage};
 use super::request::{Purpose, Queued};
 use super::watches::{Group, Removal};
 use super::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, Credential, Delivery,
-    Failure, Frame, NEVER, Phase, Reply, Request, Secret, Time, Transition, Urgent, Waiter,
+    Failure, Frame, NEVER, Phase, Reply, Request, Secret, Time, Transition, Trip, Urgent, Waiter,
     WatchKind,
 };
 
 /// Bytes that one transmission puts on the wire before it lets the driver write them.
 const TRANSMIT_MAX: usize = 64 * 1024;
+/// The trip of a credential.
+pub(super) const AUTH: Trip = Trip {
+    op: Some(OpCode::Auth),
+    submitted: Time::from_start(Duration::ZERO),
+    sent: None,
+};
 /// Requests in the queue before it is searched for those that nobody waits for any more.
 pub(super) const WITHDRAW_MIN: usize = 64;
 
@@ -42,12 +48,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             (_, Some(epoch)) if epoch != self.epoch => Some(Cause::SessionExpired),
             _ => None,
         };
-        let deadline = now + request.timeout;
-        let queued = Queued::new(request, deadline, Purpose::User);
+        let queued = Queued::new(request, now, Purpose::User);
         if let Some(cause) = cause {
             self.fail(queued, cause, false, out);
         } else {
-            self.requests_due = self.requests_due.min(deadline);
+            self.requests_due = self.requests_due.min(queued.deadline);
             self.queue.push_back(queued);
             if self.queue.load().requests >= self.withdraw_at {
                 self.withdraw();
@@ -83,7 +88,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             watch: None,
             waiter: None,
         };
-        self.queue.push_back(Queued::new(request, NEVER, purpose));
+        // Nobody measures it, and it has all the time there is.
+        let submitted = Time::default();
+        self.queue
+            .push_back(Queued::new(request, submitted, purpose));
     }
 
     /// Puts on the wire what may go, in this order: the handshake; what a fresh connection begins
@@ -189,20 +197,28 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         out: &mut Vec<Action<W, S>>,
     ) {
         let Queued {
-            request, purpose, ..
+            request,
+            purpose,
+            submitted,
+            ..
         } = queued;
         if let Some(watch) = &request.watch {
             let removals = self.watches.failed(watch);
             self.remove_watches(removals);
         }
         if let Some(waiter) = request.waiter {
+            let trip = Trip {
+                op: request.frame.op(),
+                submitted,
+                sent: None,
+            };
             let failure = Failure {
                 cause,
                 unknown,
                 session,
                 frame: Some(request.frame),
             };
-            out.push(Action::Complete(waiter, Err(failure)));
+            out.push(Action::Complete(waiter, Err(failure), trip));
         } else if purpose == Purpose::CloseSession {
             self.shut(CloseReason::Requested, out);
         }
@@ -232,6 +248,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 } else if let Some(waiter) = queued.request.waiter.take() {
                     // The answer will find nobody who holds the watch, and undo it.
                     gone.extend(queued.request.watch.as_ref().map(|watch| watch.id));
+                    let trip = Trip {
+                        op: queued.request.frame.op(),
+                        submitted: queued.submitted,
+                        sent: None,
+                    };
                     let frame = Some(std::mem::take(&mut queued.request.frame));
                     let failure = Failure {
                         cause: Cause::Timeout,
@@ -239,7 +260,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                         session,
                         frame,
                     };
-                    out.push(Action::Complete(waiter, Err(failure)));
+                    out.push(Action::Complete(waiter, Err(failure), trip));
                 }
             }
         }
@@ -277,7 +298,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     session,
                     frame: None,
                 };
-                out.push(Action::Complete(waiter, Err(failure)));
+                out.push(Action::Complete(waiter, Err(failure), AUTH));
             }
             return;
         }
@@ -336,6 +357,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             Xid::PING => {
                 let sent = link.pong();
                 self.confirm(sent);
+                if let Some(sent) = sent {
+                    let after = now - sent;
+                    out.push(Action::Transition(Transition::Pinged { after }));
+                }
             }
             Xid::AUTH => {
                 let sent = link.auth_sent.pop_front();
@@ -347,7 +372,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             Xid::SET_WATCHES => {
                 let sent = link.watches_sent.pop_front();
                 self.confirm(sent);
-                self.rearmed(header.zxid, header.error(), out);
+                self.rearmed(header.zxid, header.error(), out)?;
             }
             xid => {
                 let expected = link.expected();
@@ -365,7 +390,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 self.confirm(Some(sent));
                 self.last_zxid = self.last_zxid.max(header.zxid);
                 self.follow_zxid();
-                self.answered(in_flight, &header, payload, out);
+                self.answered(in_flight, &header, payload, out)?;
             }
         }
         self.last_zxid = self.last_zxid.max(header.zxid);
@@ -405,15 +430,17 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         header: &ReplyHeader,
         body: Bytes,
         out: &mut Vec<Action<W, S>>,
-    ) {
+    ) -> Result<(), AttemptError> {
+        let (xid, sent) = (in_flight.xid, in_flight.sent);
         let Queued {
             mut request,
             purpose,
+            submitted,
             is_covered,
             ..
         } = in_flight.queued;
         let error = header.error();
-        let (mut is_broken, mut sink) = (false, None);
+        let (mut is_broken, mut sink, mut unwatched_by) = (false, None, None);
         if let Some(watch) = request.watch.take() {
             let is_exist = watch.kind == WatchKind::Exists && error == Some(ErrorCode::NoNode);
             let is_left = error.is_none() || is_exist;
@@ -447,12 +474,23 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 let path = self.postponed.swap_remove(index);
                 self.submit_frame(Frame::default(), Purpose::Rearm(path));
             }
+            // One-shot watches behind it count on what the server refuses. Their reads were not asked
+            // to leave any: what they miss would be told only after what else is on its way.
+            let is_counted_on =
+                matches!(watch.kind, WatchKind::Added(_)) && self.watches.is_covering(&watch.path);
+            unwatched_by = error.filter(|_| is_counted_on && !mutated!(RefusedWatchesIgnored));
             is_broken = is_left && is_wiped && matches!(watch.kind, WatchKind::Added(_));
             sink = Some(watch.sink);
         }
+        let trip = Trip {
+            op: request.frame.op(),
+            submitted,
+            sent: Some((xid, sent)),
+        };
         match (request.waiter, error) {
             (Some(waiter), None) => {
-                out.push(Action::Complete(waiter, Ok(Reply { body })));
+                let frame = request.frame;
+                out.push(Action::Complete(waiter, Ok(Reply { body, frame }), trip));
             }
             (Some(waiter), Some(code)) => {
                 let failure = Failure {
@@ -461,9 +499,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     session: self.session_id(),
                     frame: Some(request.frame),
                 };
-                out.push(Action::Complete(waiter, Err(failure)));
+                out.push(Action::Complete(waiter, Err(failure), trip));
             }
-            (None, _) => self.internal_answered(purpose, header, out),
+            (None, _) => self.internal_answered(purpose, header, out)?,
         }
         // A stream that the server is about to lose for a moment.
         if let Some(sink) = sink.filter(|_| is_broken) {
@@ -473,14 +511,26 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if error == Some(ErrorCode::SessionClosedRequireSaslAuth) {
             self.shut(CloseReason::AuthFailed, out);
         }
+        unwatched_by.map_or(Ok(()), |code| Err(unwatched(code)))
     }
 
+    /// A request of the client's own was answered.
+    ///
+    /// # Errors
+    /// The server did not do it, because it is overloaded for one: it does not have the watches that
+    /// it should have by now, and a fresh connection is the way to be sure that it has.
     fn internal_answered(
         &mut self,
         purpose: Purpose,
         header: &ReplyHeader,
         out: &mut Vec<Action<W, S>>,
-    ) {
+    ) -> Result<(), AttemptError> {
+        if let Some(code) = header.error()
+            && !is_harmless(&purpose, code)
+            && !mutated!(RefusedWatchesIgnored)
+        {
+            return Err(unwatched(code));
+        }
         match purpose {
             Purpose::CloseSession => self.shut(CloseReason::Requested, out),
             // Servers before 3.9 do not know the removal of added watches by kind.
@@ -510,8 +560,13 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             Purpose::RearmList(path) => self.rearmed_one(&path),
             Purpose::RemoveWatch(path) => self.watches.left(&path),
-            Purpose::User | Purpose::KeepRecursive(_) | Purpose::Tidy => {}
+            Purpose::Tidy => {
+                // The server closes the connection too: the next removal would cost the next one.
+                self.knows_removal &= header.error() != Some(ErrorCode::Unimplemented);
+            }
+            Purpose::User | Purpose::KeepRecursive(_) => {}
         }
+        Ok(())
     }
 
     fn auth_answered(
@@ -524,7 +579,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         let credential = index.and_then(|index| self.credentials.get_mut(index));
         if let Some(waiter) = credential.and_then(|credential| credential.waiter.take()) {
             let result = match error {
-                None => Ok(Reply { body: Bytes::new() }),
+                None => Ok(Reply {
+                    body: Bytes::new(),
+                    frame: Frame::default(),
+                }),
                 Some(code) => {
                     let cause = Cause::Server(code);
                     Err(Failure {
@@ -535,7 +593,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     })
                 }
             };
-            out.push(Action::Complete(waiter, result));
+            out.push(Action::Complete(waiter, result, AUTH));
         }
         if error.is_some() {
             self.shut(CloseReason::AuthFailed, out);
@@ -589,14 +647,18 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     }
 
     /// A registration of watches was answered; when it is the last, streams miss nothing any more.
-    fn rearmed(&mut self, zxid: Zxid, error: Option<ErrorCode>, out: &mut Vec<Action<W, S>>) {
-        if let Some(code) = error {
-            let ignored = Transition::Ignored {
-                what: "answer to setWatches",
-                code: code.code(),
-            };
-            out.push(Action::Transition(ignored));
-            return;
+    ///
+    /// # Errors
+    /// The server did not register them, because it is overloaded for one: they would be lost in
+    /// silence.
+    fn rearmed(
+        &mut self,
+        zxid: Zxid,
+        error: Option<ErrorCode>,
+        out: &mut Vec<Action<W, S>>,
+    ) -> Result<(), AttemptError> {
+        if let Some(code) = error.filter(|_| !mutated!(RefusedWatchesIgnored)) {
+            return Err(unwatched(code));
         }
         if let Phase::Linked(link) = &self.phase
             && link.watches_sent.is_empty()
@@ -606,11 +668,12 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 out.push(Action::Deliver(sink.clone(), Delivery::Armed { zxid }));
             });
         }
+        Ok(())
     }
 
     /// Tells the server what watches of a path are not wanted any more.
     pub(super) fn remove_watches(&mut self, removals: Vec<Removal>) {
-        if !matches!(self.phase, Phase::Linked(_)) {
+        if !matches!(self.phase, Phase::Linked(_)) || !self.knows_removal {
             return;
         }
         // An added watch may have told in the place of one-shot watches, which come first.
@@ -646,7 +709,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         self.wiping.push(path.clone());
         let purpose = Purpose::RemoveAny(path.clone());
         self.submit_internal(&Record::RemoveWatches(request), purpose);
-        let since = self.last_zxid;
+        let since = self.watched_zxid;
         self.watches.each_of(path, &Group::ADDED, &mut |sink| {
             out.push(Action::Deliver(sink.clone(), Delivery::Gap { since }));
         });
@@ -694,7 +757,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     /// Adds a recursive watch once more, because servers before 3.9 keep one mode per path and the
     /// persistent watch that was just added has replaced it. Its holders may miss something between.
     fn keep_recursive(&mut self, path: &ByteString, out: &mut Vec<Action<W, S>>) {
-        let since = self.last_zxid;
+        let since = self.watched_zxid;
         let mut is_held = false;
         self.watches
             .each_of(path, &[Group::Recursive], &mut |sink| {
@@ -711,4 +774,26 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             self.submit_internal(&Record::AddWatch(request), purpose);
         }
     }
+}
+
+/// Whether a request of the client's own may fail so without leaving the server with other watches
+/// than it should have.
+fn is_harmless(purpose: &Purpose, code: ErrorCode) -> bool {
+    match purpose {
+        Purpose::User | Purpose::CloseSession => true,
+        // Servers before 3.9 do not know the removal of added watches by kind.
+        Purpose::RemoveWatch(_) => {
+            matches!(code, ErrorCode::NoWatcher | ErrorCode::MarshallingError)
+        }
+        Purpose::RemoveAny(_) => code == ErrorCode::NoWatcher,
+        // Servers before 3.5 know no removal at all.
+        Purpose::Tidy => matches!(code, ErrorCode::NoWatcher | ErrorCode::Unimplemented),
+        Purpose::Rearm(_) | Purpose::RearmList(_) | Purpose::KeepRecursive(_) => false,
+    }
+}
+
+/// The server does not have the watches that it should.
+fn unwatched(code: ErrorCode) -> AttemptError {
+    let message = format!("the server did not do what watches need: {code}");
+    AttemptError::new(AttemptErrorKind::Refused, message)
 }

@@ -74,13 +74,23 @@ impl Hosts {
     pub(super) fn failed(&mut self, now: Time) -> Time {
         self.failures = self.failures.saturating_add(1);
         let passes = self.failures / u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
-        if passes == 0 || mutated!(NoBackOff) {
-            return now;
+        now + self.pause(passes)
+    }
+
+    /// Draws a pause for somebody who has failed that often: none at first.
+    pub(super) fn pause(&mut self, times: u32) -> Duration {
+        if times == 0 || mutated!(NoBackOff) {
+            return Duration::ZERO;
         }
         let window = BACKOFF_MIN
-            .saturating_mul(1 << (passes - 1).min(16))
+            .saturating_mul(1 << (times - 1).min(16))
             .min(BACKOFF_MAX);
-        now + window.mul_f64(self.rng.f64())
+        window.mul_f64(self.rng.f64())
+    }
+
+    /// Whether all servers but one have failed since one last succeeded.
+    pub(super) fn is_last_resort(&self) -> bool {
+        usize::try_from(self.failures).unwrap_or(usize::MAX) + 1 >= self.servers.len()
     }
 
     /// Whether every server has failed since one last succeeded.

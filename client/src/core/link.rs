@@ -22,6 +22,10 @@ const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Link<W, S> {
     pub(super) server: Server,
     pub(super) read_only: bool,
+    /// When the session was granted.
+    pub(super) since: Time,
+    /// Session timeout.
+    timeout: Duration,
     /// Longest silence of the server, and longest while it owes an answer.
     silence_max: Duration,
     answer_max: Duration,
@@ -84,6 +88,8 @@ impl<W, S> Link<W, S> {
         Self {
             server,
             read_only,
+            since: now,
+            timeout,
             silence_max: timeout * 2 / 3,
             answer_max: timeout / 4,
             ping_interval: ping_intervals.1,
@@ -106,6 +112,11 @@ impl<W, S> Link<W, S> {
     pub(super) fn hurry(&mut self, hurry: bool) {
         let (quick, calm) = self.ping_intervals;
         self.ping_interval = if hurry { quick } else { calm };
+    }
+
+    /// A connection that lives for less has come to nothing.
+    pub(super) fn brief_max(&self) -> Duration {
+        self.timeout / 3
     }
 
     /// Whether another ordinary request may be sent.

@@ -45,7 +45,7 @@ use self::queue::Queue;
 use self::watches::Watches;
 use crate::connect_string::Server;
 
-pub(crate) use self::action::{Action, Delivery, Transition};
+pub(crate) use self::action::{Action, Delivery, Transition, Trip};
 pub(crate) use self::event::{AttemptError, AttemptErrorKind, Event};
 pub(crate) use self::queue::Load;
 pub use self::request::CloseReason;
@@ -164,6 +164,14 @@ pub(crate) struct Core<W, S> {
     postponed: Vec<ByteString>,
     /// Paths of which every watch is being removed.
     wiping: Vec<ByteString>,
+    /// Whether servers know how watches are removed, as all do since 3.5.
+    knows_removal: bool,
+    /// Connections in a row that ended soon after they began.
+    brief: u32,
+    /// Those of them that a server closed, while others may go on with the session.
+    fights: u32,
+    /// Whether somebody else has what it takes to go on with the session.
+    is_shared: bool,
 }
 
 /// Never.
@@ -199,6 +207,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             exposed: 0,
             postponed: Vec::new(),
             wiping: Vec::new(),
+            knows_removal: true,
+            brief: 0,
+            fights: 0,
+            is_shared: config.resume.is_some(),
             config,
         }
     }
@@ -283,6 +295,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 auth,
                 waiter,
             } => self.add_auth(scheme, auth, waiter, out),
+            Event::TokenGiven => self.is_shared = true,
             Event::SetServers(servers) => self.set_servers(now, servers, out),
             Event::Hold(change) => self.hold(change),
             Event::Close { within } => self.close(now, within, out),

@@ -35,6 +35,7 @@ mod on {
         RearmMovesZxidEarly,
         EventLost,
         EventsAfterReplies,
+        RefusedWatchesIgnored,
         RemovalWithoutRearm,
         WipedNotRearmed,
         CoveredByQueued,

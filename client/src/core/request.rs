@@ -81,6 +81,12 @@ impl Frame {
         }
     }
 
+    /// The opcode, if it is one that is known.
+    pub(crate) fn op(&self) -> Option<OpCode> {
+        let code = self.0.get(8..PREFIX_LEN)?.first_chunk()?;
+        OpCode::from_code(i32::from_be_bytes(*code))
+    }
+
     /// The path that most bodies start with, for error messages.
     pub(crate) fn path(&self) -> Option<ByteString> {
         let mut body = Reader::new(self.0.get(PREFIX_LEN..)?);
@@ -131,10 +137,12 @@ pub(crate) enum WatchKind {
 }
 
 /// A reply without error.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Reply {
     /// The bytes behind the header.
     pub(crate) body: Bytes,
+    /// The request, for those who trace.
+    pub(crate) frame: Frame,
 }
 
 /// Why there is no reply, or none that says yes.
@@ -156,6 +164,8 @@ pub(crate) enum Cause {
     Server(ErrorCode),
     /// The connection was lost.
     Disconnected,
+    /// The reply was longer than the client takes, and the connection was given up over it.
+    ReplyTooLong(String),
     /// It took longer than it may.
     Timeout,
     /// The session that it belongs to is over.
@@ -176,12 +186,15 @@ pub enum CloseReason {
     SessionExpired,
     /// A server refused the credentials.
     AuthFailed,
+    /// Another client goes on with the session, and each drove the other out time and again.
+    SessionHijacked,
 }
 
 /// A request that waits to be sent.
 #[derive(Debug)]
 pub(super) struct Queued<W, S> {
     pub(super) request: Request<W, S>,
+    pub(super) submitted: Time,
     pub(super) deadline: Time,
     /// What it is for.
     pub(super) purpose: Purpose,
@@ -213,10 +226,11 @@ pub(super) enum Purpose {
 }
 
 impl<W, S> Queued<W, S> {
-    pub(super) fn new(request: Request<W, S>, deadline: Time, purpose: Purpose) -> Self {
+    pub(super) fn new(request: Request<W, S>, submitted: Time, purpose: Purpose) -> Self {
         Self {
+            deadline: submitted + request.timeout,
             request,
-            deadline,
+            submitted,
             purpose,
             was_sent: false,
             is_covered: false,

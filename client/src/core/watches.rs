@@ -234,6 +234,12 @@ impl<S: Clone> Watches<S> {
         }
     }
 
+    /// Whether one-shot watches that were asked for count on an added watch of this path.
+    pub(super) fn is_covering(&self, path: &ByteString) -> bool {
+        let slots = self.paths.get(path);
+        slots.is_some_and(|slots| slots.iter().any(|slot| slot.covered > 0))
+    }
+
     /// The request was answered and the watch is there: with the server, or covered by another.
     pub(super) fn registered(
         &mut self,

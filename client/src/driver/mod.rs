@@ -1,6 +1,7 @@
 //! The task that drives one client's core: it waits for sockets, timers and handles, and carries out
 //! what the core wants done. It decides nothing.
 
+mod measure;
 mod transport;
 
 use std::pin::Pin;
@@ -11,15 +12,16 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
-use zk_proto::frame;
+use zk_proto::frame::{self, FrameError};
 
 pub use self::transport::{ConnectError, ConnectErrorKind, Connector, Io};
 pub(crate) use self::transport::{TcpConnector, is_writable};
 
+use self::measure::Measure;
 use crate::connect_string::Server;
 use crate::core::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, CoreConfig, Delivery, Event,
-    Time, Transition,
+    Failure, Reply, Time, Transition, Trip,
 };
 use crate::shared::{DriverEvent, ReplySlot, Shared};
 use crate::state::ConnState;
@@ -46,6 +48,11 @@ pub(crate) struct Driver {
     /// Longest frame taken from a server, in bytes.
     frame_max: usize,
     start: Instant,
+    /// When this turn began.
+    turned: Time,
+    measure: Measure,
+    /// Session timeout asked for.
+    session_timeout: Duration,
     io: Option<Box<dyn Io>>,
     /// Received and not complete.
     input: BytesMut,
@@ -69,6 +76,9 @@ impl Driver {
     ) -> Self {
         let start = Instant::now();
         Self {
+            turned: Time::default(),
+            measure: Measure::default(),
+            session_timeout: config.session_timeout,
             core: Core::new(config),
             shared,
             connector,
@@ -116,6 +126,7 @@ impl Driver {
     /// request whose answer they have.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         let now = self.now();
+        self.turned = now;
         let mut busy = self.poll_dialing(now, cx);
         busy |= self.poll_probing(now, cx);
         busy |= self.read(now, cx);
@@ -190,7 +201,10 @@ impl Driver {
                     }
                     break;
                 }
-                Poll::Ready(Err(err)) => format!("cannot read: {err}"),
+                Poll::Ready(Err(err)) => {
+                    self.lost(now, io_kind(&err), format!("cannot read: {err}"));
+                    break;
+                }
             };
             self.lost(now, AttemptErrorKind::Io, message);
             break;
@@ -204,7 +218,12 @@ impl Driver {
                 Ok(Some(payload)) => self.core.frame(now, payload, &mut self.actions),
                 Ok(None) => return,
                 Err(err) => {
-                    self.lost(now, AttemptErrorKind::Protocol, err.to_string());
+                    let kind = if matches!(err, FrameError::TooLong { .. }) {
+                        AttemptErrorKind::TooLong
+                    } else {
+                        AttemptErrorKind::Protocol
+                    };
+                    self.lost(now, kind, err.to_string());
                     return;
                 }
             }
@@ -224,7 +243,7 @@ impl Driver {
                 false
             }
             Poll::Ready(Err(err)) => {
-                self.lost(now, AttemptErrorKind::Io, format!("cannot write: {err}"));
+                self.lost(now, io_kind(&err), format!("cannot write: {err}"));
                 true
             }
         }
@@ -272,14 +291,21 @@ impl Driver {
         let mut busy = false;
         // First, so that whoever is told something finds the count that goes with it; and without
         // any action, because a watch that is dropped causes none.
-        self.shared.counters.watches.set(self.core.watches() as u64);
+        let (counters, load) = (&self.shared.counters, self.core.load());
+        counters.watches.set(self.core.watches() as u64);
+        counters.outstanding.set(load.requests as u64);
+        counters.outstanding_bytes.set(load.bytes as u64);
         for action in actions.drain(..) {
             busy |= !matches!(action, Action::Complete(..) | Action::Deliver(..));
             match action {
-                Action::Complete(slot, result) => self.complete(slot, result),
+                Action::Complete(slot, result, trip) => self.complete(slot, result, &trip),
                 Action::Deliver(cell, delivery) => {
-                    if matches!(delivery, Delivery::Event { .. }) {
-                        self.shared.counters.watch_events.add(1);
+                    match delivery {
+                        Delivery::Event { .. } => self.shared.counters.watch_events.add(1),
+                        Delivery::Gap { .. } => self.shared.counters.watch_gaps.add(1),
+                        Delivery::Armed { .. }
+                        | Delivery::SessionEnded(_)
+                        | Delivery::Closed(_) => {}
                     }
                     if cell.deliver(delivery) {
                         self.shared.counters.watch_overflows.add(1);
@@ -308,7 +334,8 @@ impl Driver {
         busy
     }
 
-    fn complete(&self, slot: ReplySlot, result: Result<crate::core::Reply, crate::core::Failure>) {
+    fn complete(&mut self, slot: ReplySlot, result: Result<Reply, Failure>, trip: &Trip) {
+        self.measure.request(self.turned, &result, trip);
         let counters = &self.shared.counters;
         match &result {
             Ok(_) => counters.succeeded.add(1),
@@ -321,10 +348,13 @@ impl Driver {
     }
 
     /// Tells whoever follows the connection.
-    fn publish(&self, transition: Transition) {
+    fn publish(&mut self, transition: Transition) {
+        self.measure.transition(self.turned, &transition);
         let shared = &self.shared;
         let counters = &shared.counters;
         let at = |time: Time| (self.start + time.since_start()).into_std();
+        // Nothing but the end follows for those who look on, whatever it takes to get there.
+        let is_closing = matches!(*shared.state.borrow(), ConnState::Closing);
         match transition {
             Transition::AttemptFailed {
                 server,
@@ -342,18 +372,24 @@ impl Driver {
                 read_only,
             } => {
                 tracing::info!(%server, %session, ?timeout, read_only, "connected");
+                if timeout < self.session_timeout {
+                    let asked = self.session_timeout;
+                    tracing::warn!(%session, ?timeout, ?asked, "session timeout was cut");
+                }
                 counters.connects.add(1);
                 *shared
                     .trouble
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner) = None;
                 self.publish_session();
-                shared.set_state(ConnState::Connected {
-                    session,
-                    timeout,
-                    read_only,
-                    server,
-                });
+                if !is_closing {
+                    shared.set_state(ConnState::Connected {
+                        session,
+                        timeout,
+                        read_only,
+                        server,
+                    });
+                }
             }
             Transition::Suspended {
                 session,
@@ -364,11 +400,13 @@ impl Driver {
                 tracing::info!(%session, err = %cause.message, "connection lost");
                 counters.disconnects.add(1);
                 let (since, safe_until) = (at(since), at(safe_until));
-                shared.set_state(ConnState::Suspended {
-                    session,
-                    since,
-                    safe_until,
-                });
+                if !is_closing {
+                    shared.set_state(ConnState::Suspended {
+                        session,
+                        since,
+                        safe_until,
+                    });
+                }
             }
             Transition::Expired { session } => {
                 tracing::warn!(%session, "session expired");
@@ -376,6 +414,7 @@ impl Driver {
                 self.publish_session();
                 shared.set_state(ConnState::Expired { session });
             }
+            Transition::Pinged { after } => tracing::trace!(?after, "ping answered"),
             Transition::Closing => shared.set_state(ConnState::Closing),
             Transition::Closed { reason } => {
                 tracing::info!(?reason, "client closed");
@@ -422,6 +461,21 @@ fn attempt_kind(kind: ConnectErrorKind) -> AttemptErrorKind {
         ConnectErrorKind::Tls => AttemptErrorKind::Tls,
         ConnectErrorKind::Timeout => AttemptErrorKind::Timeout,
     }
+}
+
+/// What a connection broke of: servers refuse a client's certificate after the handshake of TLS 1.3.
+#[cfg(feature = "tls")]
+fn io_kind(err: &std::io::Error) -> AttemptErrorKind {
+    match err.get_ref() {
+        Some(source) if source.is::<rustls::Error>() => AttemptErrorKind::Tls,
+        _ => AttemptErrorKind::Io,
+    }
+}
+
+/// What a connection broke of.
+#[cfg(not(feature = "tls"))]
+fn io_kind(_: &std::io::Error) -> AttemptErrorKind {
+    AttemptErrorKind::Io
 }
 
 /// Appends what the connection has; 0 at its end.

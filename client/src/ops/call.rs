@@ -407,6 +407,9 @@ impl Client {
                 Error::new(ErrorKind::from_code(code), outcome)
             }
             Cause::Disconnected => Error::new(ErrorKind::Disconnected, outcome),
+            Cause::ReplyTooLong(message) => {
+                Error::new(ErrorKind::ReplyTooLarge, outcome).with_detail(message)
+            }
             Cause::Timeout => self.explain(Error::new(ErrorKind::Timeout, outcome)),
             Cause::SessionExpired => Error::new(ErrorKind::SessionExpired, outcome),
             Cause::Closed(reason) => Error::closed(reason, outcome),

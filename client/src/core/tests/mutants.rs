@@ -20,6 +20,10 @@ const BUGS: &[(Mutation, &[&str])] = &[
         &["order", "streams", "watch sets"],
     ),
     (
+        Mutation::RefusedWatchesIgnored,
+        &["watch sets", "order", "streams"],
+    ),
+    (
         Mutation::RemovalWithoutRearm,
         &["watch sets", "order", "streams"],
     ),

@@ -12,8 +12,8 @@ use zk_proto::{SessionId, Zxid};
 
 use crate::connect_string::Server;
 use crate::core::{
-    Action, AttemptError, AttemptErrorKind, Core, CoreConfig, Event, Frame, Request, Secret, Time,
-    Transition, Waiter,
+    Action, AttemptError, AttemptErrorKind, CloseReason, Core, CoreConfig, Event, Frame, Request,
+    Secret, Time, Transition, Waiter,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -34,8 +34,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(1)
+    }
+
+    fn of(servers: u16) -> Self {
         let config = CoreConfig {
-            servers: vec![Server::new("zk", 1)],
+            servers: (1..=servers).map(|port| Server::new("zk", port)).collect(),
             session_timeout: Duration::from_secs(6),
             allow_read_only: true,
             renew: true,
@@ -85,6 +89,10 @@ impl Bench {
 
 fn is_suspended(action: &Action<Ticket, u32>) -> bool {
     matches!(action, Action::Transition(Transition::Suspended { .. }))
+}
+
+fn is_connected(action: &Action<Ticket, u32>) -> bool {
+    matches!(action, Action::Transition(Transition::Connected { .. }))
 }
 
 #[test]
@@ -166,4 +174,82 @@ fn session_that_something_depends_on_is_pinged_twice_as_often() {
     assert!(bench.core.next_deadline() <= bench.now + Duration::from_secs(1));
     bench.handle(Event::Hold(-1));
     assert!(bench.core.next_deadline() > bench.now + Duration::from_secs(1));
+}
+
+#[test]
+fn read_only_server_is_taken_only_when_every_other_was_tried() {
+    let mut bench = Bench::of(3);
+    for attempt in 1..=3 {
+        bench.dial();
+        let actions = bench.grant(attempt, true);
+        let is_connected = actions.iter().any(is_connected);
+        assert_eq!(is_connected, attempt == 3, "attempt {attempt}: {actions:?}");
+    }
+}
+
+#[test]
+fn session_that_is_fought_for_is_let_go_of_in_the_end_and_not_dialed_for_without_pauses() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    bench.handle(Event::TokenGiven);
+    let mut lost = 0;
+    while !bench.core.is_closed() {
+        let actions = bench.lose();
+        lost += 1;
+        assert!(lost < 100, "{actions:?}");
+        if bench.core.is_closed() {
+            let hijacked = |action: &Action<Ticket, u32>| {
+                let reason = CloseReason::SessionHijacked;
+                matches!(action, Action::Transition(Transition::Closed { reason: told }) if *told == reason)
+            };
+            assert!(actions.iter().any(hijacked), "{actions:?}");
+        } else {
+            bench.dial();
+            bench.grant(1, false);
+        }
+    }
+    assert!(lost >= 10, "closed after {lost}");
+    let elapsed = bench.now.since_start();
+    assert!(elapsed > Duration::from_secs(1), "{elapsed:?}");
+}
+
+#[test]
+fn session_that_nobody_else_knows_of_is_never_let_go_of() {
+    let mut bench = Bench::new();
+    for _ in 0..100 {
+        bench.dial();
+        bench.grant(1, false);
+        bench.lose();
+    }
+    assert!(!bench.core.is_closed());
+}
+
+#[test]
+fn session_whose_close_was_not_answered_is_closed_on_the_next_connection() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    let within = Duration::from_secs(5);
+    bench.handle(Event::Close { within });
+    let is_close = |wire: &BytesMut| {
+        let code = Record::CloseSession.op().code().to_be_bytes();
+        wire.len() == 12 && wire.ends_with(&code)
+    };
+    for _ in 0..2 {
+        let mut wire = BytesMut::new();
+        bench.core.transmit(bench.now, &mut wire);
+        assert!(is_close(&wire), "{wire:?}");
+        bench.lose();
+        assert!(!bench.core.is_closed());
+        bench.dial();
+        bench.grant(1, false);
+    }
+    bench.lose();
+    bench.dial();
+    // A server that knows no such session: it was closed.
+    let refused = ConnectResponse::refused(true).to_bytes();
+    let now = bench.now;
+    bench.core.frame(now, refused, &mut Vec::new());
+    assert!(bench.core.is_closed());
 }

@@ -40,6 +40,8 @@ pub(super) struct Ensemble {
     pub(super) conns: BTreeMap<ConnId, Conn>,
     /// Whether the next credential is refused.
     pub(super) refuses_auth: bool,
+    /// How many of the next requests are answered unexecuted, because there are too many.
+    pub(super) throttles: u32,
     zxid: i64,
     next_session: i64,
     /// What is to be sent, in order.
@@ -116,6 +118,7 @@ impl Ensemble {
             servers: (0..servers).map(|_| server()).collect(),
             conns: BTreeMap::new(),
             refuses_auth: false,
+            throttles: 0,
             zxid: 0,
             next_session: 0x100,
             out: Vec::new(),

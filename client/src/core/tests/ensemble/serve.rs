@@ -43,7 +43,10 @@ impl Ensemble {
         };
         let mut reader = Reader::shared(&payload);
         let _header = reader.slice(RequestHeader::LEN);
+        let is_throttled = self.throttles > 0 && !matches!(op, OpCode::Ping | OpCode::CloseSession);
+        self.throttles -= u32::from(is_throttled);
         let answer = match Record::decode(op, &mut reader) {
+            _ if is_throttled => Err(ErrorCode::ThrottledOp),
             Err(_) => Err(ErrorCode::MarshallingError),
             Ok(record) => {
                 if is_write(op) && !self.servers[index].is_read_only {

@@ -235,7 +235,7 @@ impl World {
             match action {
                 Action::Dial { server, within } => self.dial(&server, within),
                 Action::HangUp => self.hang_up(),
-                Action::Complete(ticket, result) => {
+                Action::Complete(ticket, result, _) => {
                     lost.extend(self.complete(&ticket, result.as_ref()));
                 }
                 Action::Deliver(watch, delivery) => self.deliver(watch, &delivery),
@@ -372,7 +372,7 @@ impl World {
                 self.see(&Fact::Expired { session, is_true });
             }
             Transition::Closed { reason } => self.see(&Fact::Closed(reason)),
-            Transition::Closing | Transition::Ignored { .. } => {}
+            Transition::Pinged { .. } | Transition::Closing | Transition::Ignored { .. } => {}
         }
     }
 }

@@ -47,6 +47,7 @@ impl World {
         self.dial_delay = Duration::ZERO;
         self.slow = Duration::from_millis(1);
         self.ensemble.refuses_auth = false;
+        self.ensemble.throttles = 0;
         self.next_budget = None;
         for pipe in self.pipes.values_mut() {
             (pipe.up.budget, pipe.down.budget) = (None, None);

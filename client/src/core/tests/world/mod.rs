@@ -464,6 +464,7 @@ impl World {
             }
             Fault::Garbage(garbage) => self.garbage(garbage),
             Fault::RefuseAuth => self.ensemble.refuses_auth = true,
+            Fault::Throttle(count) => self.ensemble.throttles = count,
         }
     }
 

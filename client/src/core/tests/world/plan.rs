@@ -97,6 +97,8 @@ pub(in super::super) enum Fault {
     ExpireSession,
     Garbage(Garbage),
     RefuseAuth,
+    /// Servers answer so many of the next requests unexecuted.
+    Throttle(u32),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -173,6 +175,14 @@ impl Plan {
         }
         for _ in 0..rng.usize(0..3) {
             plan.crowd(&mut rng, span, paths);
+        }
+        for _ in 0..rng.usize(0..3) {
+            // Also while watches are registered anew.
+            let at = rng.u64(0..span);
+            plan.push(at, What::Fault(Fault::Throttle(rng.u32(1..4))));
+            if rng.bool() {
+                plan.push(at, What::Fault(Fault::Break));
+            }
         }
         if rng.u8(0..30) == 0 {
             let at = rng.u64(0..span);
