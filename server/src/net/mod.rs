@@ -17,8 +17,12 @@
 pub(crate) mod client_conn;
 pub(crate) mod client_listener;
 pub(crate) mod connections;
+#[allow(dead_code, reason = "members, which use it, are being built")]
+pub(crate) mod election_mesh;
 pub(crate) mod handshake;
 pub(crate) mod outbox;
+#[allow(dead_code, reason = "members, which use it, are being built")]
+pub(crate) mod reports;
 pub(crate) mod service;
 pub(crate) mod words;
 pub(crate) mod write_buf;

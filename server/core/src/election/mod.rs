@@ -237,8 +237,8 @@ impl Election {
 
     /// A server cannot be reached: nobody needs to wait for its vote.
     pub fn set_unreachable(&mut self, now: Time, id: ServerId, out: &mut Vec<ElectionOut>) {
-        self.unreachable.insert(id);
-        if self.is_running {
+        if self.is_voter(id) && self.is_running {
+            self.unreachable.insert(id);
             self.settle(now, out);
         }
     }
