@@ -124,13 +124,14 @@ fn texts() -> Vec<(PathBuf, String)> {
 
 /// The code of a source file, by line: comments and the tests at its end left out.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mark = "#[cfg(test)]\nmod ";
+    let marks = ["#[cfg(test)]\nmod ", "#[cfg(feature = \"mutants\")]\nmod "];
     let is_inline = |at: &usize| {
-        let rest = text.get(at + mark.len()..).unwrap_or_default();
-        rest.lines().next().is_some_and(|line| line.ends_with('{'))
+        let rest = text.get(*at..).unwrap_or_default();
+        rest.lines().nth(1).is_some_and(|line| line.ends_with('{'))
     };
-    let mut marks = text.match_indices(mark).map(|(at, _)| at);
-    let end = marks.find(is_inline).unwrap_or(text.len());
+    let starts = marks.iter().flat_map(|mark| text.match_indices(mark));
+    let end = starts.map(|(at, _)| at).filter(is_inline).min();
+    let end = end.unwrap_or(text.len());
     let body = text.get(..end).unwrap_or_default();
     body.lines()
         .enumerate()

@@ -8,8 +8,11 @@
 
 pub mod answer;
 pub mod conn;
-pub mod election;
 pub mod ensemble;
+#[cfg(feature = "mutants")]
+pub mod mutation;
+#[cfg(not(feature = "mutants"))]
+mod mutation;
 pub mod peer;
 pub mod prep;
 pub mod session;

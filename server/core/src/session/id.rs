@@ -2,11 +2,14 @@
 
 use zk_proto::{ServerId, SessionId};
 
+use crate::mutation::mutated;
 use crate::time::WallTime;
 
 /// Session id that the tree takes for the mark of a container; never given out.
 const CONTAINER: u64 = 0x8000_0000_0000_0000;
 const COUNTER_MASK: u64 = 0x00ff_ffff_ffff_ffff;
+/// Ids between two leaps behind a clock that went back: more than a server gives out in a blink.
+const LEAP_BITS: u32 = 8;
 
 /// Where a server begins to count its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,14 @@ impl SessionIds {
         let from_clock = (millis << 16 | u64::from(start.salt)) & COUNTER_MASK;
         let known = start.highest_known.map(|id| id.get().cast_unsigned());
         let known = known.filter(|id| id >> 56 == u64::from(server));
-        let above_known = known.map_or(0, |id| (id & COUNTER_MASK) + 1);
+        // Sessions that ended are not known. Behind a clock that went back, a leap of the salt's
+        // making keeps clear of those that were given since the highest known.
+        let leap = if mutated!(SessionIdsComeBack) {
+            0
+        } else {
+            u64::from(start.salt) << LEAP_BITS
+        };
+        let above_known = known.map_or(0, |id| (id & COUNTER_MASK) + 1 + leap);
         Ok(Self {
             server,
             next: from_clock.max(above_known) & COUNTER_MASK,
