@@ -65,8 +65,9 @@ pub(super) trait Program {
     /// Prefix of the name of a temporary directory.
     const PREFIX: &'static str;
 
-    /// Writes what the program wants beside `zoo.cfg`, and tells how it is started.
-    fn prepare(&self, dir: &Path, config_file: &Path) -> Result<Launch, LaunchError>;
+    /// Writes what the program wants beside `zoo.cfg`, and tells how it is started. Of several
+    /// ways, the first is taken until another is chosen.
+    fn prepare(&self, dir: &Path, config_file: &Path) -> Result<Vec<Launch>, LaunchError>;
 }
 
 impl Layout {
@@ -86,9 +87,19 @@ impl Layout {
 
     /// Starts the ensemble on other ports as long as somebody else takes one of them.
     pub(super) async fn start<P: Program>(&self, program: &P) -> Result<Ensemble, LaunchError> {
+        self.start_as(program, |_| ()).await
+    }
+
+    /// Starts the ensemble after a last look at it.
+    pub(super) async fn start_as<P: Program>(
+        &self,
+        program: &P,
+        choose: impl Fn(&Ensemble),
+    ) -> Result<Ensemble, LaunchError> {
         let mut attempt = 1;
         loop {
             let ensemble = self.prepare(program)?;
+            choose(&ensemble);
             match ensemble.start_all(self.start_within).await {
                 Ok(()) => return Ok(ensemble),
                 Err(err @ LaunchError::PortTaken { .. }) if attempt < ATTEMPTS_MAX => {
@@ -169,14 +180,14 @@ impl Layout {
         write(&data_dir.join("myid"), &format!("{id}\n"))?;
         let config_file = dir.join("zoo.cfg");
         write(&config_file, &self.zoo_cfg(&data_dir, own, all).to_string())?;
-        let command = program.prepare(&dir, &config_file)?;
+        let programs = program.prepare(&dir, &config_file)?;
         let addrs = (loopback(own.client), own.secure.map(loopback));
         Ok(Server::new(
             id,
             addrs,
             data_dir,
             dir.join("server.log"),
-            command,
+            programs,
             self.env.clone(),
         ))
     }

@@ -1,12 +1,13 @@
 //! Ensembles to test against.
 //!
-//! [`reference`] runs Apache `ZooKeeper`, [`process`] our own binary; what runs is an [`Ensemble`]
-//! either way.
+//! [`reference`] runs Apache `ZooKeeper`, [`process`] our own binary, [`mixed`] both at a time;
+//! what runs is an [`Ensemble`] in each case.
 
 mod child;
 mod error;
 mod four_letter;
 mod layout;
+pub mod mixed;
 mod ports;
 pub mod process;
 mod properties;

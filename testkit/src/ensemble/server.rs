@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,7 +47,10 @@ pub struct Server {
     pub(super) secure_addr: Option<SocketAddr>,
     pub(super) data_dir: PathBuf,
     pub(super) log_file: PathBuf,
-    pub(super) command: Launch,
+    /// The programs that it can be; never empty.
+    programs: Vec<Launch>,
+    /// Which of them is launched next.
+    chosen: AtomicUsize,
     /// Added to the environment.
     env: Vec<(&'static str, String)>,
     /// Length of the log when the process was last launched.
@@ -70,7 +73,7 @@ impl Server {
         addrs: (SocketAddr, Option<SocketAddr>),
         data_dir: PathBuf,
         log_file: PathBuf,
-        command: Launch,
+        programs: Vec<Launch>,
         env: Vec<(&'static str, String)>,
     ) -> Self {
         let (client_addr, secure_addr) = addrs;
@@ -81,7 +84,8 @@ impl Server {
             secure_addr,
             data_dir,
             log_file,
-            command,
+            programs,
+            chosen: AtomicUsize::new(0),
             env,
             log_start,
             process,
@@ -123,6 +127,19 @@ impl Server {
         self.log_since(0)
     }
 
+    /// Makes this program the one that is launched from now on.
+    pub(super) fn choose(&self, program: usize) {
+        assert!(program < self.programs.len(), "no program {program}");
+        self.chosen.store(program, Ordering::Relaxed);
+    }
+
+    fn next_program(&self) -> &Launch {
+        let chosen = self.chosen.load(Ordering::Relaxed);
+        self.programs
+            .get(chosen)
+            .expect("checked when it was chosen")
+    }
+
     /// Creates the process; does not wait for it to serve.
     pub(super) async fn launch(&self) -> Result<(), LaunchError> {
         if let Some(pid) = self.pid() {
@@ -132,10 +149,9 @@ impl Server {
             path: self.log_file.clone(),
             source,
         })?;
-        let mut command = Command::new(&self.command.program);
-        command
-            .args(&self.command.args)
-            .current_dir(&self.command.dir);
+        let launch = self.next_program();
+        let mut command = Command::new(&launch.program);
+        command.args(&launch.args).current_dir(&launch.dir);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         for ambient in [
             "CLASSPATH",
@@ -153,7 +169,7 @@ impl Server {
             .await
             .map_err(|source| LaunchError::Spawn {
                 id: self.id,
-                program: self.command.program.clone(),
+                program: launch.program.clone(),
                 source,
             })?;
         tracing::debug!(sid = self.id, pid = process.pid(), "server launched");

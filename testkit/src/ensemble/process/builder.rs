@@ -126,21 +126,21 @@ impl Builder {
 }
 
 /// How our servers are started.
-struct Binary {
-    path: PathBuf,
+pub(in crate::ensemble) struct Binary {
+    pub(in crate::ensemble) path: PathBuf,
 }
 
 impl Program for Binary {
     const PREFIX: &'static str = "zk-process-";
 
-    fn prepare(&self, dir: &Path, config_file: &Path) -> Result<Launch, LaunchError> {
+    fn prepare(&self, dir: &Path, config_file: &Path) -> Result<Vec<Launch>, LaunchError> {
         let setpriv = find_program("setpriv");
         let (program, mut args) = tied_to_us(&self.path, setpriv.as_deref());
         args.extend([OsString::from("start-foreground"), config_file.into()]);
-        Ok(Launch {
+        Ok(vec![Launch {
             program,
             args,
             dir: dir.to_path_buf(),
-        })
+        }])
     }
 }

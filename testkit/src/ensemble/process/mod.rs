@@ -7,6 +7,7 @@ mod builder;
 
 use std::path::PathBuf;
 
+pub(in crate::ensemble) use self::builder::Binary;
 pub use self::builder::Builder;
 
 /// Our own server.

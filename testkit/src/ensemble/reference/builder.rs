@@ -169,12 +169,16 @@ impl Builder {
     /// Dropping the future ends the servers.
     pub async fn start(self) -> Result<Ensemble, LaunchError> {
         self.layout.check()?;
-        let program = Java {
+        self.layout.start(&self.program()?).await
+    }
+
+    /// How its servers are started.
+    pub(in crate::ensemble) fn program(&self) -> Result<Java, LaunchError> {
+        Ok(Java {
             installation: Installation::find(&self.jar_dir)?,
             flags: self.flags(),
             log4j_properties: self.log4j_properties(),
-        };
-        self.layout.start(&program).await
+        })
     }
 
     fn log4j_properties(&self) -> String {
@@ -223,7 +227,7 @@ impl Builder {
 }
 
 /// How Debian's servers are started.
-struct Java {
+pub(in crate::ensemble) struct Java {
     installation: Installation,
     flags: Vec<OsString>,
     log4j_properties: String,
@@ -232,7 +236,7 @@ struct Java {
 impl Program for Java {
     const PREFIX: &'static str = "zk-reference-";
 
-    fn prepare(&self, dir: &Path, config_file: &Path) -> Result<Launch, LaunchError> {
+    fn prepare(&self, dir: &Path, config_file: &Path) -> Result<Vec<Launch>, LaunchError> {
         let (temp, log4j) = (dir.join("tmp"), dir.join("log4j.properties"));
         create_dir(&temp)?;
         write(&log4j, &self.log4j_properties)?;
@@ -246,10 +250,10 @@ impl Program for Java {
         args.push(installation.class_path.clone());
         args.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".into());
         args.push(config_file.into());
-        Ok(Launch {
+        Ok(vec![Launch {
             program,
             args,
             dir: dir.to_path_buf(),
-        })
+        }])
     }
 }

@@ -7,6 +7,7 @@
 mod builder;
 mod install;
 
+pub(in crate::ensemble) use self::builder::Java;
 pub use self::builder::{Builder, LogLevel};
 pub use super::{Ensemble, EnsembleError, LaunchError, Server, TlsFiles};
 
