@@ -2,16 +2,18 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use zk_client::{
-    Auth, Client, CloseReason, ConnState, ErrorKind, OnExpire, Outcome, Version, WatchItem,
+    Auth, Client, CloseReason, ConnState, ErrorKind, OnExpire, Outcome, Server, Version, WatchItem,
 };
 
 use self::common::{
-    SOON, Setup, fired, next, rejected, session_of, soon, told, until, until_connected,
+    SOON, Setup, fired, next, not_sent, rejected, session_of, soon, told, until, until_connected,
     until_state, until_suspended,
 };
 
@@ -85,6 +87,109 @@ async fn members_are_changed_by_who_may() {
     assert_eq!(text.matches("server.").count(), 2, "{text}");
     let event = fired(watch).await;
     assert_eq!(told(&event), "NodeDataChanged /zookeeper/config");
+}
+
+#[tokio::test]
+async fn members_are_followed_to_wherever_they_are() {
+    let servers = Setup::ensemble()
+        .config("reconfigEnabled", "true")
+        .config(
+            "DigestAuthenticationProvider.superDigest",
+            "super:lK75jTNcA+U9vtVEw5vB51mj/w4=",
+        )
+        .start()
+        .await;
+    let follower = servers.follower().await;
+    let gone = servers.addr(follower).to_string();
+    // It knows one server only, and the others by what the ensemble says of itself.
+    let zk = common::builder(&gone).session_timeout(ALERT).connect();
+    let zk = zk.await.unwrap();
+    let session = session_of(&zk);
+    let addrs: Vec<_> = (0..servers.count()).map(|i| servers.addr(i)).collect();
+    let (tell, mut told) = watch::channel(BTreeSet::new());
+    let follow = async {
+        zk.follow_config(|member| {
+            let index = usize::try_from(member.id).unwrap() - 1;
+            tell.send_modify(|seen| _ = seen.insert(member.id));
+            let addr = addrs.get(index)?;
+            Some(Server::new(&addr.ip().to_string(), addr.port()))
+        })
+        .await
+    };
+    let play = async {
+        soon("it learns of all", told.wait_for(|seen| seen.len() == 3))
+            .await
+            .unwrap();
+        zk.sync("/").await.unwrap();
+        servers.kill(follower).await;
+        until_state(&zk, "it finds another", |state| {
+            matches!(state, ConnState::Connected { server, .. } if server.to_string() != gone)
+        })
+        .await;
+        assert_eq!(session_of(&zk), session);
+        told_again(&tell, &zk).await;
+        let mut told = tell.subscribe();
+        let admin = servers.builder().auth(Auth::digest("super", "secret"));
+        let admin = admin.connect().await.unwrap();
+        let leaving = (follower + 1).to_string();
+        admin.reconfig().leaving(&leaving).await.unwrap();
+        let left =
+            |seen: &BTreeSet<i64>| seen.len() == 2 && !seen.contains(&leaving.parse().unwrap());
+        soon("it learns who left", told.wait_for(left))
+            .await
+            .unwrap();
+        zk.close(SOON).await;
+    };
+    let (ended, ()) = tokio::join!(follow, play);
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// Forgets who was told of, once the client watches again.
+async fn told_again(tell: &watch::Sender<BTreeSet<i64>>, zk: &Client) {
+    until("the configuration is watched", async || {
+        zk.stats().watches == 1
+    })
+    .await;
+    zk.sync("/").await.unwrap();
+    tell.send_modify(BTreeSet::clear);
+}
+
+#[tokio::test]
+async fn server_that_is_cut_off_is_read_by_who_allows_it() {
+    let servers = Setup::ensemble()
+        .property("readonlymode.enabled", "true")
+        .config("localSessionsEnabled", "true")
+        .config("localSessionsUpgradingEnabled", "true")
+        .start()
+        .await;
+    let cut_off = servers.follower().await;
+    let addr = servers.addr(cut_off).to_string();
+    let zk = common::builder(&addr).allow_read_only(true).connect();
+    let zk = zk.await.unwrap();
+    zk.create("/a", "x").await.unwrap();
+    let others: Vec<_> = (0..servers.count()).filter(|i| *i != cut_off).collect();
+    for i in &others {
+        servers.kill(*i).await;
+    }
+    let is_read_only = |state: &ConnState, wanted: bool| matches!(state, ConnState::Connected { read_only, .. } if *read_only == wanted);
+    until_state(&zk, "the server is read-only", |state| {
+        is_read_only(state, true)
+    })
+    .await;
+    assert_eq!(zk.get("/a").await.unwrap().unwrap().data, "x");
+    let error = rejected(zk.set("/a", "y").await, ErrorKind::NotReadOnly);
+    assert!(error.is_retryable());
+    assert_eq!(zk.session_token().map(|token| token.id), None);
+    let strict = common::builder(&addr).connect_timeout(Duration::from_secs(1));
+    not_sent(strict.connect().await, ErrorKind::Io);
+    for i in &others {
+        servers.start(*i).await;
+    }
+    until_state(&zk, "the server is one of many", |state| {
+        is_read_only(state, false)
+    })
+    .await;
+    zk.set("/a", "y").await.unwrap();
 }
 
 #[tokio::test]
@@ -167,9 +272,8 @@ async fn two_clients_with_one_session_drive_each_other_out_until_one_gives_up() 
             asked += 1;
             match soon("it ends", zk.set(&path, asked.to_string())).await {
                 Ok(_) => done += 1,
-                Err(error) if zk.is_closed() => {
-                    assert_eq!(error.kind(), ErrorKind::SessionHijacked, "{error:?}");
-                    assert!(error.is_client_fatal());
+                Err(error) if error.kind() == ErrorKind::SessionHijacked => {
+                    assert!(error.is_client_fatal() && zk.is_closed(), "{error:?}");
                     break (zk, other);
                 }
                 Err(error) => assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}"),

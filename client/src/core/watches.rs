@@ -436,7 +436,7 @@ impl<S: Clone> Watches<S> {
     fn is_recursive(&self, path: &str) -> bool {
         self.paths.get(path).is_some_and(|slots| {
             let slot = slot(slots, Group::Recursive);
-            slot.is_leaving || !slot.holders.is_empty()
+            slot.armed || slot.is_leaving || !slot.holders.is_empty()
         })
     }
 

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::connect::{ConnectResponse, PASSWORD_LEN};
-use zk_proto::jute::Encode as _;
-use zk_proto::request::Request as Record;
-use zk_proto::{SessionId, Zxid};
+use zk_proto::header::ReplyHeader;
+use zk_proto::jute::Encode;
+use zk_proto::request::{AddWatchMode, AddWatchRequest, Request as Record};
+use zk_proto::response::ErrorResponse;
+use zk_proto::{EventType, SessionId, WatcherEvent, Xid, Zxid};
 
 use crate::connect_string::Server;
 use crate::core::{
-    Action, AttemptError, AttemptErrorKind, CloseReason, Core, CoreConfig, Event, Frame, Request,
-    Secret, Time, Transition, Waiter,
+    Action, AttemptError, AttemptErrorKind, CloseReason, Core, CoreConfig, Delivery, Event, Frame,
+    Request, Secret, Time, Transition, Waiter, WatchId, WatchKind, WatchRequest,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -252,4 +254,66 @@ fn session_whose_close_was_not_answered_is_closed_on_the_next_connection() {
     let now = bench.now;
     bench.core.frame(now, refused, &mut Vec::new());
     assert!(bench.core.is_closed());
+}
+
+#[test]
+fn change_of_a_list_is_told_while_one_recursive_watch_goes_and_the_next_comes() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    let mut ask = |id, mode| {
+        let record = Record::AddWatch(AddWatchRequest {
+            path: Some("/a".into()),
+            mode: AddWatchMode::code(mode),
+        });
+        bench.handle(Event::Submit(Request {
+            frame: Frame::of(record.op(), &record),
+            epoch: None,
+            timeout: Duration::MAX,
+            resend: true,
+            watch: Some(Box::new(WatchRequest {
+                id: WatchId(id),
+                kind: WatchKind::Added(mode),
+                path: "/a".into(),
+                sink: u32::try_from(id).unwrap(),
+                epoch: None,
+            })),
+            waiter: Some(Ticket::default()),
+        }));
+        bench.core.transmit(bench.now, &mut BytesMut::new());
+    };
+    ask(1, AddWatchMode::Persistent);
+    ask(2, AddWatchMode::PersistentRecursive);
+    ask(3, AddWatchMode::PersistentRecursive);
+    let frame = |bench: &mut Bench, xid, body: &dyn Encode| {
+        let header = ReplyHeader {
+            xid,
+            zxid: Zxid::new(1),
+            err: 0,
+        };
+        let mut payload = BytesMut::new();
+        header.encode(&mut payload);
+        body.encode(&mut payload);
+        let mut actions = Vec::new();
+        bench.core.frame(bench.now, payload.freeze(), &mut actions);
+        actions
+    };
+    for xid in 1..=2 {
+        frame(&mut bench, Xid::new(xid), &ErrorResponse { err: 0 });
+    }
+    bench.handle(Event::Unsubscribe(WatchId(2)));
+    // A server before 3.9 has the recursive watch only, and says no more than this.
+    let event = WatcherEvent {
+        event_type: EventType::NodeCreated.code(),
+        state: 3,
+        path: Some("/a/b".into()),
+    };
+    let actions = frame(&mut bench, Xid::NOTIFICATION, &event);
+    let is_told = |action: &Action<Ticket, u32>| {
+        let Action::Deliver(1, Delivery::Event { kind, path, .. }) = action else {
+            return false;
+        };
+        *kind == EventType::NodeChildrenChanged && path == "/a"
+    };
+    assert!(actions.iter().any(is_told), "{actions:?}");
 }
