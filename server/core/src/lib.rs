@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod conn;
+pub mod election;
 pub mod ensemble;
 #[cfg(feature = "mutants")]
 pub mod mutation;

@@ -1,0 +1,522 @@
+//! Fast leader election: who shall lead, by votes in rounds.
+//!
+//! ```text
+//!            start                      quorum
+//!  settled ────────► looking ───────────────────► finalizing ──► decided: settled again
+//!     ▲  answers with   │  ▲   better vote, resend     │  all voters heard or unreachable,
+//!     │  its vote       │  └──────────◄────────────────┘  or silence for the finalize wait
+//!     └─────────────────┘
+//!       leader and a quorum of its followers say so
+//! ```
+//!
+//! It is safe whatever it decides: a leader has to win an epoch from a quorum afterwards. What is
+//! at stake here is time.
+//!
+//! # Where it departs from the reference
+//! - The wait for better votes ends as soon as none can come: every voter with weight has voted in
+//!   this round, or is known to be unreachable. Among servers of ours it is short anyway.
+//! - Votes of that wait are counted, not thrown away, and do not make it longer.
+//! - Votes that come just before the start are kept for it: a server that notices the loss of the
+//!   leader a moment later than the others needs no resend.
+//! - A peer that has just become reachable is sent the present vote.
+//!
+//! # Source
+//! Apache `ZooKeeper` 3.9, `FastLeaderElection`.
+
+mod vote;
+
+#[cfg(test)]
+mod tests;
+
+pub use vote::Vote;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use zk_proto::{Epoch, ServerId, Zxid};
+
+use crate::ensemble::EnsembleConfig;
+use crate::time::Time;
+use crate::wire::election::{Notification, PeerState, Round};
+
+use vote::{Cast, is_elected};
+
+/// How old votes may be that came before the start: older ones may have been settled since.
+const EARLY_MAX: Duration = Duration::from_secs(1);
+/// Zxid of a database that is empty and may not vote.
+const UNTRUSTED: Zxid = Zxid::new(-1);
+
+/// What an election is told once.
+#[derive(Clone, Debug)]
+pub struct ElectionOptions {
+    /// This server.
+    pub me: ServerId,
+    /// All members.
+    pub config: Arc<EnsembleConfig>,
+    /// How long a quorum waits for a better vote.
+    pub finalize_wait: Duration,
+    /// The same where all voters are known to be ours, which decide at the same time.
+    pub finalize_wait_ours: Duration,
+    /// Time until votes are sent again at first; it doubles each time.
+    pub interval_min: Duration,
+    /// The longest that this time becomes.
+    pub interval_max: Duration,
+}
+
+impl ElectionOptions {
+    /// The reference's times.
+    pub fn new(me: ServerId, config: Arc<EnsembleConfig>) -> Self {
+        Self {
+            me,
+            config,
+            finalize_wait: Duration::from_millis(200),
+            finalize_wait_ours: Duration::from_millis(50),
+            interval_min: Duration::from_millis(200),
+            interval_max: Duration::from_mins(1),
+        }
+    }
+}
+
+/// What an election wants done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ElectionOut {
+    /// Send a notification; only the latest to each server matters.
+    Send {
+        /// To whom.
+        to: ServerId,
+        /// What.
+        notification: Notification,
+    },
+    /// The election is over: this server shall lead, with the vote that won.
+    Decided(Vote),
+    /// Something an operator should know.
+    Noted(ElectionNote),
+}
+
+/// What an operator should know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ElectionNote {
+    /// A member has another member list.
+    ConfigDiffers {
+        /// The member.
+        member: ServerId,
+        /// Version of its list.
+        version: Zxid,
+    },
+    /// A member sends a member list that cannot be read.
+    ConfigUnreadable {
+        /// The member.
+        member: ServerId,
+    },
+}
+
+/// The machine; see the module.
+///
+/// # Invariants
+/// - `received` has votes of voters in `round`, its own among them while it runs.
+/// - `finalize_at` is set while a quorum is for `proposal`, and nobody was heard to be better.
+#[derive(Debug)]
+pub struct Election {
+    options: ElectionOptions,
+    state: PeerState,
+    /// Between the start and the decision.
+    is_running: bool,
+    round: Round,
+    initial: Vote,
+    proposal: Vote,
+    /// What is told to who asks; none before the first start.
+    current: Option<Vote>,
+    received: BTreeMap<ServerId, Cast>,
+    /// Votes of servers that are not looking.
+    outside: BTreeMap<ServerId, Cast>,
+    /// Votes that came while no election ran.
+    early: BTreeMap<ServerId, (Time, Notification)>,
+    unreachable: BTreeSet<ServerId>,
+    /// Servers known to be ours.
+    ours: BTreeSet<ServerId>,
+    /// Members of whose list an operator was told.
+    noted: BTreeSet<ServerId>,
+    interval: Duration,
+    resend_at: Time,
+    finalize_at: Option<Time>,
+}
+
+impl Election {
+    /// A server that has not started to look.
+    pub fn new(options: ElectionOptions) -> Self {
+        Self {
+            state: PeerState::Looking,
+            is_running: false,
+            round: Round::ZERO,
+            initial: Vote::NOBODY,
+            proposal: Vote::NOBODY,
+            current: None,
+            received: BTreeMap::new(),
+            outside: BTreeMap::new(),
+            early: BTreeMap::new(),
+            unreachable: BTreeSet::new(),
+            ours: BTreeSet::new(),
+            noted: BTreeSet::new(),
+            interval: options.interval_min,
+            resend_at: Time::ZERO,
+            finalize_at: None,
+            options,
+        }
+    }
+
+    /// Starts to look for a leader, with this server's own claim: its last logged transaction and
+    /// current epoch. Ends a running election.
+    pub fn start(&mut self, now: Time, initial: Vote, out: &mut Vec<ElectionOut>) {
+        let is_voter = self.is_voter(self.options.me);
+        self.state = PeerState::Looking;
+        self.is_running = true;
+        self.round = self.round.next();
+        self.initial = if is_voter { initial } else { Vote::NOBODY };
+        self.proposal = self.initial;
+        self.current.get_or_insert(Vote {
+            round: Round::NONE,
+            ..initial
+        });
+        self.received.clear();
+        self.outside.clear();
+        self.unreachable.clear();
+        self.interval = self.options.interval_min;
+        self.broadcast(now, out);
+        self.settle(now, out);
+        for (from, (at, notification)) in std::mem::take(&mut self.early) {
+            if now.since(at) <= EARLY_MAX {
+                self.receive(now, from, &notification, out);
+            }
+        }
+    }
+
+    /// Takes a notification, in any state.
+    pub fn handle(
+        &mut self,
+        now: Time,
+        from: ServerId,
+        notification: &Notification,
+        out: &mut Vec<ElectionOut>,
+    ) {
+        self.unreachable.remove(&from);
+        if !self.is_voter(from) {
+            // Whatever it says: it only wants to know.
+            self.answer(from, out);
+            return;
+        }
+        if notification.is_ours {
+            self.ours.insert(from);
+        } else {
+            self.ours.remove(&from);
+        }
+        self.compare_config(from, notification, out);
+        self.receive(now, from, notification, out);
+    }
+
+    /// Does what is due: decides, or sends votes again.
+    pub fn handle_deadline(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
+        if !self.is_running {
+            return;
+        }
+        if self.finalize_at.is_some_and(|at| now >= at) {
+            self.decide(self.proposed(), out);
+        } else if now >= self.resend_at {
+            self.interval = (self.interval * 2).min(self.options.interval_max);
+            self.broadcast(now, out);
+        }
+    }
+
+    /// When [`Self::handle_deadline`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let at = self
+            .finalize_at
+            .map_or(self.resend_at, |at| at.min(self.resend_at));
+        self.is_running.then_some(at)
+    }
+
+    /// A server cannot be reached: nobody needs to wait for its vote.
+    pub fn set_unreachable(&mut self, now: Time, id: ServerId, out: &mut Vec<ElectionOut>) {
+        if self.is_voter(id) && self.is_running {
+            self.unreachable.insert(id);
+            self.settle(now, out);
+        }
+    }
+
+    /// A server can be reached anew: it is told what the vote is by now.
+    pub fn set_reachable(&mut self, id: ServerId, out: &mut Vec<ElectionOut>) {
+        self.unreachable.remove(&id);
+        if self.is_running && id != self.options.me && self.is_voter(id) {
+            self.send(id, self.proposed(), PeerState::Looking, out);
+        }
+    }
+
+    /// Tells others from now on that this server does something else than what was decided.
+    ///
+    /// A server that has given up its role is looking, though it may not be ready to start.
+    pub fn set_state(&mut self, state: PeerState) {
+        self.state = state;
+        self.is_running &= state == PeerState::Looking;
+    }
+
+    /// Tells others from now on which epoch this server's role has.
+    pub fn set_synced_epoch(&mut self, epoch: Epoch) {
+        if let Some(current) = &mut self.current {
+            current.peer_epoch = i64::from(epoch.get());
+        }
+    }
+
+    /// What this server tells others that it does.
+    pub fn state(&self) -> PeerState {
+        self.state
+    }
+
+    /// Number of the running election, or of the last.
+    pub fn round(&self) -> Round {
+        self.round
+    }
+
+    /// Whether an election is running.
+    pub fn is_running(&self) -> bool {
+        self.is_running
+    }
+
+    /// What was decided last; its own claim before anything was.
+    pub fn vote(&self) -> Option<Vote> {
+        self.current
+    }
+
+    /// Takes a notification of a voter.
+    fn receive(
+        &mut self,
+        now: Time,
+        from: ServerId,
+        notification: &Notification,
+        out: &mut Vec<ElectionOut>,
+    ) {
+        let Some(state) = notification.state else {
+            return;
+        };
+        let is_looking = state == PeerState::Looking;
+        if self.is_running {
+            if is_looking && notification.round < self.round {
+                self.send(from, self.proposed(), PeerState::Looking, out);
+            }
+            self.elect(now, from, Cast::new(notification, state), out);
+            return;
+        }
+        if self.state != PeerState::Looking && is_looking {
+            self.answer(from, out);
+        }
+        if self.state == PeerState::Looking || is_looking {
+            let notification = Notification {
+                config: None,
+                ..notification.clone()
+            };
+            self.early.insert(from, (now, notification));
+        } else {
+            self.early.remove(&from);
+        }
+    }
+
+    /// Counts a vote in the running election.
+    fn elect(&mut self, now: Time, from: ServerId, cast: Cast, out: &mut Vec<ElectionOut>) {
+        self.resend_at = now + self.interval;
+        if !self.is_voter(cast.vote.leader) {
+            return;
+        }
+        match cast.state {
+            PeerState::Looking => self.elect_looking(now, from, cast.vote, out),
+            PeerState::Observing => {}
+            PeerState::Following | PeerState::Leading => self.join(from, cast, out),
+        }
+    }
+
+    /// Counts the vote of a server that is looking, too.
+    fn elect_looking(&mut self, now: Time, from: ServerId, vote: Vote, out: &mut Vec<ElectionOut>) {
+        if self.initial.zxid == UNTRUSTED || vote.zxid == UNTRUSTED || vote.round < self.round {
+            return;
+        }
+        let config = Arc::clone(&self.options.config);
+        let is_later = vote.round > self.round;
+        if is_later {
+            if self.finalize_at.is_some() && !vote.is_better(&self.proposal, &config) {
+                // It will find out that this round is decided, and join.
+                return;
+            }
+            self.round = vote.round;
+            self.received.clear();
+            self.proposal = self.initial;
+        }
+        let is_better = vote.is_better(&self.proposal, &config);
+        if is_better {
+            self.proposal = vote;
+        }
+        if is_later || is_better {
+            self.finalize_at = None;
+            self.broadcast(now, out);
+        }
+        self.received.insert(from, Cast::looking(vote));
+        self.settle(now, out);
+    }
+
+    /// Counts the vote of a server that is not looking: joins a leader that a quorum has.
+    fn join(&mut self, from: ServerId, cast: Cast, out: &mut Vec<ElectionOut>) {
+        let config = Arc::clone(&self.options.config);
+        let mut is_settled = false;
+        if cast.vote.round == self.round {
+            let counted = Cast {
+                has_version: false,
+                ..cast
+            };
+            self.received.insert(from, counted);
+            is_settled = is_elected(&self.received, &cast, &config)
+                && self.is_confirmed(&self.received, &cast.vote);
+        }
+        if !is_settled {
+            self.outside.insert(from, cast);
+            is_settled = is_elected(&self.outside, &cast, &config)
+                && self.is_confirmed(&self.outside, &cast.vote);
+        }
+        if is_settled {
+            self.round = cast.vote.round;
+            self.decide(cast.vote, out);
+        }
+    }
+
+    /// Whether the leader of a vote says itself that it leads; this server would know.
+    fn is_confirmed(&self, votes: &BTreeMap<ServerId, Cast>, vote: &Vote) -> bool {
+        if vote.leader == self.options.me {
+            return vote.round == self.round;
+        }
+        let leader = votes.get(&vote.leader);
+        leader.is_some_and(|cast| cast.state == PeerState::Leading)
+    }
+
+    /// Looks whether a quorum is for the proposal, and whether anything better can still come.
+    fn settle(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
+        let config = &self.options.config;
+        let proposed = self.proposed();
+        if !is_elected(&self.received, &Cast::looking(proposed), config) {
+            self.finalize_at = None;
+            return;
+        }
+        let is_awaited = |id: ServerId| {
+            let is_heard = self.received.contains_key(&id) || self.unreachable.contains(&id);
+            !is_heard && config.weight(id) > 0
+        };
+        if !config.voters().any(is_awaited) {
+            self.decide(proposed, out);
+            return;
+        }
+        let me = self.options.me;
+        let are_ours = config
+            .voters()
+            .all(|id| id == me || self.ours.contains(&id));
+        let wait = if are_ours {
+            self.options.finalize_wait_ours
+        } else {
+            self.options.finalize_wait
+        };
+        self.finalize_at.get_or_insert(now + wait);
+    }
+
+    fn decide(&mut self, vote: Vote, out: &mut Vec<ElectionOut>) {
+        let me = self.options.me;
+        self.state = if vote.leader == me {
+            PeerState::Leading
+        } else if self.is_voter(me) {
+            PeerState::Following
+        } else {
+            PeerState::Observing
+        };
+        self.is_running = false;
+        self.finalize_at = None;
+        self.current = Some(vote);
+        self.early.clear();
+        out.push(ElectionOut::Decided(vote));
+    }
+
+    /// Sends the proposal to all voters, and counts it as this server's own vote.
+    fn broadcast(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
+        self.resend_at = now + self.interval;
+        let (me, proposed) = (self.options.me, self.proposed());
+        let config = Arc::clone(&self.options.config);
+        for id in config.voters() {
+            if id == me {
+                self.received.insert(me, Cast::looking(proposed));
+            } else {
+                self.send(id, proposed, PeerState::Looking, out);
+            }
+        }
+    }
+
+    /// Tells a server what was decided last.
+    fn answer(&self, to: ServerId, out: &mut Vec<ElectionOut>) {
+        let Some(current) = self.current else {
+            return;
+        };
+        // To those without a vote the round is that of the clock, to voters that of the decision.
+        let vote = if self.is_voter(to) {
+            current
+        } else {
+            Vote {
+                round: self.round,
+                ..current
+            }
+        };
+        self.send(to, vote, self.state, out);
+    }
+
+    fn send(&self, to: ServerId, vote: Vote, state: PeerState, out: &mut Vec<ElectionOut>) {
+        let notification = Notification {
+            state: Some(state),
+            leader: vote.leader,
+            zxid: vote.zxid,
+            round: vote.round,
+            peer_epoch: vote.peer_epoch,
+            version: Notification::VERSION,
+            config: Some(self.options.config.text().clone()),
+            is_ours: true,
+        };
+        out.push(ElectionOut::Send { to, notification });
+    }
+
+    /// The proposal, in the present round.
+    fn proposed(&self) -> Vote {
+        Vote {
+            round: self.round,
+            ..self.proposal
+        }
+    }
+
+    /// Tells an operator, once, of a member with another member list.
+    fn compare_config(
+        &mut self,
+        from: ServerId,
+        notification: &Notification,
+        out: &mut Vec<ElectionOut>,
+    ) {
+        let mine = &self.options.config;
+        let Some(theirs) = &notification.config else {
+            return;
+        };
+        if theirs == mine.text() || self.noted.contains(&from) {
+            return;
+        }
+        let note = match EnsembleConfig::parse(theirs) {
+            Ok(theirs) if theirs.has_same_members(mine) => return,
+            Ok(theirs) => ElectionNote::ConfigDiffers {
+                member: from,
+                version: theirs.version(),
+            },
+            Err(_) => ElectionNote::ConfigUnreadable { member: from },
+        };
+        self.noted.insert(from);
+        out.push(ElectionOut::Noted(note));
+    }
+
+    fn is_voter(&self, id: ServerId) -> bool {
+        self.options.config.is_voter(id)
+    }
+}
