@@ -1,0 +1,249 @@
+//! Standing in line: one attempt, in one session, from the creation of the own znodes to being first.
+
+use tokio::time::Instant;
+use zk_client::{ConnEvents, Error, ErrorKind, Session, Watch, WatchEnd};
+
+use super::claim::{Claim, Stake};
+use super::hold::{Hold, Won};
+use super::line::{Place, place, sequence};
+use super::options::Options;
+use super::parents::join;
+use super::retry::settled;
+use super::sequence::Sequence;
+use super::token::FencingToken;
+use crate::error::AcquireError;
+
+/// What a kind of contender goes by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    /// Path of the recipe.
+    pub(crate) path: &'a str,
+    /// Directory of the contenders.
+    pub(crate) directory: &'a str,
+    /// Contenders to wait for.
+    pub(crate) blockers: &'a [String],
+    /// Contenders of recipes that would not wait for this one.
+    pub(crate) strangers: &'a [&'static str],
+}
+
+/// A place in line.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) claim: Claim,
+    sequence: Sequence,
+    events: ConnEvents,
+    /// Of the own znodes, as far as they can be watched.
+    watches: Vec<Watch>,
+}
+
+/// What a look at the line found.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    First,
+    /// Behind this one.
+    Behind(String),
+    /// The own znode is gone, though the session is not.
+    Missing,
+}
+
+impl Attempt {
+    /// Gets in line. The first of the names decides about the place.
+    pub(crate) async fn begin(
+        session: &Session,
+        options: &Options,
+        stake: Stake<'_>,
+    ) -> Result<Self, Error> {
+        let events = session.events();
+        let marks: Vec<String> = stake.names.clone();
+        let claim = Claim::stake(session, options, stake).await?;
+        let own = claim.own_names();
+        let number = own
+            .first()
+            .zip(marks.first())
+            .and_then(|(own, mark)| sequence(own, mark));
+        Ok(Self {
+            sequence: number.unwrap_or(Sequence::new(0)),
+            claim,
+            events,
+            watches: Vec::new(),
+        })
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        self.claim.session()
+    }
+
+    pub(crate) fn token(&self) -> FencingToken {
+        FencingToken::new(self.claim.stat().czxid, self.sequence)
+    }
+
+    /// Looks at the line, and watches the own znodes if they are not watched yet, both in one turn.
+    pub(crate) async fn look(&mut self, rules: &Rules<'_>) -> Result<Turn, AcquireError> {
+        let client = |error| AcquireError::client(rules.path, error);
+        // What happened to the connection before this look is of no interest to what is won by it.
+        self.events = self.claim.session().events();
+        let session = self.claim.session();
+        // A list that is read after the own creation has every lower number, even of a server that is
+        // behind: it answers the creation once it has applied it.
+        let list = async {
+            let names = settled(|| session.children(rules.directory)).await?;
+            Ok::<_, Error>(names.unwrap_or_default())
+        };
+        let names = if self.watches.is_empty() {
+            let (names, watches) = tokio::join!(list, watch_own(&self.claim));
+            match watches.map_err(client)? {
+                Some(watches) => self.watches = watches,
+                None => return Ok(Turn::Missing),
+            }
+            names.map_err(client)?
+        } else {
+            list.await.map_err(client)?
+        };
+        if let Some(stranger) = (names.iter()).find(|name| {
+            rules
+                .strangers
+                .iter()
+                .any(|mark| sequence(name, mark).is_some())
+        }) {
+            return Err(AcquireError::PathInUse {
+                path: rules.path.to_owned(),
+                name: stranger.clone(),
+            });
+        }
+        if self.sequence.is_high() {
+            tracing::warn!(
+                path = %rules.path,
+                sequence = self.sequence.get(),
+                "the counter of this directory nears its overflow: use another directory"
+            );
+        }
+        let own = self.claim.own_names();
+        Ok(match place(&names, &own, self.sequence, rules.blockers) {
+            Place::Missing => Turn::Missing,
+            Place::First => Turn::First,
+            Place::Behind(name) => Turn::Behind(name),
+        })
+    }
+
+    /// Waits until the one in front, or an own znode, is changed or gone; whatever woke it, the line is
+    /// to be looked at again.
+    pub(crate) async fn wait(&mut self, rules: &Rules<'_>, name: &str) -> Result<(), AcquireError> {
+        let client = |error| AcquireError::client(rules.path, error);
+        let path = join(rules.directory, name);
+        let session = self.claim.session().clone();
+        // A data watch, because one of existence would stay on a znode that is gone already.
+        let watch = match settled(|| session.get(&path).watch()).await {
+            Ok((_, watch)) => watch,
+            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(()),
+            // One whose data is not for us can still be waited for.
+            Err(error) if error.kind() == ErrorKind::NoAuth => {
+                match settled(|| session.exists(&path).watch())
+                    .await
+                    .map_err(client)?
+                {
+                    (Some(_), watch) => watch,
+                    (None, _) => return Ok(()),
+                }
+            }
+            Err(error) => return Err(client(error)),
+        };
+        let end = if self.watches.is_empty() {
+            watch.await
+        } else {
+            let own = futures_util::future::select_all(&mut self.watches);
+            tokio::select! {
+                end = watch => end,
+                (end, _, _) = own => {
+                    self.watches.clear();
+                    end
+                }
+            }
+        };
+        match end {
+            WatchEnd::Event(_) => Ok(()),
+            // Asked anything, the session says in which way it is over.
+            WatchEnd::SessionEnded(_) | WatchEnd::Closed(_) | _ => {
+                settled(|| session.exists(&path))
+                    .await
+                    .map(drop)
+                    .map_err(client)
+            }
+        }
+    }
+
+    /// Looks and waits until it is first.
+    ///
+    /// # Errors
+    /// [`AcquireError`]; `Ok(None)` if the own znode is gone.
+    pub(crate) async fn first(mut self, rules: &Rules<'_>) -> Result<Option<Self>, AcquireError> {
+        loop {
+            match self.look(rules).await? {
+                Turn::First => return Ok(Some(self)),
+                Turn::Missing => return Ok(None),
+                Turn::Behind(name) => self.wait(rules, &name).await?,
+            }
+        }
+    }
+
+    /// What was won by being first.
+    pub(crate) fn hold(self, options: &Options, deletes: bool) -> (Claim, Hold) {
+        let hold = Hold::new(Won {
+            session: self.session().clone(),
+            paths: self.claim.paths().to_vec(),
+            token: self.token(),
+            policy: options.policy,
+            deletes,
+            events: self.events,
+            watches: self.watches,
+        });
+        (self.claim, hold)
+    }
+}
+
+impl Attempt {
+    /// As [`Attempt::hold`], for who keeps the place in line whatever becomes of it.
+    pub(crate) fn lead(&mut self, options: &Options) -> Hold {
+        let events = self.session().events();
+        Hold::new(Won {
+            session: self.session().clone(),
+            paths: self.claim.paths().to_vec(),
+            token: self.token(),
+            policy: options.policy,
+            deletes: false,
+            events: std::mem::replace(&mut self.events, events),
+            watches: std::mem::take(&mut self.watches),
+        })
+    }
+}
+
+/// Watches own znodes; `None` if one is gone. One that may not be read is not watched.
+pub(crate) async fn watch_own(claim: &Claim) -> Result<Option<Vec<Watch>>, Error> {
+    let session = claim.session();
+    let mut watches = Vec::new();
+    for path in claim.paths() {
+        match settled(|| session.exists(path).watch()).await {
+            Ok((Some(_), watch)) => watches.push(watch),
+            Ok((None, _)) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NoAuth => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(watches))
+}
+
+/// Ends an attempt at its deadline.
+pub(crate) async fn by<T>(
+    path: &str,
+    within: std::time::Duration,
+    attempt: impl Future<Output = Result<T, AcquireError>>,
+) -> Result<T, AcquireError> {
+    let far = std::time::Duration::from_hours(24 * 365);
+    let deadline = Instant::now() + within.min(far);
+    match tokio::time::timeout_at(deadline, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(AcquireError::Timeout {
+            path: path.to_owned(),
+            within,
+        }),
+    }
+}

@@ -1,0 +1,439 @@
+//! Znodes of an attempt: created so that none is ever left behind.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use uuid::Uuid;
+use zk_client::{
+    CreateMode, Created, Error, ErrorKind, Outcome, Session, Stat, TransactionResult, Version,
+};
+
+use super::options::Options;
+use super::parents::{Parents, join, make_parents, name};
+use super::retry::{Backoff, settled};
+
+/// How long is tried to delete a znode while no server can be reached. Far beyond any session timeout:
+/// after it the znode is gone with its session anyway.
+const CLEAN_MAX: Duration = Duration::from_mins(10);
+
+/// The start of a name that nobody else has: `_c_<uuid>-`.
+///
+/// # Source
+/// Apache Curator 5, `ProtectedUtils`.
+pub(crate) fn protected(guid: Uuid, base: &str) -> String {
+    format!("_c_{}-{base}", guid.as_hyphenated())
+}
+
+/// What is to be created.
+#[derive(Debug, Clone)]
+pub(crate) struct Stake<'a> {
+    pub(crate) parent: &'a str,
+    /// Names, each with a part that nobody else has, and without the number that the server puts
+    /// behind it. Several are created together or not at all.
+    pub(crate) names: Vec<String>,
+    pub(crate) mode: CreateMode,
+    pub(crate) data: Bytes,
+}
+
+/// Ephemeral znodes that one attempt created or may have created. They are deleted when it is dropped,
+/// whatever it was doing; that goes on in the background until they are gone or the session is over.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    session: Session,
+    /// Where to clean up: a claim may be dropped outside of a runtime.
+    runtime: Handle,
+    parent: String,
+    names: Vec<String>,
+    /// Paths of the znodes, once known.
+    paths: Vec<String>,
+    /// Stat of the first.
+    stat: Stat,
+    is_armed: bool,
+}
+
+impl Claim {
+    /// Creates znodes, and the directory if it is missing.
+    ///
+    /// A creation whose answer was lost is looked for behind a sync: the server that the client then
+    /// talks to may be behind the one that has done it. What was still on its way cannot be done any
+    /// more, because the session has moved.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub(crate) async fn stake(
+        session: &Session,
+        options: &Options,
+        stake: Stake<'_>,
+    ) -> Result<Self, Error> {
+        let mut claim = Self {
+            session: session.clone(),
+            runtime: Handle::current(),
+            parent: stake.parent.to_owned(),
+            names: stake.names,
+            paths: Vec::new(),
+            stat: Stat::default(),
+            is_armed: true,
+        };
+        let mut backoff = Backoff::new();
+        loop {
+            let error = match claim.create(options, stake.mode, &stake.data).await {
+                Ok(()) => return Ok(claim),
+                Err(error) => error,
+            };
+            match error.outcome() {
+                Outcome::Rejected if error.kind() == ErrorKind::NoNode => {
+                    if options.parents == Parents::MustExist {
+                        claim.is_armed = false;
+                        return Err(error);
+                    }
+                    let acl = options.parent_acl.as_ref();
+                    if let Err(error) =
+                        make_parents(session, stake.parent, options.parents, acl).await
+                    {
+                        claim.is_armed = false;
+                        return Err(error);
+                    }
+                }
+                Outcome::Rejected | Outcome::NotSent if error.is_retryable() => {
+                    backoff.pause().await;
+                }
+                Outcome::Rejected | Outcome::NotSent => {
+                    claim.is_armed = !claim.paths.is_empty();
+                    return Err(error);
+                }
+                Outcome::Unknown if error.is_session_fatal() => return Err(error),
+                Outcome::Unknown => {
+                    if claim.recover().await? {
+                        return Ok(claim);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn create(
+        &mut self,
+        options: &Options,
+        mode: CreateMode,
+        data: &Bytes,
+    ) -> Result<(), Error> {
+        let acl = options.acl.as_ref();
+        if let [name] = self.names.as_slice() {
+            let path = join(&self.parent, name);
+            let create = self.session.create(&path, data.clone()).mode(mode);
+            let create = match acl {
+                Some(acl) => create.acl(acl.clone()),
+                None => create,
+            };
+            let created = create.await?;
+            self.stat = created.stat.unwrap_or_default();
+            self.paths = vec![created.path];
+        } else {
+            let mut transaction = self.session.transaction();
+            for name in &self.names {
+                let path = join(&self.parent, name);
+                transaction = transaction.create_with(&path, data.clone(), mode, acl);
+            }
+            let results = transaction.await?;
+            let created: Vec<_> = results.into_iter().filter_map(created).collect();
+            // What a transaction answers as the stat may be void on older servers (ZOOKEEPER-4026).
+            let owner = self.session.id();
+            let stat = created.first().and_then(|first| first.stat);
+            let stat = stat.filter(|stat| stat.ephemeral_owner == owner);
+            self.paths = created.into_iter().map(|created| created.path).collect();
+            self.stat = match (stat, self.paths.first()) {
+                (Some(stat), _) => stat,
+                (None, Some(first)) => settled(|| self.session.exists(first))
+                    .await?
+                    .unwrap_or_default(),
+                (None, None) => Stat::default(),
+            };
+        }
+        Ok(())
+    }
+
+    /// Looks for what a creation with a lost answer has left. Tells whether all of it is there.
+    async fn recover(&mut self) -> Result<bool, Error> {
+        let found = lookup(&self.session, &self.parent, &self.names).await?;
+        let (own, surplus) = matched(&self.names, found);
+        for path in surplus {
+            settled(|| delete(&self.session, &path)).await?;
+        }
+        if own.len() < self.names.len() {
+            return Ok(false);
+        }
+        if let Some((_, stat)) = own.first() {
+            self.stat = *stat;
+        }
+        self.paths = own.into_iter().map(|(path, _)| path).collect();
+        Ok(true)
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Paths of the znodes, in the order of their names.
+    pub(crate) fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// The first of the paths.
+    pub(crate) fn path(&self) -> &str {
+        self.paths.first().map_or("", String::as_str)
+    }
+
+    /// Names of the znodes, with their numbers.
+    pub(crate) fn own_names(&self) -> Vec<String> {
+        self.paths
+            .iter()
+            .map(|path| name(path).to_owned())
+            .collect()
+    }
+
+    /// Stat of the first as it was created.
+    pub(crate) fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// Takes a znode in, which may or may not be there.
+    pub(crate) fn also(&mut self, path: &str) {
+        if !self.paths.iter().any(|known| known == path) {
+            self.paths.push(path.to_owned());
+        }
+    }
+
+    /// Exchanges the znodes for others, which took their place: nothing is deleted.
+    pub(crate) fn replace(&mut self, paths: Vec<String>, stat: Stat) {
+        self.names = paths.iter().map(|path| name(path).to_owned()).collect();
+        self.paths = paths;
+        self.stat = stat;
+    }
+
+    /// Deletes the znodes and waits until they are gone.
+    ///
+    /// # Cancel safety
+    /// The deletion goes on.
+    pub(crate) async fn release(mut self) -> Result<(), Error> {
+        match self.clean() {
+            Some(task) => match task.await {
+                Ok(result) => result,
+                // The runtime is going down, and the session with it.
+                Err(_) => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// Begins to delete the znodes in the background. `with` lives until that is done.
+    pub(crate) fn clean_with(mut self, with: impl Send + 'static) {
+        if let Some(task) = self.clean() {
+            self.runtime.spawn(async move {
+                // What went wrong was told where it did.
+                let _told = task.await;
+                drop(with);
+            });
+        }
+    }
+
+    fn clean(&mut self) -> Option<tokio::task::JoinHandle<Result<(), Error>>> {
+        if !std::mem::replace(&mut self.is_armed, false) || self.session.is_over() {
+            return None;
+        }
+        let (session, parent) = (self.session.clone(), std::mem::take(&mut self.parent));
+        let (names, paths) = (
+            std::mem::take(&mut self.names),
+            std::mem::take(&mut self.paths),
+        );
+        Some(self.runtime.spawn(async move {
+            let cleaning = clean(&session, &parent, &names, paths);
+            let Ok(result) = timeout(CLEAN_MAX, cleaning).await else {
+                tracing::warn!(path = %parent, "own znodes were not deleted: no server answers");
+                return Ok(());
+            };
+            match result {
+                // Gone with the session.
+                Err(error) if error.is_session_fatal() => Ok(()),
+                Err(error) => {
+                    tracing::error!(path = %parent, err = %error, "own znodes cannot be deleted");
+                    Err(error)
+                }
+                Ok(()) => Ok(()),
+            }
+        }))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // It goes on by itself.
+        let _task = self.clean();
+    }
+}
+
+/// The znode that an operation of a transaction created.
+pub(crate) fn created(result: TransactionResult) -> Option<Created> {
+    if let TransactionResult::Created(created) = result {
+        Some(created)
+    } else {
+        None
+    }
+}
+
+async fn clean(
+    session: &Session,
+    parent: &str,
+    names: &[String],
+    paths: Vec<String>,
+) -> Result<(), Error> {
+    let paths = if paths.is_empty() {
+        let found = lookup(session, parent, names).await?;
+        found.into_iter().map(|(path, _)| path).collect()
+    } else {
+        paths
+    };
+    delete_all(session, &paths).await
+}
+
+/// Deletes own znodes, together if possible: those who watch see all of them go at once.
+pub(crate) async fn delete_all(session: &Session, paths: &[String]) -> Result<(), Error> {
+    if paths.len() > 1 {
+        let mut transaction = session.transaction();
+        for path in paths {
+            transaction = transaction.delete(path, Version::ANY);
+        }
+        match transaction.await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_session_fatal() => return Err(error),
+            // One of them is gone, or the answer was lost: one by one then.
+            Err(_) => {}
+        }
+    }
+    for path in paths {
+        settled(|| delete(session, path)).await?;
+    }
+    Ok(())
+}
+
+async fn delete(session: &Session, path: &str) -> Result<bool, Error> {
+    session.delete(path).idempotent().if_exists().await
+}
+
+/// The znodes of this session whose names begin so, with their stats, behind a sync.
+async fn lookup(
+    session: &Session,
+    parent: &str,
+    names: &[String],
+) -> Result<Vec<(String, Stat)>, Error> {
+    settled(|| session.sync(parent)).await?;
+    let mut found: Vec<(String, Stat)> = Vec::new();
+    let mut is_listed = false;
+    for prefix in names.iter().map(|name| join(parent, name)) {
+        let paths = match settled(|| session.ephemerals(&prefix)).await {
+            // Before 3.6 servers cannot list what a session owns.
+            Err(error) if error.kind() == ErrorKind::Unimplemented => {
+                if std::mem::replace(&mut is_listed, true) {
+                    continue;
+                }
+                let children = settled(|| session.children(parent))
+                    .await?
+                    .unwrap_or_default();
+                let is_own = |child: &String| names.iter().any(|name| child.starts_with(name));
+                let own = children.iter().filter(|child| is_own(child));
+                own.map(|child| join(parent, child)).collect()
+            }
+            paths => paths?,
+        };
+        for path in paths {
+            if found.iter().any(|(known, _)| *known == path) {
+                continue;
+            }
+            let stat = settled(|| session.exists(&path)).await?;
+            // One that the server still has of a session that is being closed is not ours.
+            if let Some(stat) = stat.filter(|stat| stat.ephemeral_owner == session.id()) {
+                found.push((path, stat));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Assigns what was found to the names asked for, eldest first. The rest is surplus: all of it, if a
+/// name is left without a znode.
+fn matched(names: &[String], mut found: Vec<(String, Stat)>) -> (Vec<(String, Stat)>, Vec<String>) {
+    found.sort_by_key(|(path, stat)| (stat.czxid, path.clone()));
+    let mut own = Vec::new();
+    for prefix in names {
+        let at = found
+            .iter()
+            .position(|(path, _)| name(path).starts_with(prefix.as_str()));
+        if let Some(at) = at {
+            own.push(found.remove(at));
+        }
+    }
+    if own.len() < names.len() {
+        found.append(&mut own);
+    }
+    (own, found.into_iter().map(|(path, _)| path).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(paths: &[(&str, i64)]) -> Vec<(String, Stat)> {
+        let stat = |czxid| Stat {
+            czxid: zk_client::Zxid::new(czxid),
+            ..Stat::default()
+        };
+        paths
+            .iter()
+            .map(|(path, czxid)| ((*path).to_owned(), stat(*czxid)))
+            .collect()
+    }
+
+    fn paths(found: Vec<(String, Stat)>) -> Vec<String> {
+        found.into_iter().map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn eldest_of_several_is_kept() {
+        let names = ["_c_1-lock-".to_owned()];
+        let all = found(&[
+            ("/l/_c_1-lock-0000000007", 9),
+            ("/l/_c_1-lock-0000000006", 8),
+        ]);
+        let (own, surplus) = matched(&names, all);
+        assert_eq!(paths(own), ["/l/_c_1-lock-0000000006"]);
+        assert_eq!(surplus, ["/l/_c_1-lock-0000000007"]);
+    }
+
+    #[test]
+    fn half_of_a_pair_is_surplus() {
+        let names = ["_c_1-lock-".to_owned(), "f1__lock__".to_owned()];
+        let (own, surplus) = matched(&names, found(&[("/l/f1__lock__0000000007", 9)]));
+        assert!(own.is_empty());
+        assert_eq!(surplus, ["/l/f1__lock__0000000007"]);
+    }
+
+    #[test]
+    fn same_name_asked_for_twice_takes_two() {
+        let names = ["_c_1-lease-".to_owned(), "_c_1-lease-".to_owned()];
+        let all = found(&[
+            ("/l/_c_1-lease-0000000007", 9),
+            ("/l/_c_1-lease-0000000008", 9),
+        ]);
+        let (own, surplus) = matched(&names, all);
+        assert_eq!((own.len(), surplus.len()), (2, 0));
+    }
+
+    #[test]
+    fn protected_names_are_those_of_curator() {
+        let guid = Uuid::from_u128(0x5f2c_9a00_0000_4000_8000_0000_0000_0001);
+        let name = protected(guid, "lock-");
+        assert_eq!(name, "_c_5f2c9a00-0000-4000-8000-000000000001-lock-");
+        assert_eq!(name.len(), 40 + "lock-".len());
+    }
+}

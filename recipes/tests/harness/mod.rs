@@ -1,0 +1,258 @@
+//! Where the tests get their servers from, what they do to them, and how they wait.
+
+#![allow(
+    dead_code,
+    reason = "every test binary has this module and uses a part of it"
+)]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, interval, timeout};
+use zk_client::{Client, ConnState, OnExpire, SessionId};
+use zk_testkit::ensemble::reference::{Ensemble, Reference};
+use zk_testkit::fault::Proxy;
+
+use crate::BACKEND;
+
+/// Long enough for whatever is to happen soon, on a machine that has a lot else to do.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// Session timeout of clients that are not to lose their session.
+pub(crate) const CALM: Duration = Duration::from_secs(20);
+
+/// Session timeout of clients that are to lose it soon.
+pub(crate) const BRISK: Duration = Duration::from_millis(1_500);
+
+/// Implementations that the tests run against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// A server of ours in this process, one for each test.
+    #[allow(dead_code, reason = "each binary has one")]
+    Embedded,
+    /// Apache `ZooKeeper` 3.8.0, one for all tests.
+    #[allow(dead_code, reason = "each binary has one")]
+    Apache,
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
+static APACHE: OnceCell<Ensemble> = OnceCell::const_new();
+
+/// A server, and a path below which nobody else is.
+#[derive(Debug)]
+pub(crate) struct World {
+    _embedded: Option<zk_server::Server>,
+    addr: SocketAddr,
+    pub(crate) chroot: String,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let chroot = format!("/test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let (embedded, addr) = match BACKEND {
+            Backend::Embedded => {
+                let server = zk_server::Server::builder()
+                    .set("tickTime", 200)
+                    .set("minSessionTimeout", 400)
+                    .set("maxSessionTimeout", 60_000)
+                    .set("znode.container.checkIntervalMs", 500)
+                    .start()
+                    .await
+                    .expect("a server starts");
+                let addr = server.client_address();
+                (Some(server), addr)
+            }
+            Backend::Apache => {
+                let ensemble = APACHE.get_or_init(apache).await;
+                (None, ensemble.server(0).client_addr())
+            }
+        };
+        let world = Self {
+            _embedded: embedded,
+            addr,
+            chroot,
+        };
+        let root = Client::connect(&world.addr.to_string())
+            .await
+            .expect("a client connects");
+        root.ensure_path(&world.chroot)
+            .await
+            .expect("the chroot is made");
+        root.close(Duration::from_secs(5)).await;
+        world
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A calm client.
+    pub(crate) async fn client(&self) -> Client {
+        Client::builder(&format!("{}{}", self.addr, self.chroot))
+            .session_timeout(CALM)
+            .connect()
+            .await
+            .expect("a client connects")
+    }
+
+    /// A client behind a proxy.
+    pub(crate) async fn party(&self, session_timeout: Duration) -> Party {
+        let proxy = Proxy::start(self.addr).await.expect("a proxy starts");
+        let client = Client::builder(&format!("{}{}", proxy.addr(), self.chroot))
+            .session_timeout(session_timeout)
+            .connect()
+            .await
+            .expect("a client connects");
+        Party {
+            proxy,
+            client,
+            server: self.addr,
+        }
+    }
+}
+
+async fn apache() -> Ensemble {
+    Reference::builder()
+        .session_timeouts(Duration::from_millis(400), Duration::from_mins(1))
+        .config("tickTime", 200)
+        .config("maxClientCnxns", 0)
+        .config("extendedTypesEnabled", "true")
+        .start()
+        .await
+        .expect("Apache's server starts")
+}
+
+/// A client behind a proxy of its own.
+#[derive(Debug)]
+pub(crate) struct Party {
+    pub(crate) proxy: Proxy,
+    pub(crate) client: Client,
+    server: SocketAddr,
+}
+
+impl Deref for Party {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Party {
+    /// Ends the session for certain, behind the client's back, and waits until it knows.
+    pub(crate) async fn expire(&self) {
+        let session = self.session_id();
+        self.end_session().await;
+        self.proxy.refuse(false);
+        let mut states = self.client.state();
+        let is_over = |state: &ConnState| matches!(state, ConnState::Connected { session: now, .. } if *now != session);
+        soon("a new session", states.wait_for(is_over))
+            .await
+            .expect("the driver lives");
+    }
+
+    /// Ends the session at the server and keeps the client away from it.
+    pub(crate) async fn end_session(&self) {
+        let token = self.client.session_token().expect("there is a session");
+        self.proxy.refuse(true);
+        self.proxy.cut_all();
+        let thief = Client::builder(&self.server.to_string())
+            .resume(token)
+            .on_expire(OnExpire::Stop)
+            .connect()
+            .await
+            .expect("the session can be resumed");
+        thief.close(Duration::from_secs(10)).await;
+    }
+
+    pub(crate) fn session_id(&self) -> SessionId {
+        self.client.state().borrow().session().expect("in session")
+    }
+
+    pub(crate) async fn reconnected(&self) {
+        self.client.wait_connected(SOON).await.expect("connected");
+    }
+
+    /// Cuts the connection and waits until the client has noticed.
+    pub(crate) async fn cut(&self) {
+        self.proxy.refuse(true);
+        self.proxy.cut_all();
+        let mut states = self.client.state();
+        let is_suspended = |state: &ConnState| matches!(state, ConnState::Suspended { .. });
+        soon("the loss is noticed", states.wait_for(is_suspended))
+            .await
+            .expect("the driver lives");
+    }
+}
+
+/// Awaits what is to come soon.
+pub(crate) async fn soon<F: IntoFuture>(what: &str, future: F) -> F::Output {
+    let output = timeout(SOON, future).await;
+    output.unwrap_or_else(|_| panic!("{what}: not within {SOON:?}"))
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + SOON;
+    let mut poll = interval(Duration::from_millis(5));
+    loop {
+        poll.tick().await;
+        if holds().await {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
+    }
+}
+
+/// Names of children, none without the znode.
+pub(crate) async fn children(client: &Client, path: &str) -> Vec<String> {
+    let mut names = client
+        .children(path)
+        .await
+        .expect("a list")
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+/// Waits until so many children are there.
+pub(crate) async fn until_children(client: &Client, path: &str, count: usize) {
+    until(&format!("{path} has {count} children"), async || {
+        children(client, path).await.len() == count
+    })
+    .await;
+}
+
+/// Polls a future at most so often, then drops it. Tells whether it was done.
+pub(crate) async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    struct Polled<F> {
+        future: Pin<Box<F>>,
+        left: usize,
+    }
+    impl<F: Future> Future for Polled<F> {
+        type Output = Option<F::Output>;
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            self.left -= 1;
+            match self.future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending if self.left == 0 => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        }
+    }
+    let future = Box::pin(future);
+    Polled {
+        future,
+        left: times,
+    }
+    .await
+}

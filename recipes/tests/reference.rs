@@ -1,0 +1,8 @@
+//! The same suite on Apache's server.
+
+#[path = "harness/mod.rs"]
+mod harness;
+#[path = "suite/mod.rs"]
+mod suite;
+
+pub(crate) const BACKEND: harness::Backend = harness::Backend::Apache;
