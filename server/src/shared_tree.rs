@@ -127,6 +127,11 @@ impl Applying<'_> {
         &mut self.tree
     }
 
+    /// Puts another tree in its place, and hands the old one out. The old one must have no capture.
+    pub fn replace(&mut self, tree: Tree) -> Tree {
+        std::mem::replace(&mut *self.tree, tree)
+    }
+
     /// The watches.
     pub fn watches(&self) -> &WatchSet {
         &self.shared.watches

@@ -18,7 +18,7 @@ use zk_core::tree::{DigestCheck, Lifetime, Tree};
 use zk_core::wire::file_name::FileName;
 use zk_core::wire::log_record::{self, ENTRY_MAX, Found};
 use zk_core::wire::recovery::Refusal;
-use zk_core::wire::snapshot::{Item, SnapshotEncoder};
+use zk_core::wire::snapshot::{Form, Item, SnapshotEncoder};
 use zk_core::wire::txn::TxnEntry;
 use zk_proto::Bytes;
 use zk_proto::jute::Encode as _;
@@ -304,8 +304,11 @@ fn check_items(at: &str, items: &[Item], wanted: &Value) {
 fn written(items: &[Item], trailer: &zk_core::wire::snapshot::Trailer) -> Bytes {
     let mut out = BytesMut::new();
     let count = |is_it: fn(&&Item) -> bool| items.iter().filter(is_it).count();
-    let mut encoder =
-        SnapshotEncoder::begin(count(|item| matches!(item, Item::Session(..))), &mut out);
+    let mut encoder = SnapshotEncoder::begin(
+        Form::File,
+        count(|item| matches!(item, Item::Session(..))),
+        &mut out,
+    );
     let mut acls = Some(count(|item| matches!(item, Item::Acl(..))));
     for item in items {
         if !matches!(item, Item::Session(..))

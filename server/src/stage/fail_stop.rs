@@ -10,7 +10,7 @@ use zk_core::conn::pipeline::Broken;
 use zk_core::peer::Fatal;
 use zk_proto::Zxid;
 
-use crate::storage::LogError;
+use crate::storage::{EpochError, LogError, RecoverError};
 
 /// Why a server stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,15 @@ pub enum StopCause {
     /// The log could not be written.
     #[error("the transaction log cannot be written")]
     Log(#[from] LogError),
+    /// An epoch file could not be written.
+    #[error("an epoch file cannot be written")]
+    Epochs(#[from] EpochError),
+    /// A server that is no member was asked to promise an epoch.
+    #[error("a server on its own has no epochs")]
+    NoEpochs,
+    /// The state could not be loaded again after the log was cut.
+    #[error("the state cannot be loaded again")]
+    Reload(#[from] Box<RecoverError>),
     /// A snapshot could not be written.
     #[error("a snapshot cannot be written")]
     Snapshot(#[source] std::io::Error),

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zk_core::peer::Event;
-use zk_proto::{Bytes, Zxid};
+use zk_core::peer::{EpochKind, Event};
+use zk_proto::{Bytes, Epoch, Zxid};
 
+use super::apply::ApplyItem;
 use super::core::CoreItem;
 use super::fail_stop::StopCause;
 use super::mailbox::{Mailbox, Taken};
-use crate::storage::{Disk, FileLog, LogEntry};
+use crate::storage::{Disk, Epochs, FileLog, LogEntry, RecoverOptions, recover};
 
 /// Bytes that go into one write, unless a single entry is longer.
 const BATCH_BYTES: usize = 8 << 20;
@@ -26,18 +27,31 @@ pub(crate) enum LogItem {
     },
     /// Go on in another file, so that this one can be purged with the snapshot being taken.
     Roll,
+    /// Write an epoch file.
+    SaveEpoch(EpochKind, Epoch),
+    /// Cut the log behind this transaction and load the state from disk again. Nobody has a capture
+    /// of the tree.
+    Truncate(Zxid),
+    /// Go on behind this transaction, of which a snapshot has just been written.
+    Restart(Zxid),
 }
 
 /// The log thread's own.
 pub(crate) struct LogStage<D: Disk> {
+    pub(crate) disk: D,
     pub(crate) log: FileLog<D>,
+    /// Those of a member.
+    pub(crate) epochs: Option<Epochs>,
+    /// How the state is loaded again.
+    pub(crate) recover: RecoverOptions,
+    pub(crate) apply: Arc<Mailbox<ApplyItem>>,
     pub(crate) mailbox: Arc<Mailbox<LogItem>>,
     pub(crate) core: Arc<Mailbox<CoreItem>>,
     /// Duration of a sync above which it is worth a warning.
     pub(crate) slow: Duration,
 }
 
-impl<D: Disk> LogStage<D> {
+impl<D: Disk + Clone> LogStage<D> {
     /// Runs until the mailbox is closed, and everything asked before is durable.
     pub(crate) fn run(mut self) -> Result<(), StopCause> {
         let mut items = Vec::new();
@@ -54,16 +68,48 @@ impl<D: Disk> LogStage<D> {
                         batch_bytes += bytes.len();
                         batch.push(LogEntry { zxid, bytes });
                     }
-                    LogItem::Roll => {
+                    other => {
                         self.append(&mut batch)?;
                         batch_bytes = 0;
-                        self.log.roll();
+                        self.perform(other)?;
                     }
                 }
             }
             self.append(&mut batch)?;
             batch_bytes = 0;
         }
+        Ok(())
+    }
+
+    /// Does what must not share a batch with appends.
+    fn perform(&mut self, item: LogItem) -> Result<(), StopCause> {
+        let event = match item {
+            LogItem::Append { .. } => return Ok(()),
+            LogItem::Roll => {
+                self.log.roll();
+                return Ok(());
+            }
+            LogItem::SaveEpoch(kind, epoch) => {
+                let epochs = self.epochs.as_mut().ok_or(StopCause::NoEpochs)?;
+                match kind {
+                    EpochKind::Accepted => epochs.accept(&self.disk, epoch)?,
+                    EpochKind::Current => epochs.establish(&self.disk, epoch)?,
+                }
+                Event::EpochSaved { kind, epoch }
+            }
+            LogItem::Truncate(to) => {
+                self.log.truncate(to)?;
+                let recovered = recover(&self.disk, &self.recover).map_err(Box::new)?;
+                let tree = Box::new(recovered.tree);
+                self.apply.send([ApplyItem::Reloaded(tree)]);
+                return Ok(());
+            }
+            LogItem::Restart(zxid) => {
+                self.log.restart(zxid)?;
+                Event::SnapshotSaved { zxid }
+            }
+        };
+        self.core.send([CoreItem::Event(event)]);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -10,6 +11,7 @@ use zk_core::wire::file_name::Compression;
 
 use super::apply::ApplyItem;
 use super::fail_stop::StopCause;
+use super::log::LogItem;
 use super::mailbox::{Mailbox, Taken};
 use crate::shared_tree::SharedTree;
 use crate::storage::{Disk, SnapshotWriter, purge};
@@ -18,11 +20,22 @@ use crate::storage::{Disk, SnapshotWriter, purge};
 /// apply thread hardly notices.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// The snapshot thread's own. At most one capture exists at a time.
+/// Something asked of the snapshot thread.
+pub(crate) struct SnapshotItem {
+    /// What to write.
+    pub(crate) capture: Capture,
+    /// Whether the state came from a leader, and the log is to go on behind it.
+    pub(crate) restarts_log: bool,
+}
+
+/// The snapshot thread's own.
 pub(crate) struct SnapshotStage<D> {
     pub(crate) disk: D,
     pub(crate) tree: Arc<SharedTree>,
-    pub(crate) mailbox: Arc<Mailbox<Capture>>,
+    pub(crate) mailbox: Arc<Mailbox<SnapshotItem>>,
+    pub(crate) log: Arc<Mailbox<LogItem>>,
+    /// Set while the tree is to be replaced: a snapshot of the old one is of no use.
+    pub(crate) is_obsolete: Arc<AtomicBool>,
     pub(crate) apply: Arc<Mailbox<ApplyItem>>,
     pub(crate) compression: Compression,
     /// How often old files are purged, and how many snapshots stay.
@@ -45,10 +58,18 @@ impl<D: Disk + Clone> SnapshotStage<D> {
                     }
                 }
             }
-            for mut capture in captures.drain(..) {
+            for item in captures.drain(..) {
+                let SnapshotItem {
+                    mut capture,
+                    restarts_log,
+                } = item;
+                let zxid = capture.zxid();
                 let written = self.write(&mut capture, &is_stopping);
                 self.apply.send([ApplyItem::Captured(capture)]);
-                written.map_err(StopCause::Snapshot)?;
+                let is_whole = written.map_err(StopCause::Snapshot)?;
+                if restarts_log && is_whole {
+                    self.log.send([LogItem::Restart(zxid)]);
+                }
             }
         }
     }
@@ -66,14 +87,15 @@ impl<D: Disk + Clone> SnapshotStage<D> {
         }
     }
 
-    fn write(&self, capture: &mut Capture, is_stopping: &impl Fn() -> bool) -> io::Result<()> {
+    /// Writes a snapshot; false if it was given up.
+    fn write(&self, capture: &mut Capture, is_stopping: &impl Fn() -> bool) -> io::Result<bool> {
         let start = Instant::now();
         let zxid = capture.zxid();
         let mut writer = SnapshotWriter::create(self.disk.clone(), zxid, self.compression)?;
         let mut chunk = BytesMut::new();
         loop {
-            if is_stopping() {
-                return Ok(());
+            if is_stopping() || self.is_obsolete.load(Ordering::Acquire) {
+                return Ok(false);
             }
             let is_more = capture.next_chunk(&self.tree.read(), CHUNK_BYTES, &mut chunk);
             writer.write(&chunk)?;
@@ -85,6 +107,6 @@ impl<D: Disk + Clone> SnapshotStage<D> {
         let (name, bytes) = writer.finish()?;
         let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(%name, bytes, elapsed_us, "snapshot written");
-        Ok(())
+        Ok(true)
     }
 }

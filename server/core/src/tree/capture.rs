@@ -19,7 +19,7 @@ use super::Tree;
 use super::arena::{Arena, Handle};
 use super::owners::Owners;
 use super::record::ZnodeRecord;
-use crate::wire::snapshot::{SnapshotDigest, SnapshotEncoder, Trailer};
+use crate::wire::snapshot::{Form, SnapshotDigest, SnapshotEncoder, Trailer};
 
 /// What the tree keeps for the captures that are active.
 #[derive(Debug, Default)]
@@ -105,6 +105,7 @@ pub struct Capture {
     id: u64,
     zxid: Zxid,
     trailer: Trailer,
+    form: Form,
     sessions: usize,
     acls: usize,
     acl_slots: u32,
@@ -151,6 +152,7 @@ impl Tree {
                 }),
                 last_zxid: Some(self.applied),
             },
+            form: Form::File,
             sessions: self.sessions.len(),
             acls: self.acls.len(),
             acl_slots: self.acls.slots(),
@@ -220,6 +222,11 @@ impl Capture {
         self.trailer.last_zxid = self.trailer.last_zxid.filter(|_| last_zxid);
     }
 
+    /// Writes the stream for a learner instead of a file. Has no effect once the start is written.
+    pub fn set_form(&mut self, form: Form) {
+        self.form = form;
+    }
+
     /// Appends about `bytes_max` bytes of the stream, at least one entry; false when it is complete.
     ///
     /// # Panics
@@ -230,7 +237,9 @@ impl Capture {
         let full = out.len().saturating_add(bytes_max.max(1));
         while out.len() < full && !self.is_done() {
             self.phase = match std::mem::replace(&mut self.phase, Phase::Done) {
-                Phase::Header => Phase::Sessions(SnapshotEncoder::begin(self.sessions, out), None),
+                Phase::Header => {
+                    Phase::Sessions(SnapshotEncoder::begin(self.form, self.sessions, out), None)
+                }
                 Phase::Sessions(mut encoder, last) => {
                     if let Some((session, timeout_ms)) = next_session(tree, kept, last) {
                         encoder.session(session, timeout_ms, out);

@@ -180,6 +180,25 @@ impl<D: Disk> FileLog<D> {
         })
     }
 
+    /// Goes on behind the transaction `behind`, whatever the log holds: for a server whose state was
+    /// replaced by another one's, of which a snapshot is on disk. Records and snapshots above
+    /// `behind` are removed, as they belong to a history that this server does not have any more;
+    /// those up to it stay, for an operator who may want them, and recovery passes them over.
+    ///
+    /// # Errors
+    ///
+    /// No snapshot at or before `behind`; the disk.
+    pub fn restart(&mut self, behind: Zxid) -> Result<(), LogError> {
+        self.guarded(|log| {
+            log.segment = None;
+            if behind < log.last {
+                truncate::truncate(&log.disk, behind, log.options.entry_bytes_max)?;
+            }
+            log.last = behind;
+            Ok(())
+        })
+    }
+
     /// Runs a step that leaves the log unusable if it fails.
     fn guarded<T>(
         &mut self,

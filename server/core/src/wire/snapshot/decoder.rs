@@ -4,7 +4,7 @@ use simd_adler32::Adler32;
 use zk_proto::jute::{Decode, DecodeError, Reader, Reason};
 use zk_proto::{Acl, SessionId, Zxid};
 
-use super::{AclKey, END_PATH, MAGIC, SEAL_LEN, SnapshotDigest, StoredZnode, Trailer};
+use super::{AclKey, END_PATH, Form, MAGIC, SEAL_LEN, SnapshotDigest, StoredZnode, Trailer};
 use crate::wire::txn::TxnDigest;
 
 /// Longest entry by default: a path and data, each of twice the default `jute.maxbuffer`.
@@ -35,6 +35,7 @@ pub struct SnapshotDecoder {
     offset: u64,
     /// Longest entry in bytes.
     item_max: usize,
+    form: Form,
 }
 
 /// What stands next in the stream.
@@ -50,6 +51,8 @@ enum Phase {
     Znodes,
     Seal,
     Trailer,
+    /// Of a stream on the wire: what follows is somebody else's.
+    End,
 }
 
 /// An entry of a snapshot.
@@ -138,7 +141,28 @@ impl SnapshotDecoder {
             checksum: Adler32::new(),
             offset: 0,
             item_max,
+            form: Form::File,
         }
+    }
+
+    /// At the start of a stream on the wire, none of whose entries may take more than `item_max`
+    /// bytes.
+    pub fn of_wire(item_max: usize) -> Self {
+        Self {
+            phase: Phase::SessionCount,
+            form: Form::Wire,
+            ..Self::new(item_max)
+        }
+    }
+
+    /// Ends a stream on the wire: what was fed behind its end. `None` if it has not ended; feed
+    /// more, and take the entries.
+    pub fn take_rest(&mut self) -> Option<Bytes> {
+        if self.phase != Phase::End {
+            return None;
+        }
+        self.join();
+        Some(std::mem::take(&mut self.head))
     }
 
     /// Takes the next bytes of the stream.
@@ -156,11 +180,19 @@ impl SnapshotDecoder {
     /// [`SnapshotError`]; the stream is useless then.
     pub fn next_item(&mut self) -> Result<Option<Item>, SnapshotError> {
         loop {
-            if self.phase == Phase::Trailer {
-                return self.hold_trailer();
+            match self.phase {
+                Phase::Trailer => return self.hold_trailer(),
+                Phase::End => return Ok(None),
+                Phase::Header
+                | Phase::SessionCount
+                | Phase::Sessions(_)
+                | Phase::AclCount
+                | Phase::Acls(_)
+                | Phase::Znodes
+                | Phase::Seal => {}
             }
             let mut reader = Reader::shared(&self.head);
-            match Self::step(self.phase, &mut reader) {
+            match Self::step(self.phase, self.form, &mut reader) {
                 Ok((phase, item)) => {
                     let len = self.head.len() - reader.remaining();
                     if len > self.item_max {
@@ -228,6 +260,7 @@ impl SnapshotDecoder {
     /// Decodes what stands next; what follows it, and the entry if it was one.
     fn step(
         phase: Phase,
+        form: Form,
         reader: &mut Reader<'_>,
     ) -> Result<(Phase, Option<Item>), SnapshotReason> {
         match phase {
@@ -259,7 +292,11 @@ impl SnapshotDecoder {
             Phase::Znodes => {
                 let path = ByteString::decode(reader).map_err(|err| err.at("Znode", "path"))?;
                 if path == END_PATH {
-                    return Ok((Phase::Seal, None));
+                    let next = match form {
+                        Form::File => Phase::Seal,
+                        Form::Wire => Phase::End,
+                    };
+                    return Ok((next, None));
                 }
                 let znode = StoredZnode::decode(reader).map_err(|err| err.at("Znode", "record"))?;
                 Ok((Phase::Znodes, Some(Item::Znode(path, znode))))
@@ -268,6 +305,7 @@ impl SnapshotDecoder {
                 reader.slice(SEAL_LEN)?;
                 Ok((Phase::Trailer, None))
             }
+            Phase::End => Ok((Phase::End, None)),
         }
     }
 

@@ -3,7 +3,7 @@ use simd_adler32::Adler32;
 use zk_proto::jute::Encode;
 use zk_proto::{Acl, SessionId};
 
-use super::{AclKey, DBID, END_PATH, MAGIC, StoredStat, Trailer, VERSION};
+use super::{AclKey, DBID, END_PATH, Form, MAGIC, StoredStat, Trailer, VERSION};
 use crate::wire::txn::TxnDigest;
 
 /// Writes the stream, part by part in the order of the stream: [`begin`], as many [`session`]s as
@@ -23,6 +23,7 @@ pub struct SnapshotEncoder {
     checksum: Adler32,
     /// Entries of the section being written that are announced and not yet written.
     due: i32,
+    form: Form,
 }
 
 impl std::fmt::Debug for SnapshotEncoder {
@@ -34,17 +35,20 @@ impl std::fmt::Debug for SnapshotEncoder {
 }
 
 impl SnapshotEncoder {
-    /// Writes the header and announces sessions.
-    pub fn begin(sessions: usize, out: &mut BytesMut) -> Self {
+    /// Writes the header, if the form has one, and announces sessions.
+    pub fn begin(form: Form, sessions: usize, out: &mut BytesMut) -> Self {
         let mut encoder = Self {
             checksum: Adler32::new(),
             due: 0,
+            form,
         };
-        encoder.summed(out, |out| {
-            out.put_u32(MAGIC);
-            out.put_i32(VERSION);
-            out.put_i64(DBID);
-        });
+        if form == Form::File {
+            encoder.summed(out, |out| {
+                out.put_u32(MAGIC);
+                out.put_i32(VERSION);
+                out.put_i64(DBID);
+            });
+        }
         encoder.announce(sessions, out);
         encoder
     }
@@ -111,6 +115,9 @@ impl SnapshotEncoder {
     /// Writes what stands behind the znodes.
     pub fn finish(mut self, trailer: &Trailer, out: &mut BytesMut) {
         self.summed(out, |out| END_PATH.encode(out));
+        if self.form == Form::Wire {
+            return;
+        }
         self.seal(out);
         if let Some(digest) = trailer.digest
             && let Some(tree) = digest.tree
@@ -147,10 +154,13 @@ impl SnapshotEncoder {
         });
     }
 
-    /// Appends something and adds it to the checksum.
+    /// Appends something and adds it to the checksum, if the form has one.
     fn summed(&mut self, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
         let start = out.len();
         write(out);
+        if self.form == Form::Wire {
+            return;
+        }
         self.checksum.write(out.get(start..).unwrap_or_default());
     }
 }

@@ -33,6 +33,18 @@ use zk_proto::{Bytes, SessionId, Version, Zxid};
 use crate::time::WallTime;
 use crate::wire::record;
 
+/// Where the stream goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Into a file: with a header, checksums and a trailer.
+    File,
+    /// To a learner, behind SNAP: without, and followed by the next packet.
+    ///
+    /// # Source
+    /// Apache `ZooKeeper` 3.9, `ZKDatabase#serializeSnapshot`.
+    Wire,
+}
+
 const MAGIC: u32 = 0x5a4b_534e;
 const VERSION: i32 = 2;
 const DBID: i64 = -1;

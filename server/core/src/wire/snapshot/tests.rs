@@ -4,8 +4,12 @@ use zk_proto::{Acl, Id, Perms};
 use super::*;
 
 fn whole(trailer: &Trailer, data_len: usize) -> Bytes {
+    stream(Form::File, trailer, data_len)
+}
+
+fn stream(form: Form, trailer: &Trailer, data_len: usize) -> Bytes {
     let mut out = BytesMut::new();
-    let mut encoder = SnapshotEncoder::begin(2, &mut out);
+    let mut encoder = SnapshotEncoder::begin(form, 2, &mut out);
     encoder.session(SessionId::new(1), 1000, &mut out);
     encoder.session(SessionId::new(-2), 2000, &mut out);
     encoder.begin_acls(1, &mut out);
@@ -144,7 +148,7 @@ fn long_entries_are_refused_however_they_come() {
 #[test]
 fn huge_claims_are_refused_before_bytes_are_collected_for_them() {
     let mut out = BytesMut::new();
-    let mut encoder = SnapshotEncoder::begin(0, &mut out);
+    let mut encoder = SnapshotEncoder::begin(Form::File, 0, &mut out);
     encoder.begin_acls(0, &mut out);
     out.put_i32(i32::MAX);
     let err = read(&out.freeze(), usize::MAX).unwrap_err();
@@ -168,4 +172,83 @@ proptest! {
         drop(read(&Bytes::from(mixed), piece));
         drop(read(&Bytes::from(bytes), piece));
     }
+}
+
+/// Feeds a stream on the wire in pieces; its entries, and what followed it.
+fn read_wire(stream: &[u8], piece: usize) -> Result<(Vec<Item>, Bytes), SnapshotError> {
+    let mut decoder = SnapshotDecoder::of_wire(1 << 20);
+    let (mut items, mut rest) = (Vec::new(), BytesMut::new());
+    let mut is_over = false;
+    for piece in stream.chunks(piece) {
+        if is_over {
+            rest.extend_from_slice(piece);
+            continue;
+        }
+        decoder.feed(Bytes::copy_from_slice(piece));
+        while let Some(item) = decoder.next_item()? {
+            items.push(item);
+        }
+        if let Some(behind) = decoder.take_rest() {
+            is_over = true;
+            rest.extend_from_slice(&behind);
+        }
+    }
+    assert!(is_over, "the stream has an end");
+    Ok((items, rest.freeze()))
+}
+
+#[test]
+fn a_stream_on_the_wire_ends_where_the_next_packet_begins() {
+    let file = whole(&Trailer::default(), 300);
+    let (expected, _) = read(&file, usize::MAX).unwrap();
+    let mut wire = BytesMut::from(&stream(Form::Wire, &Trailer::default(), 300)[..]);
+    assert_eq!(wire.len(), file.len() - 16 - SEAL_LEN);
+    wire.extend_from_slice(b"next");
+    for piece in 1..=wire.len() {
+        let (items, rest) = read_wire(&wire, piece).unwrap();
+        assert_eq!(items, expected);
+        assert_eq!(rest, b"next"[..]);
+    }
+}
+
+/// Captured from an Apache leader, with the string that it closes the stream with.
+const CAPTURED: &str = "\
+    0000000103000030c255000000002710000000020000000000000001000000010000000100000005776f726c64\
+    00000006616e796f6e650000000000000002000000010000001f00000005776f726c6400000006616e796f6e65\
+    0000000000000000ffffffffffffffff0000000000000000000000000000000000000000000000000000000000\
+    00000000000000000000060000000000000000000000000000000100000007000000032f6e3000000002763000\
+    0000000000000200000001000000020000000100000002000001a1fb9972be000001a1fb9972be000000000000\
+    00000000000000000000000000000000000100000002000000032f6e3100000002763100000000000000020000\
+    0001000000030000000100000003000001a1fb9972c7000001a1fb9972c7000000000000000000000000000000\
+    000000000000000001000000030000000a2f7a6f6f6b656570657200000000ffffffffffffffff000000000000\
+    000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000\
+    000000000000000000000000112f7a6f6f6b65657065722f636f6e6669670000008a7365727665722e313d3132\
+    372e302e302e313a32323130313a32323131313a7061727469636970616e740a7365727665722e323d3132372e\
+    302e302e313a32323130323a32323131323a7061727469636970616e740a7365727665722e333d3132372e302e\
+    302e313a32323130333a32323131333a7061727469636970616e740a76657273696f6e3d300000000000000001\
+    000000000000000000000000000000000000000000000000000001a1fb996dd2ffffffff00000000ffffffff00\
+    000000000000000000000000000000000000102f7a6f6f6b65657065722f71756f746100000000ffffffffffff\
+    ffff00000000000000000000000000000000000000000000000000000000000000000000000000000000000000\
+    0000000000000000000000000000000000000000032f6e32000000027632000000000000000200000001000000\
+    040000000100000004000001a1fb9972c9000001a1fb9972c90000000000000000000000000000000000000000\
+    0000000100000004000000032f6e33000000027633000000000000000200000001000000050000000100000005\
+    000001a1fb997438000001a1fb9974380000000000000000000000000000000000000000000000010000000500\
+    0000032f6e34000000027634000000000000000200000001000000060000000100000006000001a1fb99743b00\
+    0001a1fb99743b00000000000000000000000000000000000000000000000100000006000000032f6e35000000\
+    027635000000000000000200000001000000070000000100000007000001a1fb99743e000001a1fb99743e0000\
+    0000000000000000000000000000000000000000000100000007000000012f0000000a42656e57617348657265\
+";
+
+#[test]
+fn the_stream_of_the_reference_is_read_to_its_signature() {
+    let hex: Vec<char> = CAPTURED.chars().filter(|c| !c.is_whitespace()).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).unwrap();
+    let bytes: Vec<u8> = hex.chunks(2).map(byte).collect();
+    let (items, rest) = read_wire(&bytes, 7).unwrap();
+    let has_config = items.iter().any(|item| match item {
+        Item::Znode(path, _) => path == "/zookeeper/config",
+        Item::Session(..) | Item::Acl(..) => false,
+    });
+    assert!(has_config);
+    assert_eq!(rest, b"\0\0\0\x0aBenWasHere"[..]);
 }

@@ -1,0 +1,324 @@
+//! The quorum port: learners come here, when this server leads.
+//!
+//! Each connection has a task of its own, which turns bytes into packets for the core and packets of
+//! the core into bytes. Whether a learner is welcome, and what it is told, is decided in the core.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{BufMut as _, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zk_core::peer::{Event, LinkId};
+use zk_core::tree::Capture;
+use zk_core::wire::quorum::{LeaderPacket, LearnerPacket, LengthLimit, SNAP_SIGNATURE};
+use zk_core::wire::snapshot::Form;
+use zk_proto::Zxid;
+use zk_proto::jute::Encode as _;
+
+use super::packets::{PacketReader, ReadError, SendQueue, Taken};
+use crate::shared_tree::SharedTree;
+use crate::stage::core::CoreItem;
+use crate::stage::mailbox::{Mailbox, Refused};
+
+/// Connections at a time; an ensemble has a handful of learners, and each comes once.
+const LINKS_MAX: usize = 1000;
+/// Bytes that may wait for a learner. One that is further behind is better off with a new sync.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes put together for one write.
+const WRITE_BYTES: usize = 256 << 10;
+/// Pause after accepting failed, as it does when file descriptors run out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Pause of a reader whose packets the core has no room for.
+const CORE_RETRY: Duration = Duration::from_millis(1);
+
+/// All learners' connections.
+#[derive(Debug)]
+pub(crate) struct LearnerLinks(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    is_listening: AtomicBool,
+    links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
+    next: AtomicU64,
+    core: Arc<Mailbox<CoreItem>>,
+    limit: LengthLimit,
+    stopping: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Link {
+    queue: SendQueue<Item>,
+    capture: Mutex<Option<CaptureLease>>,
+    captured: Notify,
+}
+
+#[derive(Debug)]
+enum Item {
+    Packet(LeaderPacket),
+    Snapshot(Zxid),
+}
+
+/// A capture on its way to a learner. It goes back where it came from, whatever happens.
+pub(crate) struct CaptureLease {
+    capture: Option<Capture>,
+    tree: Arc<SharedTree>,
+    give_back: Box<dyn Fn(Capture) + Send>,
+}
+
+impl std::fmt::Debug for CaptureLease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CaptureLease").finish_non_exhaustive()
+    }
+}
+
+impl CaptureLease {
+    pub(crate) fn new(
+        mut capture: Capture,
+        tree: Arc<SharedTree>,
+        give_back: impl Fn(Capture) + Send + 'static,
+    ) -> Self {
+        capture.set_form(Form::Wire);
+        Self {
+            capture: Some(capture),
+            tree,
+            give_back: Box::new(give_back),
+        }
+    }
+
+    /// Appends a piece of the stream; false when it is complete.
+    fn next_chunk(&mut self, out: &mut BytesMut) -> bool {
+        let tree = self.tree.read();
+        let capture = self.capture.as_mut();
+        capture.is_some_and(|capture| capture.next_chunk(&tree, WRITE_BYTES, out))
+    }
+}
+
+impl Drop for CaptureLease {
+    fn drop(&mut self) {
+        if let Some(capture) = self.capture.take() {
+            (self.give_back)(capture);
+        }
+    }
+}
+
+impl LearnerLinks {
+    /// Begins to accept connections; they are turned away until [`Self::listen`].
+    pub(crate) fn start(
+        listener: TcpListener,
+        core: Arc<Mailbox<CoreItem>>,
+        limit: LengthLimit,
+        stopping: CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            is_listening: AtomicBool::new(false),
+            links: Mutex::new(BTreeMap::new()),
+            next: AtomicU64::new(0),
+            core,
+            limit,
+            stopping,
+        });
+        tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
+        Self(shared)
+    }
+
+    /// Lets learners in, or turns them away.
+    pub(crate) fn listen(&self, is_listening: bool) {
+        self.0.is_listening.store(is_listening, Ordering::Release);
+    }
+
+    /// Sends a packet to a learner, unless it is gone.
+    pub(crate) fn send(&self, link: LinkId, packet: LeaderPacket) {
+        let bytes = packet_bytes(&packet);
+        self.push(link, Item::Packet(packet), bytes);
+    }
+
+    /// Sends a SNAP packet and the stream of the capture that comes with [`Self::captured`].
+    pub(crate) fn stream_snapshot(&self, link: LinkId, zxid: Zxid) {
+        self.push(link, Item::Snapshot(zxid), 0);
+    }
+
+    /// The capture that the stream of a link waits for.
+    pub(crate) fn captured(&self, link: LinkId, lease: CaptureLease) {
+        if let Some(link) = self.0.link(link) {
+            *link.capture.lock() = Some(lease);
+            link.captured.notify_one();
+        }
+    }
+
+    /// Ends a connection behind what was sent.
+    pub(crate) fn drop_link(&self, link: LinkId) {
+        if let Some(link) = self.0.link(link) {
+            link.queue.close();
+        }
+    }
+
+    fn push(&self, id: LinkId, item: Item, bytes: usize) {
+        if let Some(link) = self.0.link(id)
+            && !link.queue.push(item, bytes)
+        {
+            tracing::warn!(link = %id, "a learner is too far behind, its connection is closed");
+        }
+    }
+}
+
+impl Shared {
+    fn link(&self, id: LinkId) -> Option<Arc<Link>> {
+        self.links.lock().get(&id).cloned()
+    }
+
+    fn open(&self) -> Option<(LinkId, Arc<Link>)> {
+        let number = NonZeroU64::new(self.next.fetch_add(1, Ordering::Relaxed) + 1)?;
+        let (id, link) = (
+            LinkId::new(number),
+            Arc::new(Link {
+                queue: SendQueue::new(QUEUE_BYTES_MAX),
+                capture: Mutex::new(None),
+                captured: Notify::new(),
+            }),
+        );
+        let mut links = self.links.lock();
+        if links.len() >= LINKS_MAX {
+            return None;
+        }
+        links.insert(id, Arc::clone(&link));
+        Some((id, link))
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+    loop {
+        let accepted = tokio::select! {
+            () = shared.stopping.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) if shared.is_listening.load(Ordering::Acquire) => {
+                if let Some((id, link)) = shared.open() {
+                    tracing::debug!(%peer, link = %id, "a learner connected");
+                    tasks.spawn(serve(socket, id, link, Arc::clone(&shared)));
+                } else {
+                    tracing::warn!(%peer, "too many connections on the quorum port");
+                }
+            }
+            Ok((_, peer)) => tracing::debug!(%peer, "a learner came to a server that does not lead"),
+            Err(error) => {
+                tracing::warn!(err = %error, "cannot accept a learner");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, id: LinkId, link: Arc<Link>, shared: Arc<Shared>) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(link = %id, err = %error, "cannot set TCP_NODELAY");
+    }
+    let (source, sink) = socket.into_split();
+    tell(&shared.core, Event::LearnerUp { link: id }).await;
+    let end = tokio::select! {
+        () = shared.stopping.cancelled() => Ok(()),
+        end = read(PacketReader::new(source, shared.limit), id, &shared.core) => end,
+        end = write(sink, id, &link, &shared.core) => end.map_err(ReadError::Io),
+    };
+    match end {
+        Ok(()) => tracing::debug!(link = %id, "connection of a learner closed"),
+        Err(ReadError::Closed) => tracing::debug!(link = %id, "a learner went away"),
+        Err(error) => {
+            let err = crate::stage::fail_stop::chain(&error);
+            tracing::info!(link = %id, err, "connection of a learner lost");
+        }
+    }
+    link.queue.abort();
+    shared.links.lock().remove(&id);
+    drop(link.capture.lock().take());
+    tell(&shared.core, Event::LearnerDown { link: id }).await;
+}
+
+async fn read(
+    mut reader: PacketReader<OwnedReadHalf>,
+    link: LinkId,
+    core: &Mailbox<CoreItem>,
+) -> Result<(), ReadError> {
+    loop {
+        let packet = LearnerPacket::from_wire(reader.packet().await?)?;
+        tell(core, Event::LearnerPacket { link, packet }).await;
+    }
+}
+
+async fn write(
+    mut sink: OwnedWriteHalf,
+    id: LinkId,
+    link: &Link,
+    core: &Mailbox<CoreItem>,
+) -> io::Result<()> {
+    let mut items = VecDeque::new();
+    let mut buffer = BytesMut::new();
+    while link.queue.take(&mut items).await == Taken::Items {
+        for item in items.drain(..) {
+            match item {
+                Item::Packet(packet) => packet.to_wire().encode(&mut buffer),
+                Item::Snapshot(zxid) => {
+                    LeaderPacket::Snap { zxid }.to_wire().encode(&mut buffer);
+                    stream(&mut sink, link, &mut buffer).await?;
+                    tell(core, Event::SnapshotSent { link: id }).await;
+                }
+            }
+            if buffer.len() >= WRITE_BYTES {
+                sink.write_all_buf(&mut buffer).await?;
+            }
+        }
+        sink.write_all_buf(&mut buffer).await?;
+        buffer.clear();
+    }
+    sink.shutdown().await
+}
+
+/// Sends a whole tree, as soon as its capture is there.
+async fn stream(sink: &mut OwnedWriteHalf, link: &Link, buffer: &mut BytesMut) -> io::Result<()> {
+    let mut lease = loop {
+        let lease = link.capture.lock().take();
+        match lease {
+            Some(lease) => break lease,
+            None => link.captured.notified().await,
+        }
+    };
+    while lease.next_chunk(buffer) {
+        sink.write_all_buf(buffer).await?;
+        buffer.clear();
+    }
+    buffer.put_i32(i32::try_from(SNAP_SIGNATURE.len()).unwrap_or(0));
+    buffer.put_slice(SNAP_SIGNATURE.as_bytes());
+    Ok(())
+}
+
+/// Tells the core, when it has room.
+pub(super) async fn tell(core: &Mailbox<CoreItem>, event: Event) {
+    let mut item = CoreItem::Event(event);
+    loop {
+        match core.try_offer(item) {
+            Ok(()) | Err((Refused::Closed, _)) => return,
+            Err((Refused::Full, back)) => item = back,
+        }
+        tokio::time::sleep(CORE_RETRY).await;
+    }
+}
+
+/// About what a packet takes in the queue.
+fn packet_bytes(packet: &LeaderPacket) -> usize {
+    let payload = match packet {
+        LeaderPacket::Proposal { entry, .. } | LeaderPacket::Inform { entry, .. } => entry.len(),
+        _ => 0,
+    };
+    payload + size_of::<Item>()
+}

@@ -1,0 +1,243 @@
+//! What waits to be sent over a link between servers, and the task that sends it.
+
+use std::collections::VecDeque;
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::Notify;
+use zk_core::wire::quorum::{LengthLimit, QuorumPacket};
+use zk_proto::jute::DecodeError;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 64 << 10;
+
+/// A queue from the core thread to the task of a link. It never makes the sender wait: what is over
+/// its bound ends the link, and the other server starts over.
+#[derive(Debug)]
+pub(super) struct SendQueue<T> {
+    inner: Mutex<Inner<T>>,
+    bell: Notify,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    items: VecDeque<T>,
+    bytes: usize,
+    end: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// More may come.
+    Open,
+    /// Nothing comes behind what is there.
+    Closing,
+    /// The link is over; what is there is not sent any more.
+    Aborted,
+}
+
+/// What a link is to send next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Something.
+    Items,
+    /// Nothing any more: the link ends here.
+    End,
+}
+
+impl<T> SendQueue<T> {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                items: VecDeque::new(),
+                bytes: 0,
+                end: End::Open,
+            }),
+            bell: Notify::new(),
+            bytes_max,
+        }
+    }
+
+    /// Appends something that takes about `bytes`; false if that is more than may wait, which ends
+    /// the link.
+    pub(super) fn push(&self, item: T, bytes: usize) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.end != End::Open {
+            return true;
+        }
+        inner.bytes += bytes;
+        let fits = inner.bytes <= self.bytes_max || inner.items.is_empty();
+        if fits {
+            inner.items.push_back(item);
+        } else {
+            inner.items.clear();
+            inner.end = End::Aborted;
+        }
+        drop(inner);
+        self.bell.notify_one();
+        fits
+    }
+
+    /// Ends the link behind what waits.
+    pub(super) fn close(&self) {
+        let mut inner = self.inner.lock();
+        if inner.end == End::Open {
+            inner.end = End::Closing;
+        }
+        drop(inner);
+        self.bell.notify_one();
+    }
+
+    /// Ends the link now.
+    pub(super) fn abort(&self) {
+        let mut inner = self.inner.lock();
+        inner.end = End::Aborted;
+        inner.items.clear();
+        drop(inner);
+        self.bell.notify_one();
+    }
+
+    /// Waits for something to send, and takes all of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what is not taken stays.
+    pub(super) async fn take(&self, out: &mut VecDeque<T>) -> Taken {
+        loop {
+            {
+                let mut inner = self.inner.lock();
+                if inner.end == End::Aborted {
+                    return Taken::End;
+                }
+                if !inner.items.is_empty() {
+                    std::mem::swap(&mut inner.items, out);
+                    inner.bytes = 0;
+                    return Taken::Items;
+                }
+                if inner.end == End::Closing {
+                    return Taken::End;
+                }
+            }
+            self.bell.notified().await;
+        }
+    }
+
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.inner.lock().items.len()
+    }
+}
+
+/// Why nothing more can be read from a link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// The connection broke.
+    #[error("connection lost")]
+    Io(#[from] io::Error),
+    /// The other side closed the connection.
+    #[error("connection closed by the other side")]
+    Closed,
+    /// The other side sent what is no packet.
+    #[error("no packet")]
+    Packet(#[from] DecodeError),
+    /// The other side sent a length that no packet has.
+    #[error(transparent)]
+    Length(#[from] zk_core::wire::quorum::BadLength),
+    /// A tree was sent that is none.
+    #[error("the snapshot that was sent is damaged")]
+    Snapshot(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Reads packets from a connection.
+#[derive(Debug)]
+pub(super) struct PacketReader<R> {
+    source: R,
+    buffer: BytesMut,
+    limit: LengthLimit,
+}
+
+impl<R: AsyncRead + Unpin> PacketReader<R> {
+    pub(super) fn new(source: R, limit: LengthLimit) -> Self {
+        Self {
+            source,
+            buffer: BytesMut::new(),
+            limit,
+        }
+    }
+
+    /// The next packet.
+    pub(super) async fn packet(&mut self) -> Result<QuorumPacket, ReadError> {
+        loop {
+            if let Some(len) = QuorumPacket::find(&self.buffer, self.limit)? {
+                let bytes = self.buffer.split_to(len).freeze();
+                return Ok(QuorumPacket::decode(&bytes)?);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Bytes as they come, for what is no packet; at least one.
+    pub(super) async fn bytes(&mut self) -> Result<Bytes, ReadError> {
+        if self.buffer.is_empty() {
+            self.fill().await?;
+        }
+        Ok(self.buffer.split().freeze())
+    }
+
+    /// Exactly `len` bytes.
+    pub(super) async fn exact(&mut self, len: usize) -> Result<Bytes, ReadError> {
+        while self.buffer.len() < len {
+            self.fill().await?;
+        }
+        Ok(self.buffer.split_to(len).freeze())
+    }
+
+    /// Gives back bytes that belong to what comes next.
+    pub(super) fn give_back(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let behind = std::mem::take(&mut self.buffer);
+            self.buffer.extend_from_slice(bytes);
+            self.buffer.extend_from_slice(&behind);
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), ReadError> {
+        // Grows with what has come, not with what a length claims.
+        let more = self.buffer.len().clamp(READ_BYTES / 16, READ_BYTES * 16);
+        self.buffer.reserve(more);
+        if self.source.read_buf(&mut self.buffer).await? == 0 {
+            return Err(ReadError::Closed);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_that_waits_is_taken_at_once_and_then_the_end() {
+        let queue = SendQueue::new(10);
+        assert!(queue.push(1, 4) && queue.push(2, 6));
+        queue.close();
+        assert!(queue.push(3, 1), "nothing is taken in behind the end");
+        let mut out = VecDeque::new();
+        assert_eq!(queue.take(&mut out).await, Taken::Items);
+        assert_eq!(out, [1, 2]);
+        out.clear();
+        assert_eq!(queue.take(&mut out).await, Taken::End);
+    }
+
+    #[tokio::test]
+    async fn more_than_may_wait_ends_the_link() {
+        let queue = SendQueue::new(10);
+        assert!(queue.push(1, 100), "one item may be of any size");
+        assert!(!queue.push(2, 1));
+        assert_eq!(queue.waiting(), 0);
+        assert_eq!(queue.take(&mut VecDeque::new()).await, Taken::End);
+    }
+}
