@@ -36,8 +36,7 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes put together for one write.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// What stays the same over all connections to leaders.
-#[derive(Debug)]
+/// The connection to the leader, while there is one.
 pub(crate) struct LeaderLink {
     shared: Arc<Shared>,
     /// The try that counts.
@@ -46,7 +45,6 @@ pub(crate) struct LeaderLink {
     tasks: TaskTracker,
 }
 
-#[derive(Debug)]
 struct Shared {
     config: Arc<EnsembleConfig>,
     core: Arc<Mailbox<CoreItem>>,
@@ -181,7 +179,7 @@ async fn link(
 /// Tries the addresses of a member in turn; names are looked up each time.
 async fn dial(leader: ServerId, shared: &Shared) -> io::Result<TcpStream> {
     let unknown = || io::Error::new(io::ErrorKind::NotFound, "not in the configuration");
-    let member = shared.config.get(leader).ok_or_else(unknown)?;
+    let member = shared.config.member(leader).ok_or_else(unknown)?;
     let mut last = unknown();
     for address in &member.addresses {
         let connect = TcpStream::connect((address.host.as_str(), address.quorum_port));
@@ -239,9 +237,7 @@ async fn tree(
     if signature != SNAP_SIGNATURE {
         return Err(damaged("the stream does not end with its signature"));
     }
-    let (tree, _) = loader
-        .finish(zxid, &Trailer::default())
-        .map_err(damaged)?;
+    let (tree, _) = loader.finish(zxid, &Trailer::default()).map_err(damaged)?;
     Ok(tree)
 }
 
@@ -269,8 +265,278 @@ async fn write(mut sink: OwnedWriteHalf, queue: &SendQueue<LearnerPacket>) -> io
 fn packet_bytes(packet: &LearnerPacket) -> usize {
     let payload = match packet {
         LearnerPacket::Request(request) => request.body.len(),
-        LearnerPacket::Ping { sessions, .. } => 12 * sessions.len(),
+        LearnerPacket::Ping { touches, .. } => 12 * touches.len(),
         _ => 0,
     };
     payload + size_of::<LearnerPacket>()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::num::NonZeroU64;
+
+    use tokio::net::TcpListener;
+    use zk_core::ensemble::{Member, PeerAddress, Role};
+    use zk_core::peer::LinkId;
+    use zk_core::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
+    use zk_proto::{SessionId, Xid};
+
+    use super::super::learner_links::{CaptureLease, LearnerLinks};
+    use super::*;
+    use crate::shared_tree::SharedTree;
+    use crate::stage::mailbox::Taken as Mail;
+
+    const SOON: Duration = Duration::from_secs(20);
+    const LIMIT: LengthLimit = LengthLimit(1 << 20);
+    const LINK: LinkId = LinkId::new(NonZeroU64::MIN);
+    const ATTEMPT: Attempt = Attempt::new(7);
+
+    /// A leader's and a learner's side of the quorum port, with the mailboxes of their cores.
+    struct Pair {
+        learners: LearnerLinks,
+        leader: LeaderLink,
+        of_leader: Arc<Mailbox<CoreItem>>,
+        of_learner: Arc<Mailbox<CoreItem>>,
+        stopping: CancellationToken,
+        tasks: TaskTracker,
+    }
+
+    impl Pair {
+        async fn new() -> Self {
+            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+            let listener = listener.expect("a port");
+            let quorum_port = listener.local_addr().expect("bound").port();
+            let member = Member {
+                id: ServerId::new(1),
+                addresses: vec![PeerAddress {
+                    host: "127.0.0.1".into(),
+                    quorum_port,
+                    election_port: 1,
+                }],
+                role: Role::Voter,
+                client: None,
+                secure_client: None,
+            };
+            let config = Arc::new(EnsembleConfig::new([member], None, Zxid::ZERO));
+            let (of_leader, of_learner) =
+                (Arc::new(Mailbox::new(100)), Arc::new(Mailbox::new(100)));
+            let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+            let limits = LeaderLimits {
+                length: LIMIT,
+                connect: SOON,
+                tree: TreeOptions::default(),
+                item_max: 1 << 20,
+            };
+            Self {
+                learners: LearnerLinks::start(
+                    listener,
+                    Arc::clone(&of_leader),
+                    LIMIT,
+                    stopping.clone(),
+                    &tasks,
+                ),
+                leader: LeaderLink::new(
+                    config,
+                    Arc::clone(&of_learner),
+                    limits,
+                    stopping.clone(),
+                    &tasks,
+                ),
+                of_leader,
+                of_learner,
+                stopping,
+                tasks,
+            }
+        }
+
+        async fn linked() -> Self {
+            let pair = Self::new().await;
+            pair.learners.listen(true);
+            pair.leader.connect(ATTEMPT, ServerId::new(1));
+            assert!(
+                matches!(next(&pair.of_leader).await, Event::LearnerUp { link } if link == LINK)
+            );
+            let up = next(&pair.of_learner).await;
+            assert!(matches!(up, Event::LeaderUp { attempt } if attempt == ATTEMPT));
+            pair
+        }
+
+        async fn end(self) {
+            self.stopping.cancel();
+            self.tasks.close();
+            timeout(SOON, self.tasks.wait())
+                .await
+                .expect("all tasks end");
+        }
+    }
+
+    /// The next event; a test takes them one by one.
+    async fn next(mailbox: &Arc<Mailbox<CoreItem>>) -> Event {
+        let mailbox = Arc::clone(mailbox);
+        let taken = tokio::task::spawn_blocking(move || {
+            let mut items = Vec::new();
+            let deadline = std::time::Instant::now() + SOON;
+            assert_eq!(mailbox.take(Some(deadline), &mut items), Mail::Items);
+            let rest = items.split_off(1);
+            let later = std::mem::take(&mut items);
+            mailbox.send(rest);
+            later
+        });
+        match taken.await.expect("no panic").pop() {
+            Some(CoreItem::Event(event)) => event,
+            Some(CoreItem::Inspect(_)) | None => panic!("no event"),
+        }
+    }
+
+    #[tokio::test]
+    async fn packets_pass_both_ways_in_order() {
+        let pair = Pair::linked().await;
+        for counter in 1..=100 {
+            let zxid = Zxid::new(counter);
+            pair.learners.send(LINK, LeaderPacket::Commit { zxid });
+            pair.leader.send(ATTEMPT, LearnerPacket::Ack { zxid });
+        }
+        for counter in 1..=100 {
+            let expected = Zxid::new(counter);
+            let event = next(&pair.of_learner).await;
+            assert!(matches!(
+                event,
+                Event::LeaderPacket { packet: LeaderPacket::Commit { zxid }, .. } if zxid == expected
+            ));
+            let event = next(&pair.of_leader).await;
+            assert!(matches!(
+                event,
+                Event::LearnerPacket { packet: LearnerPacket::Ack { zxid }, .. } if zxid == expected
+            ));
+        }
+        pair.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_tree_is_sent_between_the_packets_around_it() {
+        let pair = Pair::linked().await;
+        let mut tree = Tree::new(TreeOptions::default());
+        let header = TxnHeader {
+            session: SessionId::new(1),
+            cxid: Xid::new(1),
+            zxid: Zxid::new(5),
+            time: zk_core::time::WallTime::from_millis(1),
+        };
+        let txn = Txn::from(Op::Create(CreateTxn {
+            path: "/sent".into(),
+            data: Some(vec![7; 100_000].into()),
+            acl: None,
+            ephemeral: false,
+            parent_cversion: CreateTxn::NEXT_CVERSION,
+        }));
+        tree.apply(&header, &txn);
+        let expected = tree.recompute_digest();
+        let shared = Arc::new(SharedTree::new(tree, 1));
+        let capture = shared.apply().tree_mut().capture();
+        let returned = Arc::new(Mutex::new(None));
+        let back = Arc::clone(&returned);
+        let lease = CaptureLease::new(capture, Arc::clone(&shared), move |capture| {
+            *back.lock() = Some(capture);
+        });
+        pair.learners.stream_snapshot(LINK, Zxid::new(5));
+        pair.learners.send(LINK, LeaderPacket::UpToDate);
+        pair.learners.captured(LINK, lease);
+
+        let event = next(&pair.of_learner).await;
+        assert!(matches!(
+            event,
+            Event::LeaderPacket { packet: LeaderPacket::Snap { zxid }, .. } if zxid == Zxid::new(5)
+        ));
+        let event = next(&pair.of_learner).await;
+        let Event::LeaderSnapshot { snapshot, .. } = event else {
+            panic!("{event:?} instead of a tree");
+        };
+        let event = next(&pair.of_learner).await;
+        assert!(matches!(
+            event,
+            Event::LeaderPacket {
+                packet: LeaderPacket::UpToDate,
+                ..
+            }
+        ));
+        let received = pair
+            .leader
+            .take_tree(snapshot)
+            .expect("kept until asked for");
+        assert_eq!(received.applied(), Zxid::new(5));
+        assert_eq!(received.recompute_digest(), expected);
+        assert!(
+            matches!(next(&pair.of_leader).await, Event::SnapshotSent { link } if link == LINK)
+        );
+        let capture = returned.lock().take().expect("given back");
+        shared.apply().tree_mut().end_capture(capture);
+        pair.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_link_ends_behind_what_was_sent_and_both_sides_hear_of_it() {
+        let pair = Pair::linked().await;
+        pair.learners.send(LINK, LeaderPacket::Sync);
+        pair.learners.drop_link(LINK);
+        let event = next(&pair.of_learner).await;
+        assert!(matches!(
+            event,
+            Event::LeaderPacket {
+                packet: LeaderPacket::Sync,
+                ..
+            }
+        ));
+        let down = next(&pair.of_learner).await;
+        assert!(matches!(down, Event::LeaderDown { attempt } if attempt == ATTEMPT));
+        assert!(matches!(next(&pair.of_leader).await, Event::LearnerDown { link } if link == LINK));
+        pair.end().await;
+    }
+
+    #[tokio::test]
+    async fn who_does_not_lead_turns_learners_away() {
+        let pair = Pair::new().await;
+        pair.leader.connect(ATTEMPT, ServerId::new(1));
+        // It may have seen the connection open before it was closed.
+        let mut event = next(&pair.of_learner).await;
+        if matches!(event, Event::LeaderUp { .. }) {
+            event = next(&pair.of_learner).await;
+        }
+        assert!(matches!(event, Event::LeaderDown { attempt } if attempt == ATTEMPT));
+        pair.leader.connect(ATTEMPT, ServerId::new(2));
+        let event = next(&pair.of_learner).await;
+        assert!(
+            matches!(event, Event::LeaderDown { .. }),
+            "a stranger has no address"
+        );
+        pair.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_no_packet_ends_the_link() {
+        let pair = Pair::new().await;
+        pair.learners.listen(true);
+        let address = &pair
+            .leader
+            .shared
+            .config
+            .member(ServerId::new(1))
+            .expect("there")
+            .addresses;
+        let port = address.first().expect("one").quorum_port;
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).await.expect("open");
+        socket
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .expect("sent");
+        assert!(matches!(
+            next(&pair.of_leader).await,
+            Event::LearnerUp { .. }
+        ));
+        assert!(matches!(
+            next(&pair.of_leader).await,
+            Event::LearnerDown { .. }
+        ));
+        pair.end().await;
+    }
 }

@@ -42,10 +42,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const CORE_RETRY: Duration = Duration::from_millis(1);
 
 /// All learners' connections.
-#[derive(Debug)]
 pub(crate) struct LearnerLinks(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     is_listening: AtomicBool,
     links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
@@ -55,7 +53,6 @@ struct Shared {
     stopping: CancellationToken,
 }
 
-#[derive(Debug)]
 struct Link {
     queue: SendQueue<Item>,
     capture: Mutex<Option<CaptureLease>>,
@@ -73,12 +70,6 @@ pub(crate) struct CaptureLease {
     capture: Option<Capture>,
     tree: Arc<SharedTree>,
     give_back: Box<dyn Fn(Capture) + Send>,
-}
-
-impl std::fmt::Debug for CaptureLease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CaptureLease").finish_non_exhaustive()
-    }
 }
 
 impl CaptureLease {
@@ -211,7 +202,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                     tracing::warn!(%peer, "too many connections on the quorum port");
                 }
             }
-            Ok((_, peer)) => tracing::debug!(%peer, "a learner came to a server that does not lead"),
+            Ok((_, peer)) => {
+                tracing::debug!(%peer, "a learner came to a server that does not lead")
+            }
             Err(error) => {
                 tracing::warn!(err = %error, "cannot accept a learner");
                 tokio::time::sleep(ACCEPT_RETRY).await;

@@ -1,9 +1,13 @@
-//! The network: listeners, and a task for each client connection.
+//! The network: listeners, and a task for each connection of a client or member.
 //!
 //! ```text
 //!  client_listener ─accept─► client_conn ─┬─ four-letter word ─► words
 //!                                         ├─ handshake ─► core ─► session
 //!                                         └─ requests ─► outbox (conn/pipeline) ─► socket
+//!
+//!  quorum port ──► learner_links ─┐
+//!  leader_link ─► quorum port     ├─ packets ─► core, and back by way of peers
+//!  election_mesh ─► election port ┘
 //! ```
 //!
 //! | queue | bound | beyond |
@@ -13,6 +17,7 @@
 //! | requests waiting on a connection | [`outbox::LIMITS`] | not read |
 //! | requests waiting in the server | `globalOutstandingLimit` | not read |
 //! | answers and events to a connection | [`outbox::LIMITS`] | closed |
+//! | packets to a member | 64 MiB | closed, and synchronised anew |
 
 pub(crate) mod client_conn;
 pub(crate) mod client_listener;
@@ -20,7 +25,11 @@ pub(crate) mod connections;
 #[allow(dead_code, reason = "members, which use it, are being built")]
 pub(crate) mod election_mesh;
 pub(crate) mod handshake;
+pub(crate) mod leader_link;
+pub(crate) mod learner_links;
 pub(crate) mod outbox;
+mod packets;
+pub(crate) mod peers;
 #[allow(dead_code, reason = "members, which use it, are being built")]
 pub(crate) mod reports;
 pub(crate) mod service;

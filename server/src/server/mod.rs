@@ -16,6 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zk_core::peer::{Peer, PeerOptions};
 use zk_proto::{ServerId, Zxid};
@@ -25,14 +26,16 @@ use crate::config::Config;
 use crate::entropy::random;
 use crate::faults::{FaultDisk, Faults};
 use crate::net::connections::Connections;
+use crate::net::peers::Peers;
 use crate::net::service::{Service, Stats};
 use crate::shared_tree::SharedTree;
-use crate::stage::apply::ApplyStage;
+use crate::stage::apply::{ApplyStage, Captures};
 use crate::stage::clock::Clock;
 use crate::stage::core::{CoreStage, MAILBOX_MAX};
 use crate::stage::fail_stop::{FailStop, chain};
 use crate::stage::heard::Heard;
 use crate::stage::log::LogStage;
+use crate::stage::log_reader::LogReader;
 use crate::stage::mailbox::Mailbox;
 use crate::stage::snapshot::SnapshotStage;
 use crate::storage::{FileLog, RecoverReport, StdDisk, recover};
@@ -136,6 +139,7 @@ impl Server {
 
         // Reading a large state takes long, and blocks.
         let disk_faults = faults.clone();
+        let recover_options = plan.recover;
         let recovering = tokio::task::spawn_blocking(move || {
             let disk = FaultDisk {
                 disk: StdDisk::open(&plan.dirs)?,
@@ -190,8 +194,18 @@ impl Server {
             faults.resume();
         });
 
+        let peers: Option<Arc<Peers>> = None;
+        let captures = Captures::default();
+        let log_reader = LogReader {
+            disk: disk.clone(),
+            core: Arc::clone(&core_box),
+            entry_bytes_max: recover_options.entry_bytes_max,
+        };
+        let at_rest = CancellationToken::new();
         let snapshot_stage = SnapshotStage {
-            disk,
+            disk: disk.clone(),
+            log: Arc::clone(&log_box),
+            is_obsolete: Arc::clone(&captures.is_obsolete),
             tree: Arc::clone(&tree),
             mailbox: Arc::clone(&snapshot_box),
             apply: Arc::clone(&apply_box),
@@ -199,7 +213,11 @@ impl Server {
             purge: plan::purge(&config),
         };
         let log_stage = LogStage {
+            disk,
             log,
+            epochs: recovered.epochs,
+            recover: recover_options,
+            apply: Arc::clone(&apply_box),
             mailbox: Arc::clone(&log_box),
             core: Arc::clone(&core_box),
             slow: config.storage.fsync_warning_threshold,
@@ -214,7 +232,8 @@ impl Server {
             access: access.clone(),
             permits: Arc::clone(&permits),
             pace: plan::snapshot_pace(&config),
-            is_capturing: false,
+            peers: peers.clone(),
+            captures,
         };
         let core_stage = CoreStage {
             peer,
@@ -226,6 +245,10 @@ impl Server {
             connections: Arc::clone(&connections),
             status: Arc::clone(&status),
             clock,
+            peers,
+            read_log: Box::new(move |range| log_reader.start(range)),
+            at_rest: at_rest.clone(),
+            appends: Vec::new(),
         };
         let service = Arc::new(Service {
             port: address.port(),

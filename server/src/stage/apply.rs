@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::BytesMut;
 use tokio::sync::Semaphore;
@@ -10,8 +11,8 @@ use zk_core::conn::ConnId;
 use zk_core::conn::auth::Access;
 use zk_core::conn::pipeline::{Answer, Broken, Then};
 use zk_core::conn::request::error_frame;
-use zk_core::peer::{ApplyAction, Asker, Barrier, Event, Origin, Proposal};
-use zk_core::tree::{Capture, DigestCheck};
+use zk_core::peer::{ApplyAction, Asker, Barrier, Event, LinkId, Origin, Proposal, SnapshotId};
+use zk_core::tree::{Capture, DigestCheck, Tree};
 use zk_core::wire::txn::Txn;
 use zk_proto::{ErrorCode, Zxid};
 
@@ -19,8 +20,11 @@ use super::core::CoreItem;
 use super::fail_stop::StopCause;
 use super::log::LogItem;
 use super::mailbox::{Mailbox, Taken};
+use super::snapshot::{SnapshotItem, SnapshotPurpose};
 use crate::net::connections::{Conn, Connections};
+use crate::net::learner_links::CaptureLease;
 use crate::net::outbox::ReadJob;
+use crate::net::peers::Peers;
 use crate::shared_tree::{Applying, SharedTree};
 
 /// Transactions applied under one guard, so that no reader waits long.
@@ -31,7 +35,24 @@ pub(crate) enum ApplyItem {
     /// Of the apply lane.
     Action(ApplyAction),
     /// A capture that is done with, whether it was written or not.
-    Captured(Capture),
+    Captured {
+        /// The capture.
+        capture: Capture,
+        /// What it was for.
+        purpose: SnapshotPurpose,
+    },
+    /// Have the log cut behind this transaction, once nobody has a capture of the tree.
+    Truncate(Zxid),
+    /// The tree as it is on disk, after the log was cut.
+    Reloaded(Box<Tree>),
+}
+
+/// A tree that is to take the place of the tree, once nobody has a capture of that.
+enum Replacement {
+    /// From disk, after the log is cut behind this transaction.
+    OfDisk(Zxid),
+    /// From the leader.
+    OfLeader(SnapshotId),
 }
 
 /// When to take snapshots: after a number of transactions or of bytes, each drawn anew between half
@@ -90,14 +111,42 @@ pub(crate) struct ApplyStage {
     pub(crate) mailbox: Arc<Mailbox<ApplyItem>>,
     pub(crate) core: Arc<Mailbox<CoreItem>>,
     pub(crate) log: Arc<Mailbox<LogItem>>,
-    pub(crate) snapshots: Arc<Mailbox<Capture>>,
+    pub(crate) snapshots: Arc<Mailbox<SnapshotItem>>,
+    /// The other members, if there are any.
+    pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) access: Access,
     /// Permits of requests that were let in; one is given back for each that is answered.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) pace: SnapshotPace,
-    /// Whether a capture exists.
-    pub(crate) is_capturing: bool,
+    pub(crate) captures: Captures,
+}
+
+/// The captures that exist.
+#[derive(Default)]
+pub(crate) struct Captures {
+    /// Number of them.
+    count: usize,
+    /// Whether a snapshot is being written that nobody asked for.
+    has_periodic: bool,
+    /// Replaces the tree when the last one is given back.
+    replacement: Option<Replacement>,
+    /// Tells the snapshot thread that what it writes is of no use any more.
+    pub(crate) is_obsolete: Arc<AtomicBool>,
+}
+
+impl Captures {
+    fn replace(&mut self, replacement: Replacement) {
+        self.is_obsolete.store(true, Ordering::Release);
+        self.replacement = Some(replacement);
+    }
+
+    /// What is to be done now, if nothing is in its way.
+    fn take_replacement(&mut self) -> Option<Replacement> {
+        let replacement = self.replacement.take_if(|_| self.count == 0)?;
+        self.is_obsolete.store(false, Ordering::Release);
+        Some(replacement)
+    }
 }
 
 /// Who got something in this batch.
@@ -124,7 +173,8 @@ impl ApplyStage {
 
     fn batch(&mut self, items: impl Iterator<Item = ApplyItem>) -> Result<(), StopCause> {
         let mut touched = Touched::default();
-        let mut capture = None;
+        let mut snapshots = Vec::new();
+        let mut reloaded = None;
         let shared = Arc::clone(&self.tree);
         let before = shared.applied();
         let mut guard = shared.apply();
@@ -132,27 +182,42 @@ impl ApplyStage {
             match item {
                 ApplyItem::Action(ApplyAction::Apply(proposal)) => {
                     self.apply(&mut guard, &proposal, &mut touched)?;
-                    let bytes = u64::try_from(encoded_len(&proposal)).unwrap_or(0);
+                    let bytes = u64::try_from(proposal.bytes.len()).unwrap_or(0);
                     if self.pace.count(bytes) {
                         self.log.send([LogItem::Roll]);
-                        if !self.is_capturing {
-                            self.is_capturing = true;
-                            capture = Some(guard.tree_mut().capture());
+                        if !self.captures.has_periodic {
+                            self.captures.has_periodic = true;
+                            let capture = self.capture(&mut guard);
+                            snapshots.push(SnapshotItem {
+                                capture,
+                                purpose: SnapshotPurpose::Periodic,
+                            });
                         }
                     }
                 }
                 ApplyItem::Action(ApplyAction::Barrier(barrier)) => {
                     self.barrier(&guard, &barrier, &mut touched)?;
                 }
-                // Of members only.
-                ApplyItem::Action(
-                    ApplyAction::Capture { .. }
-                    | ApplyAction::Install { .. }
-                    | ApplyAction::SaveSnapshot,
-                ) => {}
-                ApplyItem::Captured(done) => {
-                    guard.tree_mut().end_capture(done);
-                    self.is_capturing = false;
+                ApplyItem::Action(ApplyAction::Capture { link }) => {
+                    let capture = self.capture(&mut guard);
+                    self.lend(link, capture);
+                }
+                ApplyItem::Action(ApplyAction::SaveSnapshot) => {
+                    let capture = self.capture(&mut guard);
+                    snapshots.push(SnapshotItem {
+                        capture,
+                        purpose: SnapshotPurpose::Restart,
+                    });
+                }
+                ApplyItem::Action(ApplyAction::Install { snapshot }) => {
+                    self.captures.replace(Replacement::OfLeader(snapshot));
+                }
+                ApplyItem::Truncate(to) => self.captures.replace(Replacement::OfDisk(to)),
+                ApplyItem::Reloaded(tree) => reloaded = Some(tree),
+                ApplyItem::Captured { capture, purpose } => {
+                    guard.tree_mut().end_capture(capture);
+                    self.captures.count -= 1;
+                    self.captures.has_periodic &= purpose != SnapshotPurpose::Periodic;
                 }
             }
         }
@@ -162,11 +227,65 @@ impl ApplyStage {
         for conn in touched.conns.values() {
             conn.outbox.wake_if_work();
         }
-        self.snapshots.send(capture);
+        self.snapshots.send(snapshots);
         if applied > before {
             self.core.send([CoreItem::Event(Event::Applied(applied))]);
         }
+        if let Some(tree) = reloaded {
+            let applied = tree.applied();
+            self.install(*tree);
+            self.core
+                .send([CoreItem::Event(Event::Truncated { applied })]);
+        }
+        self.replace_tree();
         Ok(())
+    }
+
+    fn capture(&mut self, guard: &mut Applying<'_>) -> Capture {
+        self.captures.count += 1;
+        guard.tree_mut().capture()
+    }
+
+    /// Hands a capture to the connection of a learner, from where it comes back.
+    fn lend(&self, link: LinkId, capture: Capture) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let give_back = move |capture| {
+            mailbox.send([ApplyItem::Captured {
+                capture,
+                purpose: SnapshotPurpose::Learner,
+            }]);
+        };
+        let lease = CaptureLease::new(capture, Arc::clone(&self.tree), give_back);
+        if let Some(peers) = &self.peers {
+            peers.captured(link, lease);
+        }
+    }
+
+    /// Does what waited for the last capture to be given back.
+    fn replace_tree(&mut self) {
+        match self.captures.take_replacement() {
+            None => {}
+            Some(Replacement::OfDisk(to)) => self.log.send([LogItem::Truncate(to)]),
+            Some(Replacement::OfLeader(snapshot)) => {
+                let tree = self
+                    .peers
+                    .as_ref()
+                    .and_then(|peers| peers.take_tree(snapshot));
+                // Without it, the connection that it came by is over, and the core about to hear.
+                if let Some(tree) = tree {
+                    let zxid = tree.applied();
+                    self.install(tree);
+                    let event = Event::Installed { snapshot, zxid };
+                    self.core.send([CoreItem::Event(event)]);
+                }
+            }
+        }
+    }
+
+    fn install(&self, tree: Tree) {
+        let before = self.tree.apply().replace(tree);
+        // Takes long if it is large, and nobody waits for it.
+        drop(before);
     }
 
     fn apply(
@@ -192,7 +311,9 @@ impl ApplyStage {
 
         let applied = guard.tree_mut().apply(&entry.header, &entry.txn);
         let check = guard.tree_mut().check_digest(zxid, entry.digest.as_ref());
-        if let DigestCheck::Different(..) = check {
+        if !proposal.is_fuzzy
+            && let DigestCheck::Different(..) = check
+        {
             return Err(StopCause::Digest { zxid });
         }
         let mut told = Vec::new();
@@ -297,9 +418,4 @@ impl ApplyStage {
             then,
         }
     }
-}
-
-/// About what a transaction takes in the log.
-fn encoded_len(proposal: &Proposal) -> usize {
-    zk_proto::jute::Encode::encoded_len(&proposal.entry)
 }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use zk_core::peer::{Actions, ControlAction, Event, LogAction, Note, Peer, PeerStatus};
+use tokio_util::sync::CancellationToken;
+use zk_core::peer::{Actions, ControlAction, EpochKind, Event, LogAction, Note, Peer, PeerStatus};
 
 use super::apply::ApplyItem;
 use super::clock::Clock;
 use super::fail_stop::StopCause;
 use super::heard::Heard;
 use super::log::LogItem;
+use super::log_reader::Range;
 use super::mailbox::{Mailbox, Taken};
 use crate::net::connections::Connections;
+use crate::net::peers::Peers;
 use crate::shared_tree::SharedTree;
 
 /// Most that clients may ask of the core before it has looked. Beyond, the connection that asks is
@@ -39,6 +42,14 @@ pub(crate) struct CoreStage {
     pub(crate) connections: Arc<Connections>,
     pub(crate) status: Arc<Mutex<PeerStatus>>,
     pub(crate) clock: Clock,
+    /// The other members, if there are any.
+    pub(crate) peers: Option<Arc<Peers>>,
+    /// Begins to read a part of the log.
+    pub(crate) read_log: Box<dyn Fn(Range) + Send>,
+    /// Cancelled when the core has come to rest, as it was told to.
+    pub(crate) at_rest: CancellationToken,
+    /// Reused between turns.
+    pub(crate) appends: Vec<LogItem>,
 }
 
 impl CoreStage {
@@ -87,19 +98,31 @@ impl CoreStage {
         }
     }
 
-    fn dispatch(&self, out: &mut Actions) {
+    fn dispatch(&mut self, out: &mut Actions) {
         if out.is_empty() {
             return;
         }
-        self.log
-            .send(out.log.drain(..).filter_map(|action| match action {
-                LogAction::Append { zxid, bytes } => Some(LogItem::Append { zxid, bytes }),
-                // Of members only.
-                LogAction::SaveAcceptedEpoch(_)
-                | LogAction::SaveCurrentEpoch(_)
-                | LogAction::Truncate(_) => None,
-            }));
-        out.net.clear();
+        for action in out.log.drain(..) {
+            match action {
+                LogAction::Append { zxid, bytes } => {
+                    self.appends.push(LogItem::Append { zxid, bytes });
+                }
+                LogAction::SaveAcceptedEpoch(epoch) => {
+                    let kind = EpochKind::Accepted;
+                    self.appends.push(LogItem::SaveEpoch(kind, epoch));
+                }
+                LogAction::SaveCurrentEpoch(epoch) => {
+                    let kind = EpochKind::Current;
+                    self.appends.push(LogItem::SaveEpoch(kind, epoch));
+                }
+                // By way of the apply thread, which knows who still looks at the tree.
+                LogAction::Truncate(to) => self.apply.send([ApplyItem::Truncate(to)]),
+            }
+        }
+        self.log.send(self.appends.drain(..));
+        if let Some(peers) = &self.peers {
+            out.net.drain(..).for_each(|action| peers.perform(action));
+        }
         self.apply.send(out.apply.drain(..).map(ApplyItem::Action));
         for action in out.control.drain(..) {
             match action {
@@ -107,11 +130,22 @@ impl CoreStage {
                 ControlAction::SessionAnswered { conn, is_alive, .. } => {
                     self.connections.session_answered(conn, is_alive);
                 }
-                // Of members only.
-                ControlAction::SessionOpened { .. }
-                | ControlAction::SessionEnded { .. }
-                | ControlAction::ReadLog { .. }
-                | ControlAction::Stopped => {}
+                ControlAction::SessionOpened { conn, session } => {
+                    self.connections.session_opened(conn, session);
+                }
+                ControlAction::SessionEnded { session } => self.connections.close_session(session),
+                ControlAction::ReadLog {
+                    token,
+                    after,
+                    upto,
+                    bytes_max,
+                } => (self.read_log)(Range {
+                    token,
+                    after,
+                    upto,
+                    bytes_max,
+                }),
+                ControlAction::Stopped => self.at_rest.cancel(),
             }
         }
         for note in out.notes.drain(..) {

@@ -135,7 +135,9 @@ impl<D: Disk + Clone> LogStage<D> {
 mod tests {
     use super::*;
     use crate::stage::fail_stop::FailStop;
-    use crate::storage::{Fault, LogError, LogOptions, SimDisk};
+    use crate::storage::{Fault, LogError, LogOptions, SimDisk, Standing};
+    use zk_core::tree::TreeOptions;
+    use zk_core::wire::file_name::Compression;
 
     fn append(zxid: i64) -> LogItem {
         LogItem::Append {
@@ -147,7 +149,17 @@ mod tests {
     fn stage(disk: &SimDisk) -> LogStage<SimDisk> {
         let log = FileLog::open(disk.clone(), LogOptions::default(), Zxid::ZERO);
         LogStage {
+            disk: disk.clone(),
             log: log.expect("opened"),
+            epochs: Some(Epochs::load(disk, Zxid::ZERO).expect("written")),
+            recover: RecoverOptions {
+                tree: TreeOptions::default(),
+                trust_empty: false,
+                entry_bytes_max: 1 << 20,
+                standing: Standing::Member,
+                compression: Compression::None,
+            },
+            apply: Arc::new(Mailbox::new(10)),
             mailbox: Arc::new(Mailbox::new(10)),
             core: Arc::new(Mailbox::new(10)),
             slow: Duration::MAX,

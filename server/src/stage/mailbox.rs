@@ -63,12 +63,17 @@ impl<T> Mailbox<T> {
 
     /// Asks for something, on behalf of a client: refused when too much waits already.
     pub(crate) fn offer(&self, item: T) -> Result<(), Refused> {
+        self.try_offer(item).map_err(|(refused, _)| refused)
+    }
+
+    /// The same, for who asks again later: what is refused is handed back.
+    pub(crate) fn try_offer(&self, item: T) -> Result<(), (Refused, T)> {
         let mut inner = self.inner.lock();
         if inner.is_closed {
-            return Err(Refused::Closed);
+            return Err((Refused::Closed, item));
         }
         if inner.items.len() >= self.max {
-            return Err(Refused::Full);
+            return Err((Refused::Full, item));
         }
         inner.items.push(item);
         drop(inner);

@@ -22,5 +22,6 @@ pub(crate) mod core;
 pub(crate) mod fail_stop;
 pub(crate) mod heard;
 pub(crate) mod log;
+pub(crate) mod log_reader;
 pub(crate) mod mailbox;
 pub(crate) mod snapshot;

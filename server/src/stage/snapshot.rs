@@ -24,8 +24,18 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub(crate) struct SnapshotItem {
     /// What to write.
     pub(crate) capture: Capture,
-    /// Whether the state came from a leader, and the log is to go on behind it.
-    pub(crate) restarts_log: bool,
+    pub(crate) purpose: SnapshotPurpose,
+}
+
+/// What a capture is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SnapshotPurpose {
+    /// A snapshot from time to time.
+    Periodic,
+    /// The state came from a leader: the log is to go on behind it.
+    Restart,
+    /// Not for this thread: it is sent to a learner.
+    Learner,
 }
 
 /// The snapshot thread's own.
@@ -61,13 +71,13 @@ impl<D: Disk + Clone> SnapshotStage<D> {
             for item in captures.drain(..) {
                 let SnapshotItem {
                     mut capture,
-                    restarts_log,
+                    purpose,
                 } = item;
                 let zxid = capture.zxid();
                 let written = self.write(&mut capture, &is_stopping);
-                self.apply.send([ApplyItem::Captured(capture)]);
+                self.apply.send([ApplyItem::Captured { capture, purpose }]);
                 let is_whole = written.map_err(StopCause::Snapshot)?;
-                if restarts_log && is_whole {
+                if purpose == SnapshotPurpose::Restart && is_whole {
                     self.log.send([LogItem::Restart(zxid)]);
                 }
             }

@@ -31,6 +31,9 @@ pub enum LogError {
         #[source]
         source: io::Error,
     },
+    /// Whoever reads the log has had enough of it.
+    #[error("reading the log was ended by its reader")]
+    Ended,
     /// An earlier failure left unknown what is on disk.
     #[error("log is unusable after an earlier failure")]
     Poisoned,

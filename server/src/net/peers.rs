@@ -1,0 +1,38 @@
+//! The other members of the ensemble, as the core thread reaches them.
+
+use zk_core::peer::{LinkId, NetAction, SnapshotId};
+use zk_core::tree::Tree;
+
+use super::leader_link::LeaderLink;
+use super::learner_links::{CaptureLease, LearnerLinks};
+
+/// Everything on the quorum and election ports. Nothing here waits.
+pub(crate) struct Peers {
+    pub(crate) learners: LearnerLinks,
+    pub(crate) leader: LeaderLink,
+}
+
+impl Peers {
+    /// Carries out an action of the net lane.
+    pub(crate) fn perform(&self, action: NetAction) {
+        match action {
+            NetAction::Listen(is_listening) => self.learners.listen(is_listening),
+            NetAction::SendLearner { link, packet } => self.learners.send(link, packet),
+            NetAction::StreamSnapshot { link, zxid } => self.learners.stream_snapshot(link, zxid),
+            NetAction::DropLearner { link } => self.learners.drop_link(link),
+            NetAction::ConnectLeader { attempt, leader } => self.leader.connect(attempt, leader),
+            NetAction::SendLeader { attempt, packet } => self.leader.send(attempt, packet),
+            NetAction::DropLeader { attempt } => self.leader.drop_link(attempt),
+        }
+    }
+
+    /// The capture that the stream of a link waits for.
+    pub(crate) fn captured(&self, link: LinkId, lease: CaptureLease) {
+        self.learners.captured(link, lease);
+    }
+
+    /// A tree that a leader sent; none if its connection is over.
+    pub(crate) fn take_tree(&self, snapshot: SnapshotId) -> Option<Tree> {
+        self.leader.take_tree(snapshot)
+    }
+}
