@@ -199,12 +199,12 @@ async fn read(
 ) -> Result<(), ReadError> {
     loop {
         let packet = LeaderPacket::from_wire(reader.packet().await?)?;
-        let snapshot = match &packet {
-            LeaderPacket::Snap { zxid } => Some(*zxid),
-            _ => None,
-        };
+        let mut tree_of = None;
+        if let LeaderPacket::Snap { zxid } = &packet {
+            tree_of = Some(*zxid);
+        }
         tell(&shared.core, Event::LeaderPacket { attempt, packet }).await;
-        if let Some(zxid) = snapshot {
+        if let Some(zxid) = tree_of {
             let tree = tree(&mut reader, zxid, &shared.limits).await?;
             let number = shared.next.fetch_add(1, Ordering::Relaxed);
             let snapshot = SnapshotId::new(number);
@@ -266,7 +266,11 @@ fn packet_bytes(packet: &LearnerPacket) -> usize {
     let payload = match packet {
         LearnerPacket::Request(request) => request.body.len(),
         LearnerPacket::Ping { touches, .. } => 12 * touches.len(),
-        _ => 0,
+        LearnerPacket::Info { .. }
+        | LearnerPacket::AckEpoch { .. }
+        | LearnerPacket::Ack { .. }
+        | LearnerPacket::Revalidate { .. }
+        | LearnerPacket::Unknown { .. } => 0,
     };
     payload + size_of::<LearnerPacket>()
 }

@@ -203,7 +203,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                 }
             }
             Ok((_, peer)) => {
-                tracing::debug!(%peer, "a learner came to a server that does not lead")
+                tracing::debug!(%peer, "a learner came to a server that does not lead");
             }
             Err(error) => {
                 tracing::warn!(err = %error, "cannot accept a learner");
@@ -309,9 +309,9 @@ pub(super) async fn tell(core: &Mailbox<CoreItem>, event: Event) {
 
 /// About what a packet takes in the queue.
 fn packet_bytes(packet: &LeaderPacket) -> usize {
-    let payload = match packet {
-        LeaderPacket::Proposal { entry, .. } | LeaderPacket::Inform { entry, .. } => entry.len(),
-        _ => 0,
-    };
+    let mut payload = 0;
+    if let LeaderPacket::Proposal { entry, .. } | LeaderPacket::Inform { entry, .. } = packet {
+        payload = entry.len();
+    }
     payload + size_of::<Item>()
 }

@@ -18,7 +18,7 @@ use zk_proto::{ErrorCode, Zxid};
 
 use super::core::CoreItem;
 use super::fail_stop::StopCause;
-use super::log::LogItem;
+use super::log::{LogItem, LogTask};
 use super::mailbox::{Mailbox, Taken};
 use super::snapshot::{SnapshotItem, SnapshotPurpose};
 use crate::net::connections::{Conn, Connections};
@@ -184,7 +184,7 @@ impl ApplyStage {
                     self.apply(&mut guard, &proposal, &mut touched)?;
                     let bytes = u64::try_from(proposal.bytes.len()).unwrap_or(0);
                     if self.pace.count(bytes) {
-                        self.log.send([LogItem::Roll]);
+                        self.log.send([LogItem::Alone(LogTask::Roll)]);
                         if !self.captures.has_periodic {
                             self.captures.has_periodic = true;
                             let capture = self.capture(&mut guard);
@@ -265,7 +265,7 @@ impl ApplyStage {
     fn replace_tree(&mut self) {
         match self.captures.take_replacement() {
             None => {}
-            Some(Replacement::OfDisk(to)) => self.log.send([LogItem::Truncate(to)]),
+            Some(Replacement::OfDisk(to)) => self.log.send([LogItem::Alone(LogTask::Truncate(to))]),
             Some(Replacement::OfLeader(snapshot)) => {
                 let tree = self
                     .peers

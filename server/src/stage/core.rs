@@ -10,7 +10,7 @@ use super::apply::ApplyItem;
 use super::clock::Clock;
 use super::fail_stop::StopCause;
 use super::heard::Heard;
-use super::log::LogItem;
+use super::log::{LogItem, LogTask};
 use super::log_reader::Range;
 use super::mailbox::{Mailbox, Taken};
 use crate::net::connections::Connections;
@@ -109,11 +109,13 @@ impl CoreStage {
                 }
                 LogAction::SaveAcceptedEpoch(epoch) => {
                     let kind = EpochKind::Accepted;
-                    self.appends.push(LogItem::SaveEpoch(kind, epoch));
+                    self.appends
+                        .push(LogItem::Alone(LogTask::SaveEpoch(kind, epoch)));
                 }
                 LogAction::SaveCurrentEpoch(epoch) => {
                     let kind = EpochKind::Current;
-                    self.appends.push(LogItem::SaveEpoch(kind, epoch));
+                    self.appends
+                        .push(LogItem::Alone(LogTask::SaveEpoch(kind, epoch)));
                 }
                 // By way of the apply thread, which knows who still looks at the tree.
                 LogAction::Truncate(to) => self.apply.send([ApplyItem::Truncate(to)]),

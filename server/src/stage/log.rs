@@ -25,6 +25,13 @@ pub(crate) enum LogItem {
         /// The entry.
         bytes: Bytes,
     },
+    /// Do something that must not share a batch with appends.
+    Alone(LogTask),
+}
+
+/// What the log thread does besides appending.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LogTask {
     /// Go on in another file, so that this one can be purged with the snapshot being taken.
     Roll,
     /// Write an epoch file.
@@ -68,10 +75,10 @@ impl<D: Disk + Clone> LogStage<D> {
                         batch_bytes += bytes.len();
                         batch.push(LogEntry { zxid, bytes });
                     }
-                    other => {
+                    LogItem::Alone(task) => {
                         self.append(&mut batch)?;
                         batch_bytes = 0;
-                        self.perform(other)?;
+                        self.perform(task)?;
                     }
                 }
             }
@@ -81,15 +88,13 @@ impl<D: Disk + Clone> LogStage<D> {
         Ok(())
     }
 
-    /// Does what must not share a batch with appends.
-    fn perform(&mut self, item: LogItem) -> Result<(), StopCause> {
-        let event = match item {
-            LogItem::Append { .. } => return Ok(()),
-            LogItem::Roll => {
+    fn perform(&mut self, task: LogTask) -> Result<(), StopCause> {
+        let event = match task {
+            LogTask::Roll => {
                 self.log.roll();
                 return Ok(());
             }
-            LogItem::SaveEpoch(kind, epoch) => {
+            LogTask::SaveEpoch(kind, epoch) => {
                 let epochs = self.epochs.as_mut().ok_or(StopCause::NoEpochs)?;
                 match kind {
                     EpochKind::Accepted => epochs.accept(&self.disk, epoch)?,
@@ -97,14 +102,14 @@ impl<D: Disk + Clone> LogStage<D> {
                 }
                 Event::EpochSaved { kind, epoch }
             }
-            LogItem::Truncate(to) => {
+            LogTask::Truncate(to) => {
                 self.log.truncate(to)?;
                 let recovered = recover(&self.disk, &self.recover).map_err(Box::new)?;
                 let tree = Box::new(recovered.tree);
                 self.apply.send([ApplyItem::Reloaded(tree)]);
                 return Ok(());
             }
-            LogItem::Restart(zxid) => {
+            LogTask::Restart(zxid) => {
                 self.log.restart(zxid)?;
                 Event::SnapshotSaved { zxid }
             }

@@ -11,7 +11,7 @@ use zk_core::wire::file_name::Compression;
 
 use super::apply::ApplyItem;
 use super::fail_stop::StopCause;
-use super::log::LogItem;
+use super::log::{LogItem, LogTask};
 use super::mailbox::{Mailbox, Taken};
 use crate::shared_tree::SharedTree;
 use crate::storage::{Disk, SnapshotWriter, purge};
@@ -78,7 +78,7 @@ impl<D: Disk + Clone> SnapshotStage<D> {
                 self.apply.send([ApplyItem::Captured { capture, purpose }]);
                 let is_whole = written.map_err(StopCause::Snapshot)?;
                 if purpose == SnapshotPurpose::Restart && is_whole {
-                    self.log.send([LogItem::Restart(zxid)]);
+                    self.log.send([LogItem::Alone(LogTask::Restart(zxid))]);
                 }
             }
         }
