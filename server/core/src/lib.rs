@@ -21,3 +21,4 @@ pub mod time;
 pub mod tree;
 pub mod watch;
 pub mod wire;
+pub(crate) mod zab;

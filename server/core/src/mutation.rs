@@ -31,7 +31,7 @@ mod on {
 
     /// Declares the bugs.
     macro_rules! mutations {
-        ($($(#[$doc:meta])* $name:ident,)*) => {
+        ($($(#[$doc:meta])* $name:ident = $row:literal,)*) => {
             /// A bug, named after what it does.
             #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
             pub enum Mutation {
@@ -41,13 +41,73 @@ mod on {
             impl Mutation {
                 /// All of them.
                 pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+                /// The failure of other servers that it is like: where it stands in the list of
+                /// known ones, and its name there.
+                pub const fn row(self) -> &'static str {
+                    match self {
+                        $(Self::$name => $row,)*
+                    }
+                }
             }
         };
     }
 
     mutations! {
         /// Session ids go on where the highest known one ended.
-        SessionIdsComeBack,
+        SessionIdsComeBack = "D62",
+        /// A learner takes the epoch as its own before the transactions of the sync are on disk.
+        CurrentEpochBeforeLog = "A1 ZK-4643",
+        /// A learner acknowledges the initial history before the epoch is on disk.
+        HistoryAckBeforeDisk = "A2 ZK-4646",
+        /// A learner does not log what it got committed in the sync.
+        SyncedTxnsNotLogged = "A5 ZK-3911, 4785",
+        /// A learner accepts a gap among the leader's transactions.
+        GapAccepted = "A6 ZK-4925",
+        /// A server votes while the log has more than its tree.
+        VoteWithoutDraining = "A9 ZK-2845, A12 ZK-4712",
+        /// A leader serves before a quorum has the initial history.
+        EstablishedAlone = "A10 ZK-3911",
+        /// NEWLEADER comes before the transactions of the sync.
+        NewLeaderBeforeHistory = "A11 ZK-3104",
+        /// A learner keeps what the leader told it to forget.
+        TruncationIgnored = "A14 ZK-1154, 1156",
+        /// Observers count for the epoch.
+        ObserversCountForEpoch = "A18 ZK-2959",
+        /// Observers' acknowledgements of proposals count.
+        ObserversAck = "A18 ZK-2959",
+        /// A learner promises an epoch before the promise is on disk.
+        EpochAckBeforeDisk = "A20 CH 111454",
+        /// A learner follows an older epoch than it promised.
+        OldEpochAccepted = "A20 CH 111454",
+        /// A learner acknowledges a proposal before it is on disk.
+        AckBeforeDisk = "A21 CH 102629",
+        /// A leader counts itself before its own disk has it.
+        CommitBeforeOwnDisk = "A24 E 14370",
+        /// A leader commits with anybody's acknowledgement.
+        CommitBelowQuorum = "A28 raft fig. 8",
+        /// An acknowledgement counts for everything.
+        AnyAckCounts = "A28 raft fig. 8",
+        /// A leader does not mind a learner in its quorum that knows more.
+        LearnerMayKnowMore = "A28 raft fig. 8",
+        /// A learner does not get what is outstanding when it is synchronised.
+        OutstandingNotForwarded = "A30 protocol spec issue 1",
+        /// What a learner acknowledged before it was synchronised again still counts.
+        AcksOutliveSync = "A14 ZK-1154",
+        /// The leader does not hear of clients at learners that only read.
+        TouchesIgnored = "D55 CH 111102",
+        /// A session that is over can be resumed at a learner.
+        DeadSessionsRevalidated = "D57 ZK-4837",
+        /// A session that was resumed elsewhere can still be used where it was.
+        OwnerNotMoved = "D57 ZK-4837",
+        /// A sync does not wait for what was proposed before it.
+        SyncAtOnce = "E71 ZK-1675",
+        /// A learner serves before it has applied what it was synchronised with.
+        ServeBeforeApplied = "E72 ZK-3713",
+        /// A leader goes on without a quorum.
+        LeadsWithoutQuorum = "G86 Cloudflare 2020",
+        /// A recovered server does not take the epoch of its log as its own.
+        EpochNotRaised = "A19 ZK-1653",
     }
 
     thread_local! {

@@ -57,12 +57,13 @@ impl CoreStage {
     pub(crate) fn run(mut self) -> Result<(), StopCause> {
         let mut out = Actions::default();
         let mut items = Vec::new();
-        self.peer.start(&mut out);
+        self.peer
+            .start(self.clock.now(), &self.tree.read(), &mut out);
         self.dispatch(&mut out);
         loop {
-            let (deadline, _) = self.peer.next_deadline();
-            let deadline = self.clock.instant(deadline);
-            if self.mailbox.take(Some(deadline), &mut items) == Taken::Closed {
+            let deadline = self.peer.next_deadline();
+            let deadline = deadline.map(|(at, _)| self.clock.instant(at));
+            if self.mailbox.take(deadline, &mut items) == Taken::Closed {
                 return Ok(());
             }
             self.turn(&mut items, &mut out)?;
@@ -154,6 +155,7 @@ impl CoreStage {
             match note {
                 Note::SessionExpired(session) => tracing::info!(%session, "session expired"),
                 Note::Quota(warning) => tracing::warn!(?warning, "soft quota exceeded"),
+                Note::Election(note) => tracing::warn!(?note, "odd vote"),
                 Note::Transition(transition) => tracing::info!(?transition, "transition"),
             }
         }

@@ -7,7 +7,9 @@ use zk_proto::{Bytes, Epoch, ErrorCode, OpCode, ServerId, SessionId, Zxid};
 
 use crate::conn::ConnId;
 use crate::conn::handshake::ServingMode;
+use crate::election::ElectionNote;
 use crate::prep::QuotaWarning;
+use crate::wire::election::Notification;
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
 use crate::wire::txn::TxnEntry;
 
@@ -76,6 +78,13 @@ pub enum ApplyAction {
 /// For the other members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetAction {
+    /// Tell a member this server's vote. Only the latest matters.
+    SendElection {
+        /// Which member.
+        to: ServerId,
+        /// What to say.
+        notification: Notification,
+    },
     /// Accept learners, or refuse them.
     Listen(bool),
     /// Send a packet to a learner.
@@ -206,6 +215,8 @@ pub enum Note {
     SessionExpired(SessionId),
     /// A soft limit was passed.
     Quota(QuotaWarning),
+    /// An election met something odd.
+    Election(ElectionNote),
     /// A step of the protocol was taken.
     Transition(Transition),
 }

@@ -8,6 +8,7 @@ use crate::conn::pipeline::Ticket;
 use crate::conn::request::Write;
 use crate::session::SessionTimeout;
 use crate::time::Time;
+use crate::wire::election::Notification;
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
 
 use super::ids::{Attempt, LinkId, RangeToken, SnapshotId};
@@ -47,6 +48,15 @@ pub enum Event {
     LogDurable(Zxid),
     /// Everything handed to the tree up to this transaction is applied.
     Applied(Zxid),
+    /// A member tells its vote.
+    Election {
+        /// Which member.
+        from: ServerId,
+        /// What it says.
+        notification: Notification,
+    },
+    /// A connection for elections was made. What was sent before may be lost.
+    PeerReachable(ServerId),
     /// A member cannot be reached for elections: its port refused, or the connection is gone and
     /// could not be made again. A hint: it may come back at any time.
     PeerUnreachable(ServerId),

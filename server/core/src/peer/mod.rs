@@ -2,13 +2,21 @@
 //! which sessions live.
 //!
 //! ```text
+//!        ┌──────────────────────── Draining ◄───────────────────────┐
+//!        ▼       log and tree agree                                 │ leader lost, quorum lost, …
+//!     Looking ──── elected ───► Leading, Following, Observing ──────┘
+//!
+//!   Leading:
 //!   Submitted ──► prep ──► Append ═══ log lane ═══► LogDurable ──► commit ──► Apply ═══ apply lane ═══► Applied
-//!   SessionRequested ─┘                                  sync ──► Barrier ─┘
-//!   deadline ──► closeSession, deleteContainer ──► prep
+//!   SessionRequested ─┘      PROPOSAL ══ learners ══► ACK ─────────┘
+//!   deadline ──► closeSession, deleteContainer ──► prep     sync ──► Barrier
 //! ```
 //!
-//! A server on its own is a leader with a quorum of one: a proposal is committed when it is durable
-//! here. There is no shorter way for it.
+//! A server on its own is a leader with a quorum of one that needs no election: a proposal is
+//! committed when it is durable here. There is no shorter way for it.
+//!
+//! The roles are in [`crate::zab`]; here is what outlives them: what is in log and tree, what was
+//! promised, and the rule that no server votes before both agree (ZOOKEEPER-2845).
 //!
 //! # Contract
 //!
@@ -22,13 +30,22 @@
 //! - The tree that is lent may lag behind what was reported as applied by nothing, and may be ahead
 //!   of it: it is some state between the last report and the last action.
 //! - [`Peer::handle_deadlines`] is called when [`Peer::next_deadline`] has come, or at any other time.
+//! - [`LogAction::Truncate`], [`ApplyAction::Install`] and [`ApplyAction::SaveSnapshot`] come when
+//!   everything given to log and tree before was reported, and nothing is given to them until their
+//!   report came.
+//! - A driver gives up a connection on which nothing can be sent, and one on which the stream behind
+//!   a SNAP packet comes to a halt; all other limits of time are kept here.
+//! - Trees received for a connection that is gone are not asked for any more.
 //! - [`Fatal`] means that the server must stop, without another word to anybody.
 
 mod action;
+mod dispatch;
+mod draining;
 mod event;
 mod ids;
-mod proposals;
-mod sessions;
+pub(crate) mod local;
+mod options;
+pub(crate) mod shared;
 mod status;
 mod transition;
 
@@ -40,43 +57,36 @@ pub use action::{
 };
 pub use event::{EpochKind, Event, LogEntry, Origin, Submission};
 pub use ids::{Attempt, LinkId, RangeToken, SnapshotId};
+pub use options::{MemberOptions, PeerOptions, RecoveredEpochs};
 pub use status::{PeerStatus, Phase, Role};
 pub use transition::{DropReason, LeaveReason, SyncPlan, Transition};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use zk_proto::jute::Encode as _;
-use zk_proto::request::{DeleteContainerRequest, Request};
-use zk_proto::{Bytes, Epoch, ErrorCode, ServerId, SessionId, Xid, Zxid};
+use zk_proto::{SessionId, Zxid};
 
-use crate::conn::auth::Identities;
-use crate::conn::handshake::{ServingMode, SessionKind};
-use crate::prep::{EpochExhausted, Prep, PrepOptions, Prepared, Requester};
-use crate::session::{IdStart, Owner, ServerIdError, SessionFault, SessionIds, SessionTracker};
+use crate::conn::handshake::ServingMode;
+use crate::election::{Election, ElectionOptions, ElectionOut, Vote};
+use crate::ensemble::{self, EnsembleConfig};
+use crate::session::{IdStart, ServerIdError, SessionIds};
 use crate::time::{Now, Time};
 use crate::tree::Tree;
-use crate::wire::txn::Txn;
+use crate::wire::election::PeerState;
+use crate::wire::quorum::LearnerKind;
+use crate::zab::history::History;
+use crate::zab::leader::Leader;
+use crate::zab::learner::Learner;
 
-use proposals::Proposals;
+use draining::Draining;
+use local::Local;
+use shared::{Halt, Shared, Turn};
 
-/// What a server is told once.
-#[derive(Debug, Clone)]
-pub struct PeerOptions {
-    /// Its id; 1 for one on its own.
-    pub server: ServerId,
-    /// Width of the ticks in which sessions expire.
-    pub tick: Duration,
-    /// Random bits for the first session id.
-    pub session_salt: u16,
-    /// How requests are judged.
-    pub prep: PrepOptions,
-    /// Time between looks for containers and TTL znodes whose time is over.
-    pub reap_interval: Duration,
-    /// Most of them deleted at a time.
-    pub reap_max: usize,
-}
+/// Time without a leader after which a member serves reads, if it is told to; at least a tick.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `QuorumPeer#run`, case `LOOKING`.
+const READ_ONLY_AFTER_MS: u64 = 2000;
 
 /// Why a server must stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,9 +112,9 @@ pub enum Fatal {
         /// The last that it was given.
         committed: Zxid,
     },
-    /// No more transactions can be numbered.
-    #[error(transparent)]
-    EpochExhausted(#[from] EpochExhausted),
+    /// Something else is reported as done that was not asked for.
+    #[error("the driver reports {0}")]
+    Report(&'static str),
 }
 
 /// What a deadline is for.
@@ -114,25 +124,52 @@ pub enum TimerKind {
     SessionExpiry,
     /// Containers and TTL znodes may have to go.
     Reap,
+    /// Votes are to be sent again, or counted.
+    Election,
+    /// Reads may be served without a leader.
+    ReadOnly,
+    /// A new leader has no quorum.
+    Quorum,
+    /// Learners are to be pinged, and looked after.
+    Ping,
+    /// A connection to the leader is to be tried again.
+    Reconnect,
+    /// A leader cannot be reached.
+    Connect,
+    /// A leader says nothing.
+    LeaderSilent,
 }
 
 /// The machine; see the module.
 ///
 /// # Invariants
-/// - `applied ≤ committed ≤ durable ≤ proposed`: nothing is applied before it is committed, and alone
-///   nothing is committed before it is durable here.
-/// - The tracker has every session of the tree whose end is not outstanding.
+/// - Nothing is applied before it is committed, except when a role is left: then all that is logged
+///   is.
+/// - Clients are served only by a leader that a quorum follows, and by learners in step with it, or
+///   reads by a member that looks for one.
 #[derive(Debug)]
 pub struct Peer {
-    options: PeerOptions,
-    prep: Prep,
-    ids: SessionIds,
-    tracker: SessionTracker,
-    proposals: Proposals,
-    applied: Zxid,
-    /// Sessions whose end is proposed and not applied, by the transaction that ends them.
-    ending: BTreeMap<Zxid, SessionId>,
-    next_reap: Time,
+    shared: Shared,
+    role: Current,
+    election: Election,
+    /// Scratch for what the election wants.
+    wanted: Vec<ElectionOut>,
+}
+
+/// What a server is, with all that belongs to it.
+#[derive(Debug)]
+enum Current {
+    Leading(Box<Leader>),
+    Learning(Box<Learner>),
+    Looking(Looking),
+    Draining(Draining),
+    Stopped,
+}
+
+/// The election is elsewhere; this is when reads are served meanwhile.
+#[derive(Debug)]
+struct Looking {
+    read_only_at: Option<Time>,
 }
 
 impl Peer {
@@ -142,6 +179,53 @@ impl Peer {
     /// # Errors
     /// [`ServerIdError`] if session ids cannot carry the server's id.
     pub fn new(options: PeerOptions, now: Now, tree: &Tree) -> Result<Self, ServerIdError> {
+        let me = ensemble::Member {
+            id: options.server,
+            addresses: Vec::new(),
+            role: ensemble::Role::Voter,
+            client: None,
+            secure_client: None,
+        };
+        let config = Arc::new(EnsembleConfig::new([me], None, Zxid::ZERO));
+        let mut member = MemberOptions::new(config);
+        // There are no learners to keep it for.
+        (member.history_count_max, member.history_bytes_max) = (0, 0);
+        let epochs = RecoveredEpochs::default();
+        let mut peer = Self::with(options, member, epochs, now, tree)?;
+        peer.shared.is_alone = true;
+        let mut out = Actions::default();
+        let mut turn = Turn {
+            now,
+            tree,
+            out: &mut out,
+        };
+        let leader = Leader::alone(&mut peer.shared, &mut turn);
+        peer.role = Current::Leading(Box::new(leader));
+        Ok(peer)
+    }
+
+    /// A member of an ensemble, with the tree and the epochs that were recovered: all of its log is
+    /// in the tree, though nobody knows how much of it is committed.
+    ///
+    /// # Errors
+    /// [`ServerIdError`] if session ids cannot carry the server's id.
+    pub fn member(
+        options: PeerOptions,
+        member: MemberOptions,
+        recovered: RecoveredEpochs,
+        now: Now,
+        tree: &Tree,
+    ) -> Result<Self, ServerIdError> {
+        Self::with(options, member, recovered, now, tree)
+    }
+
+    fn with(
+        options: PeerOptions,
+        member: MemberOptions,
+        recovered: RecoveredEpochs,
+        now: Now,
+        tree: &Tree,
+    ) -> Result<Self, ServerIdError> {
         let last = tree.applied();
         let server = options.server.get();
         let is_ours = |id: &SessionId| i64::from(id.get().to_be_bytes()[0]) == server;
@@ -151,23 +235,35 @@ impl Peer {
             highest_known: tree.sessions().map(|(id, _)| id).filter(is_ours).max(),
             extended_types: tree.options().owners.extended_types,
         };
-        let mut tracker = SessionTracker::new(options.tick);
-        sessions::track_all(&mut tracker, now.time, tree);
+        let history = History::new(last, member.history_count_max, member.history_bytes_max);
+        let election = Election::new(ElectionOptions {
+            finalize_wait: member.finalize_wait,
+            ..ElectionOptions::new(options.server, Arc::clone(&member.config))
+        });
         Ok(Self {
-            ids: SessionIds::new(options.server, start)?,
-            prep: Prep::new(options.prep.clone(), last),
-            tracker,
-            proposals: Proposals::new(last),
-            applied: last,
-            ending: BTreeMap::new(),
-            next_reap: now.time + options.reap_interval,
-            options,
+            shared: Shared {
+                ids: SessionIds::new(options.server, start)?,
+                local: Local::new(last, recovered.accepted, recovered.current, history),
+                options,
+                member,
+                is_alone: false,
+                mode: ServingMode::NotServing,
+                wants_tree: false,
+                attempts: 0,
+                ranges: 0,
+            },
+            role: Current::Draining(Draining::at_start()),
+            election,
+            wanted: Vec::new(),
         })
     }
 
-    /// Begins to serve.
-    pub fn start(&mut self, out: &mut Actions) {
-        out.control.push(ControlAction::Serve(ServingMode::Full));
+    /// Begins: a server on its own to serve, a member to look for a leader.
+    pub fn start(&mut self, now: Now, tree: &Tree, out: &mut Actions) {
+        if self.shared.is_alone {
+            self.shared.serve(ServingMode::Full, out);
+        }
+        self.settle(&mut Turn { now, tree, out });
     }
 
     /// Takes what happened. Total over states and events.
@@ -181,47 +277,14 @@ impl Peer {
         tree: &Tree,
         out: &mut Actions,
     ) -> Result<(), Fatal> {
-        match event {
-            Event::Submitted(submission) => self.submit(now, *submission, tree, out)?,
-            Event::SessionRequested { conn, timeout } => {
-                self.open_session(now, conn, timeout, tree, out)?;
-            }
-            Event::SessionClaimed {
-                conn,
-                session,
-                timeout,
-            } => self.claim_session(now, conn, session, timeout, out),
-            Event::SessionHeard {
-                session,
-                timeout,
-                at,
-            } => {
-                // One that is gone or closing: its connection hears of it by itself.
-                let _is_alive = self.tracker.touch(at, session, timeout);
-            }
-            Event::LogDurable(zxid) => self.proposals.set_durable(zxid, out)?,
-            Event::Applied(zxid) => self.set_applied(zxid)?,
-            // Nobody else is there.
-            Event::PeerUnreachable(_)
-            | Event::LearnerUp { .. }
-            | Event::LearnerPacket { .. }
-            | Event::SnapshotSent { .. }
-            | Event::LearnerDown { .. }
-            | Event::LeaderUp { .. }
-            | Event::LeaderPacket { .. }
-            | Event::LeaderSnapshot { .. }
-            | Event::LeaderDown { .. }
-            | Event::EpochSaved { .. }
-            | Event::Truncated { .. }
-            | Event::Installed { .. }
-            | Event::SnapshotSaved { .. }
-            | Event::LogRange { .. } => {}
-            Event::ShutdownRequested => out.control.push(ControlAction::Stopped),
-        }
+        let mut turn = Turn { now, tree, out };
+        let done = self.take(event, &mut turn);
+        self.obey(done, &mut turn)?;
+        self.settle(&mut turn);
         Ok(())
     }
 
-    /// Does what is due: ends sessions that have run out, and znodes whose time is over.
+    /// Does what is due.
     ///
     /// # Errors
     /// [`Fatal`].
@@ -231,164 +294,235 @@ impl Peer {
         tree: &Tree,
         out: &mut Actions,
     ) -> Result<(), Fatal> {
-        self.expire_sessions(now, tree, out)?;
-        if now.time >= self.next_reap {
-            self.next_reap = now.time + self.options.reap_interval;
-            self.reap(now, tree, out)?;
-        }
+        let mut turn = Turn { now, tree, out };
+        let shared = &mut self.shared;
+        let done = match &mut self.role {
+            Current::Leading(leader) => leader.handle_deadlines(shared, &mut turn),
+            Current::Learning(learner) => learner.handle_deadlines(shared, &mut turn),
+            Current::Looking(looking) => {
+                if looking.read_only_at.is_some_and(|at| now.time >= at) {
+                    looking.read_only_at = None;
+                    shared.serve(ServingMode::ReadOnly, turn.out);
+                }
+                self.election.handle_deadline(now.time, &mut self.wanted);
+                Ok(())
+            }
+            Current::Draining(_) | Current::Stopped => Ok(()),
+        };
+        self.obey(done, &mut turn)?;
+        self.settle(&mut turn);
         Ok(())
     }
 
     /// When [`Self::handle_deadlines`] has something to do next, and what.
-    pub fn next_deadline(&self) -> (Time, TimerKind) {
-        let expiry = self.tracker.next_deadline();
-        let expiry = expiry.map(|at| (at, TimerKind::SessionExpiry));
-        let reap = (self.next_reap, TimerKind::Reap);
-        expiry.map_or(reap, |expiry| expiry.min(reap))
+    pub fn next_deadline(&self) -> Option<(Time, TimerKind)> {
+        match &self.role {
+            Current::Leading(leader) => leader.next_deadline(&self.shared),
+            Current::Learning(learner) => learner.next_deadline(&self.shared),
+            Current::Looking(looking) => {
+                let election = self.election.next_deadline();
+                let election = election.map(|at| (at, TimerKind::Election));
+                let read_only = looking.read_only_at.map(|at| (at, TimerKind::ReadOnly));
+                [election, read_only].into_iter().flatten().min()
+            }
+            Current::Draining(_) | Current::Stopped => None,
+        }
     }
 
     /// The server at a glance.
     pub fn status(&self) -> PeerStatus {
-        PeerStatus {
-            role: Role::Alone,
-            phase: Phase::Broadcast,
-            mode: ServingMode::Full,
+        let Shared { local, mode, .. } = &self.shared;
+        let (role, phase) = match &self.role {
+            Current::Leading(_) if self.shared.is_alone => (Role::Alone, Phase::Broadcast),
+            Current::Leading(leader) => (Role::Leading, leader.phase()),
+            Current::Learning(learner) => {
+                let role = if self.shared.is_voter() {
+                    Role::Following
+                } else {
+                    Role::Observing
+                };
+                (role, learner.phase())
+            }
+            Current::Looking(_) => (Role::Looking, Phase::Election),
+            Current::Draining(_) => (Role::Looking, Phase::Draining),
+            Current::Stopped => (Role::Stopped, Phase::Stopping),
+        };
+        let mut status = PeerStatus {
+            role,
+            phase,
+            mode: *mode,
             leader: None,
-            accepted_epoch: Epoch::default(),
-            current_epoch: Epoch::default(),
-            proposed: self.prep.last_zxid(),
-            logged: self.prep.last_zxid(),
-            durable: self.proposals.durable(),
-            committed: self.proposals.committed(),
-            applied: self.applied,
-            outstanding: self.proposals.len(),
-            sessions: self.tracker.len(),
+            accepted_epoch: local.accepted(),
+            current_epoch: local.current(),
+            proposed: local.logged(),
+            logged: local.logged(),
+            durable: local.durable(),
+            committed: local.handed(),
+            applied: local.applied(),
+            outstanding: 0,
+            sessions: 0,
             followers: 0,
             synced_followers: 0,
             synced_non_voting: 0,
             observers: 0,
             synced_observers: 0,
             pending_syncs: 0,
-        }
-    }
-
-    /// All sessions with the time of their expiry, by id; closing ones have none.
-    pub fn sessions(&self) -> BTreeMap<SessionId, Option<Time>> {
-        self.tracker.sessions()
-    }
-
-    /// Makes a proposal of a write, or lets a sync wait for those before it.
-    fn submit(
-        &mut self,
-        now: Now,
-        submission: Submission,
-        tree: &Tree,
-        out: &mut Actions,
-    ) -> Result<(), Fatal> {
-        let Submission {
-            origin,
-            session,
-            identities,
-            write,
-        } = submission;
-        let standing = self.tracker.check(session, Owner::SELF);
-        if let Request::Sync(sync) = write.request() {
-            let outcome = match standing {
-                Ok(()) => Ok(sync.path.clone()),
-                Err(fault) => Err(self.session_error(fault)),
-            };
-            self.proposals
-                .push_barrier(Barrier { origin, outcome }, out);
-            return Ok(());
-        }
-        if matches!(write.request(), Request::CloseSession) && standing.is_ok() {
-            self.tracker.set_closing(session);
-        }
-        let requester = Requester {
-            session,
-            cxid: origin.xid,
-            identities,
-            standing: standing.map(|()| SessionKind::Global),
         };
-        let op = write.op();
-        let asker = Asker::Client { origin, op };
-        self.propose(now, &requester, write.request(), asker, tree, out)
+        match &self.role {
+            Current::Leading(leader) => leader.fill(&self.shared, &mut status),
+            Current::Learning(learner) => learner.fill(&mut status),
+            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+        }
+        status
     }
 
-    /// Prepares a request, logs what comes of it and waits for it to be durable.
-    fn propose(
-        &mut self,
-        now: Now,
-        from: &Requester,
-        request: &Request,
-        asker: Asker,
-        tree: &Tree,
-        out: &mut Actions,
-    ) -> Result<(), Fatal> {
-        let Prepared { entry, warnings } = self.prep.prepare(now.wall, from, request, tree)?;
-        out.notes.extend(warnings.into_iter().map(Note::Quota));
-        let zxid = entry.header.zxid;
-        if matches!(entry.txn, Txn::CloseSession(_)) {
-            self.ending.insert(zxid, entry.header.session);
+    /// Sessions that are counted here, with the time of their expiry, by id; closing ones have none.
+    /// Those of an ensemble are counted by its leader.
+    pub fn sessions(&self) -> BTreeMap<SessionId, Option<Time>> {
+        match &self.role {
+            Current::Leading(leader) => leader.sessions(),
+            Current::Learning(_)
+            | Current::Looking(_)
+            | Current::Draining(_)
+            | Current::Stopped => BTreeMap::new(),
         }
-        let bytes = entry.to_bytes();
-        out.log.push(LogAction::Append {
-            zxid,
-            bytes: bytes.clone(),
-        });
-        self.proposals.push(Arc::new(Proposal {
-            entry,
-            bytes,
-            asker,
-            is_fuzzy: false,
-        }));
-        Ok(())
     }
 
-    fn set_applied(&mut self, zxid: Zxid) -> Result<(), Fatal> {
-        let committed = self.proposals.committed();
-        if zxid < self.applied || zxid > committed {
-            return Err(Fatal::Applied {
-                reported: zxid,
-                applied: self.applied,
-                committed,
-            });
+    fn shut_down(&mut self) -> Result<(), Halt> {
+        match &mut self.role {
+            Current::Leading(leader) => leader.stop(LeaveReason::Shutdown, &self.shared),
+            Current::Learning(_) | Current::Looking(_) => Err(LeaveReason::Shutdown.into()),
+            Current::Draining(draining) => {
+                draining.stop();
+                Ok(())
+            }
+            Current::Stopped => Ok(()),
         }
-        self.applied = zxid;
-        self.prep.release(zxid);
-        while let Some(entry) = self
-            .ending
-            .first_entry()
-            .filter(|entry| *entry.key() <= zxid)
-        {
-            self.tracker.remove(entry.remove());
-        }
-        Ok(())
     }
 
-    /// Asks for the deletion of containers and TTL znodes whose time is over.
-    fn reap(&mut self, now: Now, tree: &Tree, out: &mut Actions) -> Result<(), Fatal> {
-        let never_used = self.options.prep.never_used_ms;
-        for path in tree.timed_out(now.wall, never_used, self.options.reap_max) {
-            let path = Some(Bytes::from(String::from(path)));
-            let request = Request::DeleteContainer(DeleteContainerRequest { path });
-            let server = Requester {
-                session: SessionId::NONE,
-                cxid: Xid::new(0),
-                identities: Identities::none(),
-                standing: Ok(SessionKind::Global),
+    /// Leaves the role if it says so.
+    fn obey(&mut self, done: Result<(), Halt>, turn: &mut Turn<'_>) -> Result<(), Fatal> {
+        match done {
+            Ok(()) => Ok(()),
+            Err(Halt::Fatal(fatal)) => Err(fatal),
+            Err(Halt::Leave(reason)) => {
+                self.leave(reason, turn);
+                Ok(())
+            }
+        }
+    }
+
+    /// Leaves the role: serves nobody, hears nobody, and brings log and tree into line.
+    fn leave(&mut self, reason: LeaveReason, turn: &mut Turn<'_>) {
+        turn.note(Transition::Left(reason));
+        self.shared.serve(ServingMode::NotServing, turn.out);
+        match &mut self.role {
+            Current::Leading(leader) => leader.close(&self.shared, turn),
+            Current::Learning(learner) => learner.close(turn),
+            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+        }
+        self.election.set_state(PeerState::Looking);
+        self.role = Current::Draining(Draining::after(reason));
+    }
+
+    /// Takes the steps that follow by themselves, until something has to be waited for.
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        loop {
+            let is_drained = match &mut self.role {
+                Current::Draining(_) => draining::advance(&mut self.shared, turn),
+                Current::Leading(_)
+                | Current::Learning(_)
+                | Current::Looking(_)
+                | Current::Stopped => false,
             };
-            self.propose(now, &server, &request, Asker::Server, tree, out)?;
+            if is_drained {
+                self.look_or_stop(turn);
+            }
+            let Some(wanted) = self.next_wanted() else {
+                if is_drained {
+                    continue;
+                }
+                self.tell_synced_epoch();
+                return;
+            };
+            match wanted {
+                ElectionOut::Send { to, notification } => {
+                    turn.net(NetAction::SendElection { to, notification });
+                }
+                ElectionOut::Noted(note) => turn.out.notes.push(Note::Election(note)),
+                ElectionOut::Decided(vote) => self.follow_decision(vote, turn),
+            }
         }
-        Ok(())
     }
 
-    /// What a client is told about its session.
-    fn session_error(&self, fault: SessionFault) -> ErrorCode {
-        match fault {
-            SessionFault::Unknown if self.options.prep.is_standalone => ErrorCode::UnknownSession,
-            SessionFault::Unknown | SessionFault::Closing => ErrorCode::SessionExpired,
-            SessionFault::Moved => ErrorCode::SessionMoved,
+    /// Has the election tell the epoch of this server's role, once it is in step.
+    fn tell_synced_epoch(&mut self) {
+        let epoch = match &self.role {
+            Current::Leading(leader) => leader.synced_epoch(),
+            Current::Learning(learner) => learner.synced_epoch(),
+            Current::Looking(_) | Current::Draining(_) | Current::Stopped => None,
+        };
+        if let Some(epoch) = epoch {
+            self.election.set_synced_epoch(epoch);
+        }
+    }
+
+    /// The oldest thing that the election wants.
+    fn next_wanted(&mut self) -> Option<ElectionOut> {
+        (!self.wanted.is_empty()).then(|| self.wanted.remove(0))
+    }
+
+    /// Log and tree agree.
+    fn look_or_stop(&mut self, turn: &mut Turn<'_>) {
+        let Current::Draining(draining) = &self.role else {
+            return;
+        };
+        if draining.is_stopping() {
+            turn.control(ControlAction::Stopped);
+            self.role = Current::Stopped;
+            return;
+        }
+        let local = &self.shared.local;
+        let (logged, epoch) = (local.logged(), local.current());
+        turn.note(Transition::Looking { epoch, logged });
+        let now = turn.now.time;
+        let after = Time::from_millis(READ_ONLY_AFTER_MS) - Time::ZERO;
+        let after = after.max(self.shared.options.tick);
+        self.role = Current::Looking(Looking {
+            read_only_at: self.shared.member.read_only.then_some(now + after),
+        });
+        let initial = Vote::initial(self.shared.me(), logged, epoch);
+        self.election.start(now, initial, &mut self.wanted);
+    }
+
+    /// The election is over.
+    fn follow_decision(&mut self, vote: Vote, turn: &mut Turn<'_>) {
+        let Current::Looking(_) = &self.role else {
+            return;
+        };
+        let me = self.shared.me();
+        let is_voter = self.shared.is_voter();
+        let leader = vote.leader;
+        // Readers of an old state are not readers of a new one.
+        self.shared.serve(ServingMode::NotServing, turn.out);
+        let role = match (leader == me, is_voter) {
+            (true, _) => Role::Leading,
+            (false, true) => Role::Following,
+            (false, false) => Role::Observing,
+        };
+        turn.note(Transition::Elected { leader, role });
+        if role == Role::Leading {
+            let mut leader = Leader::elected(&mut self.shared, turn);
+            leader.begin(&mut self.shared, turn);
+            self.role = Current::Leading(Box::new(leader));
+        } else {
+            let kind = if is_voter {
+                LearnerKind::Follower
+            } else {
+                LearnerKind::Observer
+            };
+            let learner = Learner::new(leader, kind, &mut self.shared, turn);
+            self.role = Current::Learning(Box::new(learner));
         }
     }
 }

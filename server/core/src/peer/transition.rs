@@ -33,8 +33,8 @@ pub enum Transition {
     SyncStarted {
         /// Its connection.
         link: LinkId,
-        /// Who it is.
-        server: ServerId,
+        /// Who it is, if it said.
+        server: Option<ServerId>,
         /// Last transaction of its log, as it said.
         from: Zxid,
         /// In which way.
@@ -44,8 +44,8 @@ pub enum Transition {
     LearnerSynced {
         /// Its connection.
         link: LinkId,
-        /// Who it is.
-        server: ServerId,
+        /// Who it is, if it said.
+        server: Option<ServerId>,
     },
     /// As leader: a learner's connection is closed from this side.
     LearnerDropped {

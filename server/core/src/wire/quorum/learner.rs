@@ -124,7 +124,7 @@ impl LearnerPacket {
             ACK => Self::Ack { zxid },
             PING => Self::Ping {
                 zxid,
-                touches: touches(packet.data.unwrap_or_default())?,
+                touches: touches(&packet.data.unwrap_or_default())?,
             },
             REQUEST => {
                 let identities = packet.authinfo.clone();
@@ -270,8 +270,8 @@ impl ForwardedRequest {
 }
 
 /// The sessions of a ping. A rest that is no session is an error, as it is for the reference.
-fn touches(data: Bytes) -> Result<Vec<(SessionId, SessionTimeout)>, DecodeError> {
-    let mut reader = Reader::shared(&data);
+fn touches(data: &Bytes) -> Result<Vec<(SessionId, SessionTimeout)>, DecodeError> {
+    let mut reader = Reader::shared(data);
     let mut touches = Vec::with_capacity(data.len() / 12);
     while !reader.is_empty() {
         let heard = touch(&mut reader);

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use zk_proto::header::RequestHeader;
 use zk_proto::jute::Encode as _;
-use zk_proto::request::{CreateFlags, CreateRequest, CreateTtlRequest, SyncRequest};
-use zk_proto::{Acl, Id, OpCode, Perms};
+use zk_proto::request::{CreateFlags, CreateRequest, CreateTtlRequest, Request, SyncRequest};
+use zk_proto::{Acl, ErrorCode, Id, OpCode, Perms, ServerId, SessionId, Xid, Zxid};
 
-use super::*;
 use crate::conn::ConnId;
-use crate::conn::auth::{Access, Schemes};
+use crate::conn::auth::{Access, Identities, Schemes};
 use crate::conn::pipeline::{Pipeline, PipelineLimits};
 use crate::conn::request::{Class, Incoming};
+use crate::peer::*;
+use crate::prep::PrepOptions;
 use crate::session::SessionTimeout;
 use crate::time::WallTime;
 use crate::tree::{OwnerRules, TreeOptions, TxnResult};
@@ -265,7 +266,7 @@ fn session_that_is_not_heard_of_is_ended_with_its_ephemerals() {
     world.feed(heard).unwrap();
     assert_eq!(
         world.peer.next_deadline(),
-        (Time::from_millis(5000), TimerKind::SessionExpiry)
+        Some((Time::from_millis(5000), TimerKind::SessionExpiry))
     );
     world.sleep(2000);
     assert_eq!(world.out.notes, [Note::SessionExpired(quiet)]);

@@ -1,0 +1,5 @@
+//! The machine fed by hand: alone, and among others.
+
+mod alone;
+mod ensemble;
+mod world;

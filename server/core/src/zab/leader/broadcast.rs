@@ -1,0 +1,232 @@
+//! Proposals, acknowledgements, commits.
+
+use std::sync::Arc;
+
+use zk_proto::jute::Encode as _;
+use zk_proto::request::Request;
+use zk_proto::{Epoch, ServerId, SessionId, Zxid};
+
+use crate::mutation::mutated;
+use crate::peer::shared::{Halt, Shared, Turn};
+use crate::peer::{ApplyAction, Asker, DropReason, LinkId, NetAction, Note, Proposal, Transition};
+use crate::prep::{EpochExhausted, Prep, Prepared, Requester};
+use crate::session::SessionTimeout;
+use crate::wire::quorum::{LeaderPacket, LearnerKind};
+use crate::wire::txn::Txn;
+
+use super::follower_link::LinkState;
+use super::{Leader, LeaderPhase, Syncing};
+use crate::peer::LeaveReason;
+
+impl Leader {
+    /// With a quorum that has the initial history, this server included: the history is committed,
+    /// and proposals begin.
+    pub(super) fn establish(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
+        if self.phase != LeaderPhase::CollectingHistoryAcks
+            || !self.history_acks.contains(&shared.me())
+            || !(shared.member.config.is_quorum(&self.history_acks) || mutated!(EstablishedAlone))
+        {
+            return;
+        }
+        self.phase = LeaderPhase::Broadcasting;
+        self.deadline = None;
+        self.next_ping = turn.now.time + shared.options.tick / 2;
+        self.is_mid_tick = true;
+        self.prep = Prep::new(shared.options.prep.clone(), Zxid::from_parts(self.epoch, 0));
+        self.track_sessions(turn);
+        turn.note(Transition::Established(self.epoch));
+        let waiting: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.state == LinkState::AwaitingEstablished)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in waiting {
+            self.admit(id, turn);
+        }
+        Self::serve(shared, turn);
+    }
+
+    /// All sessions, each with its full timeout: who leads anew cannot know better.
+    pub(super) fn track_sessions(&mut self, turn: &Turn<'_>) {
+        for (session, timeout_ms) in turn.tree.sessions() {
+            let timeout = SessionTimeout::from_millis(timeout_ms);
+            self.tracker.track(turn.now.time, session, timeout);
+        }
+    }
+
+    /// The epoch, once this leader is established in it.
+    pub(crate) fn synced_epoch(&self) -> Option<Epoch> {
+        self.is_established().then_some(self.epoch)
+    }
+
+    /// Makes a proposal of a request. When the epoch has no number left, stops.
+    pub(super) fn propose(
+        &mut self,
+        from: &Requester,
+        request: &Request,
+        asker: Asker,
+        shared: &mut Shared,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Halt> {
+        let prepared = self.prep.prepare(turn.now.wall, from, request, turn.tree);
+        self.send_proposal(prepared, asker, shared, turn)
+    }
+
+    pub(super) fn send_proposal(
+        &mut self,
+        prepared: Result<Prepared, EpochExhausted>,
+        asker: Asker,
+        shared: &mut Shared,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Halt> {
+        let Prepared { entry, warnings } = match prepared {
+            Ok(prepared) => prepared,
+            Err(EpochExhausted { .. }) => return self.stop(LeaveReason::EpochExhausted, shared),
+        };
+        turn.out.notes.extend(warnings.into_iter().map(Note::Quota));
+        let zxid = entry.header.zxid;
+        if matches!(entry.txn, Txn::CloseSession(_)) {
+            self.ending.insert(zxid, entry.header.session);
+        }
+        let bytes = entry.to_bytes();
+        for (&link, learner) in &mut self.links {
+            if learner.is_forwarding() && learner.kind == LearnerKind::Follower {
+                learner.proposed(zxid, turn.now.time);
+                let entry = bytes.clone();
+                let packet = LeaderPacket::Proposal { zxid, entry };
+                turn.net(NetAction::SendLearner { link, packet });
+            }
+        }
+        let proposal = Proposal {
+            entry,
+            bytes,
+            asker,
+            is_fuzzy: false,
+        };
+        shared.local.append(proposal, turn.out);
+        Ok(())
+    }
+
+    /// A learner has a proposal, and all before it, on disk.
+    pub(super) fn handle_proposal_ack(
+        &mut self,
+        id: LinkId,
+        zxid: Zxid,
+        shared: &mut Shared,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Halt> {
+        if zxid > shared.local.logged() {
+            self.drop_link(
+                id,
+                DropReason::BadPacket("ACK of what was not proposed"),
+                turn,
+            );
+            return Ok(());
+        }
+        let Some(link) = self.links.get_mut(&id) else {
+            return Ok(());
+        };
+        link.acked(zxid);
+        let is_voting = link.kind == LearnerKind::Follower || mutated!(ObserversAck);
+        let Some(server) = link.server.filter(|_| is_voting) else {
+            return Ok(());
+        };
+        if zxid <= shared.local.handed() {
+            return Ok(());
+        }
+        let acked = self.acks.entry(server).or_insert(zxid);
+        *acked = (*acked).max(zxid);
+        self.commit(shared, turn)
+    }
+
+    /// Commits, in order, what a quorum has on disk.
+    pub(super) fn commit(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) -> Result<(), Halt> {
+        while let Some(first) = shared.local.unhanded().front() {
+            let zxid = first.entry.header.zxid;
+            if !self.has_quorum(zxid, shared) {
+                break;
+            }
+            let asker = first.asker;
+            let Some(proposal) = shared.local.hand(|_| asker, turn.out) else {
+                break;
+            };
+            self.tell_committed(&proposal, turn);
+            self.finish_syncs(zxid, turn);
+        }
+        self.leave_if_stopped(shared)
+    }
+
+    /// Whether a quorum has a proposal on disk.
+    fn has_quorum(&self, zxid: Zxid, shared: &Shared) -> bool {
+        let me = shared.me();
+        let is_durable_here = shared.local.durable() >= zxid || mutated!(CommitBeforeOwnDisk);
+        let others = self
+            .acks
+            .iter()
+            .filter(|(_, acked)| **acked >= zxid || mutated!(AnyAckCounts))
+            .map(|(server, _)| server);
+        let all: Vec<&ServerId> = others.chain(is_durable_here.then_some(&me)).collect();
+        if mutated!(CommitBelowQuorum) {
+            return !all.is_empty();
+        }
+        if mutated!(ObserversAck) {
+            return 2 * all.len() > shared.member.config.voters().count();
+        }
+        shared.member.config.is_quorum(all)
+    }
+
+    fn tell_committed(&mut self, proposal: &Arc<Proposal>, turn: &mut Turn<'_>) {
+        let zxid = proposal.entry.header.zxid;
+        for (&link, learner) in &mut self.links {
+            if !learner.is_forwarding() {
+                continue;
+            }
+            let packet = match learner.kind {
+                LearnerKind::Follower => LeaderPacket::Commit { zxid },
+                LearnerKind::Observer => LeaderPacket::Inform {
+                    zxid,
+                    entry: proposal.bytes.clone(),
+                },
+            };
+            if learner.state == LinkState::Synced {
+                turn.net(NetAction::SendLearner { link, packet });
+            } else {
+                learner.held.push(packet);
+            }
+        }
+    }
+
+    /// Answers the syncs that waited for no more than this.
+    fn finish_syncs(&mut self, committed: Zxid, turn: &mut Turn<'_>) {
+        while let Some((_, waiting)) = self.syncs.pop_front_if(|(after, _)| *after <= committed) {
+            Self::finish_sync(waiting, turn);
+        }
+    }
+
+    /// Lets a sync wait for everything proposed before it.
+    pub(super) fn push_sync(&mut self, waiting: Syncing, shared: &Shared, turn: &mut Turn<'_>) {
+        match shared.local.unhanded().back() {
+            Some(last) if !mutated!(SyncAtOnce) => {
+                let after = last.entry.header.zxid;
+                self.syncs.push_back((after, waiting));
+            }
+            Some(_) | None => Self::finish_sync(waiting, turn),
+        }
+    }
+
+    fn finish_sync(waiting: Syncing, turn: &mut Turn<'_>) {
+        match waiting {
+            Syncing::Here(barrier) => turn.out.apply.push(ApplyAction::Barrier(barrier)),
+            Syncing::Learner(link) => turn.net(NetAction::SendLearner {
+                link,
+                packet: LeaderPacket::Sync,
+            }),
+        }
+    }
+
+    /// Whether a session is being ended by a transaction that is not applied.
+    pub(super) fn set_closing(&mut self, session: SessionId) {
+        self.tracker.set_closing(session);
+    }
+}

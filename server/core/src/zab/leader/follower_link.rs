@@ -1,0 +1,113 @@
+//! What a leader knows of one learner.
+
+use zk_proto::{ServerId, Zxid};
+
+use crate::peer::RangeToken;
+use crate::time::Time;
+use crate::wire::quorum::{LeaderPacket, LearnerKind};
+
+/// What a leader knows of one learner.
+#[derive(Debug)]
+pub(super) struct FollowerLink {
+    pub(super) state: LinkState,
+    /// Its id, if it told one.
+    pub(super) server: Option<ServerId>,
+    pub(super) kind: LearnerKind,
+    /// Whether it is a server of ours, which cuts its log as it should.
+    pub(super) is_ours: bool,
+    /// When it last said something, or was last given something to do.
+    pub(super) heard: Time,
+    /// Whether the tree is still being sent: it has nothing to say meanwhile.
+    pub(super) is_streaming: bool,
+    /// What is committed since its NEWLEADER was sent. Learners before 3.9.3 do not bear a COMMIT
+    /// between that and UPTODATE (rule M3).
+    pub(super) held: Vec<LeaderPacket>,
+    /// The proposals by which it is judged: an old one, and one that takes its place when it is
+    /// acknowledged. Two are enough, because acknowledgements come in order.
+    pub(super) samples: [Option<(Zxid, Time)>; 2],
+}
+
+/// What is awaited of a learner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinkState {
+    /// Who it is.
+    AwaitingInfo,
+    /// The leader waits for a quorum to tell its epochs.
+    AwaitingEpoch,
+    /// Its promise.
+    AwaitingEpochAck,
+    /// The leader waits for a quorum of promises; this was the last zxid that it told.
+    AwaitingEpochQuorum(Zxid),
+    /// The leader reads its own log; the learner's last zxid.
+    ReadingLog(RangeToken, Zxid),
+    /// That it has the initial history on disk.
+    AwaitingHistoryAck,
+    /// The leader waits for a quorum to have the initial history.
+    AwaitingEstablished,
+    /// Nothing: it follows.
+    Synced,
+}
+
+impl FollowerLink {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            state: LinkState::AwaitingInfo,
+            server: None,
+            kind: LearnerKind::Follower,
+            is_ours: false,
+            heard: now,
+            is_streaming: false,
+            held: Vec::new(),
+            samples: [None; 2],
+        }
+    }
+
+    /// Whether it is told of what is proposed and committed.
+    pub(super) fn is_forwarding(&self) -> bool {
+        match self.state {
+            LinkState::AwaitingHistoryAck | LinkState::AwaitingEstablished | LinkState::Synced => {
+                true
+            }
+            LinkState::AwaitingInfo
+            | LinkState::AwaitingEpoch
+            | LinkState::AwaitingEpochAck
+            | LinkState::AwaitingEpochQuorum(_)
+            | LinkState::ReadingLog(..) => false,
+        }
+    }
+
+    /// Whether its silence counts: not while it is the leader who keeps it waiting.
+    pub(super) fn owes(&self) -> bool {
+        match self.state {
+            LinkState::AwaitingInfo
+            | LinkState::AwaitingEpochAck
+            | LinkState::AwaitingHistoryAck
+            | LinkState::Synced => !self.is_streaming,
+            LinkState::AwaitingEpoch
+            | LinkState::AwaitingEpochQuorum(_)
+            | LinkState::ReadingLog(..)
+            | LinkState::AwaitingEstablished => false,
+        }
+    }
+
+    /// A proposal is on its way to it.
+    pub(super) fn proposed(&mut self, zxid: Zxid, now: Time) {
+        if let Some(free) = self.samples.iter_mut().find(|sample| sample.is_none()) {
+            *free = Some((zxid, now));
+        }
+    }
+
+    /// It acknowledged all up to this.
+    pub(super) fn acked(&mut self, zxid: Zxid) {
+        while let [Some((oldest, _)), next] = self.samples
+            && oldest <= zxid
+        {
+            self.samples = [next, None];
+        }
+    }
+
+    /// Since when a proposal waits for its acknowledgement.
+    pub(super) fn oldest_unacked(&self) -> Option<Time> {
+        self.samples[0].map(|(_, since)| since)
+    }
+}

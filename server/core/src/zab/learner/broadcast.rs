@@ -1,0 +1,105 @@
+//! Proposals, acknowledgements, commits.
+
+use zk_proto::Zxid;
+
+use crate::mutation::mutated;
+use crate::peer::shared::{Halt, Shared, Turn};
+use crate::peer::{LeaveReason, Proposal};
+use crate::wire::quorum::{LeaderPacket, LearnerPacket};
+
+use super::{Learner, misplaced};
+
+impl Learner {
+    /// A packet while following.
+    pub(super) fn follow(
+        &mut self,
+        packet: LeaderPacket,
+        shared: &mut Shared,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Halt> {
+        match packet {
+            LeaderPacket::Proposal { zxid, entry } => {
+                if let Some(proposal) = self.next(zxid, entry, false, shared)? {
+                    self.log(proposal, shared, turn);
+                }
+                Ok(())
+            }
+            LeaderPacket::Commit { zxid } | LeaderPacket::CommitAndActivate { zxid, .. } => {
+                self.commit(zxid, shared, turn)
+            }
+            LeaderPacket::Inform { zxid, entry }
+            | LeaderPacket::InformAndActivate { zxid, entry, .. } => {
+                if let Some(proposal) = self.next(zxid, entry, false, shared)? {
+                    self.log(proposal, shared, turn);
+                }
+                self.commit(zxid, shared, turn)
+            }
+            LeaderPacket::Ping { zxid } => {
+                let touches = self.requests.take_touches();
+                self.send(LearnerPacket::Ping { zxid, touches }, turn);
+                Ok(())
+            }
+            LeaderPacket::Revalidate { session, is_valid } => {
+                self.requests.handle_revalidated(session, is_valid, turn);
+                Ok(())
+            }
+            LeaderPacket::Sync => {
+                self.requests.handle_synced(turn);
+                Ok(())
+            }
+            LeaderPacket::Unknown { .. } => Ok(()),
+            LeaderPacket::LeaderInfo { .. }
+            | LeaderPacket::Diff { .. }
+            | LeaderPacket::Trunc { .. }
+            | LeaderPacket::Snap { .. }
+            | LeaderPacket::NewLeader { .. }
+            | LeaderPacket::UpToDate => Err(misplaced(&packet).into()),
+        }
+    }
+
+    /// Gives a proposal to the log.
+    pub(super) fn log(&mut self, proposal: Proposal, shared: &mut Shared, turn: &mut Turn<'_>) {
+        let zxid = proposal.entry.header.zxid;
+        if self.acknowledges() {
+            self.unacked.push_back(zxid);
+        }
+        shared.local.append(proposal, turn.out);
+        if mutated!(AckBeforeDisk) {
+            self.acknowledge(shared, turn);
+        }
+    }
+
+    /// Gives a committed proposal to the tree. A quorum has it on disk; this server need not.
+    pub(super) fn commit(
+        &mut self,
+        zxid: Zxid,
+        shared: &mut Shared,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Halt> {
+        if zxid <= shared.local.handed() {
+            return Ok(());
+        }
+        let first = shared.local.unhanded().front();
+        if first.map(|first| first.entry.header.zxid) != Some(zxid) {
+            return Err(LeaveReason::BadPacket("COMMIT of what is not the next one").into());
+        }
+        let requests = &mut self.requests;
+        shared
+            .local
+            .hand(|proposal| requests.asker(proposal), turn.out);
+        Ok(())
+    }
+
+    /// Acknowledges what is durable here, each in its turn: a leader that samples acknowledgements
+    /// waits for exactly these.
+    pub(super) fn acknowledge(&mut self, shared: &Shared, turn: &mut Turn<'_>) {
+        let durable = if mutated!(AckBeforeDisk) {
+            shared.local.logged()
+        } else {
+            shared.local.durable()
+        };
+        while let Some(zxid) = self.unacked.pop_front_if(|zxid| *zxid <= durable) {
+            self.send_ack(zxid, turn);
+        }
+    }
+}

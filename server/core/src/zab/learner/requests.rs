@@ -1,0 +1,196 @@
+//! What clients here ask the leader for.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytestring::ByteString;
+use zk_proto::jute::Encode as _;
+use zk_proto::request::{CreateSessionRequest, Request};
+use zk_proto::{Id, OpCode, SessionId, Xid};
+
+use crate::conn::ConnId;
+use crate::conn::handshake::ServingMode;
+use crate::peer::shared::{Shared, Turn};
+use crate::peer::{ApplyAction, Asker, Barrier, ControlAction, Origin, Proposal, Submission};
+use crate::session::{SessionTimeout, Touches};
+use crate::wire::quorum::{ForwardedRequest, LearnerPacket};
+use crate::wire::txn::Txn;
+
+use super::{Learner, LearnerPhase};
+
+/// Requests on their way to the leader and back, and signs of life for it.
+///
+/// Bounded by what the driver lets in, and by the number of connections.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// Per session, in the order in which they were sent: the leader's transactions come in it.
+    forwarded: BTreeMap<SessionId, VecDeque<Forwarded>>,
+    /// Connections whose session is being created.
+    opening: BTreeMap<SessionId, ConnId>,
+    /// Connections that claim a session, in the order in which the leader was asked.
+    claiming: BTreeMap<SessionId, VecDeque<ConnId>>,
+    /// Syncs, in the order in which the leader was asked: its answers carry no name.
+    syncs: VecDeque<(Origin, Option<ByteString>)>,
+    touches: Touches,
+}
+
+/// A request whose transaction is awaited.
+#[derive(Debug, Clone, Copy)]
+struct Forwarded {
+    origin: Origin,
+    op: OpCode,
+}
+
+impl Learner {
+    /// A client asks for something that the leader decides.
+    pub(crate) fn submit(&mut self, submission: Submission, shared: &Shared, turn: &mut Turn<'_>) {
+        if !self.is_serving(shared) {
+            // The connection is closed when this server stops to serve, or was before.
+            return;
+        }
+        let Submission {
+            origin,
+            session,
+            identities,
+            write,
+        } = submission;
+        let op = write.op();
+        if let Request::Sync(sync) = write.request() {
+            self.requests.syncs.push_back((origin, sync.path.clone()));
+        } else {
+            let queue = self.requests.forwarded.entry(session).or_default();
+            queue.push_back(Forwarded { origin, op });
+        }
+        let identities = identities.iter().map(|identity| Id {
+            scheme: Some(identity.scheme.clone()),
+            id: Some(identity.id.clone()),
+        });
+        let request = ForwardedRequest {
+            session,
+            cxid: origin.xid,
+            op: op.code(),
+            body: write.body().clone(),
+            identities: Some(identities.collect()),
+        };
+        self.send(LearnerPacket::Request(request), turn);
+    }
+
+    /// A connection wants a new session.
+    pub(crate) fn open_session(
+        &mut self,
+        conn: ConnId,
+        timeout: SessionTimeout,
+        shared: &mut Shared,
+        turn: &mut Turn<'_>,
+    ) {
+        if !self.is_serving(shared) {
+            return;
+        }
+        let session = shared.ids.allocate();
+        self.requests.opening.insert(session, conn);
+        let create = CreateSessionRequest {
+            timeout_ms: timeout.as_millis(),
+        };
+        let request = ForwardedRequest {
+            session,
+            cxid: Xid::new(0),
+            op: OpCode::CreateSession.code(),
+            body: create.to_bytes(),
+            identities: None,
+        };
+        self.send(LearnerPacket::Request(request), turn);
+    }
+
+    /// A connection wants a session that it says is its own.
+    pub(crate) fn claim_session(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        timeout: SessionTimeout,
+        shared: &Shared,
+        turn: &mut Turn<'_>,
+    ) {
+        if !self.is_serving(shared) {
+            return;
+        }
+        let queue = self.requests.claiming.entry(session).or_default();
+        queue.push_back(conn);
+        self.send(LearnerPacket::Revalidate { session, timeout }, turn);
+    }
+
+    /// A client was heard of: the leader hears of it with the next ping.
+    pub(crate) fn touch(&mut self, session: SessionId, timeout: SessionTimeout) {
+        self.requests.touches.note(session, timeout);
+    }
+
+    fn is_serving(&self, shared: &Shared) -> bool {
+        self.phase == LearnerPhase::Following && shared.mode == ServingMode::Full
+    }
+}
+
+impl Requests {
+    /// Requests that wait.
+    pub(super) fn len(&self) -> usize {
+        let forwarded: usize = self.forwarded.values().map(VecDeque::len).sum();
+        forwarded + self.opening.len() + self.syncs.len()
+    }
+
+    pub(super) fn take_touches(&mut self) -> Vec<(SessionId, SessionTimeout)> {
+        self.touches.take().collect()
+    }
+
+    /// Who waits here for a transaction: the client whose oldest request it answers.
+    pub(super) fn asker(&mut self, proposal: &Proposal) -> Asker {
+        let header = proposal.entry.header;
+        if matches!(proposal.entry.txn, Txn::CreateSession(_))
+            && let Some(conn) = self.opening.remove(&header.session)
+        {
+            return Asker::Handshake(conn);
+        }
+        if matches!(proposal.entry.txn, Txn::CloseSession(_)) {
+            self.touches.forget(header.session);
+        }
+        let Some(queue) = self.forwarded.get_mut(&header.session) else {
+            return Asker::Server;
+        };
+        let is_it = |first: &mut Forwarded| first.origin.xid == header.cxid;
+        let Some(Forwarded { origin, op }) = queue.pop_front_if(is_it) else {
+            return Asker::Server;
+        };
+        if queue.is_empty() {
+            self.forwarded.remove(&header.session);
+        }
+        Asker::Client { origin, op }
+    }
+
+    /// The leader answers the oldest sync: everything before it was given to the tree.
+    pub(super) fn handle_synced(&mut self, turn: &mut Turn<'_>) {
+        if let Some((origin, path)) = self.syncs.pop_front() {
+            let outcome = Ok(path);
+            let barrier = Barrier { origin, outcome };
+            turn.out.apply.push(ApplyAction::Barrier(barrier));
+        }
+    }
+
+    /// The leader tells whether a session lives.
+    pub(super) fn handle_revalidated(
+        &mut self,
+        session: SessionId,
+        is_valid: bool,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(queue) = self.claiming.get_mut(&session) else {
+            return;
+        };
+        let conn = queue.pop_front();
+        if queue.is_empty() {
+            self.claiming.remove(&session);
+        }
+        if let Some(conn) = conn {
+            turn.control(ControlAction::SessionAnswered {
+                conn,
+                session,
+                is_alive: is_valid,
+            });
+        }
+    }
+}
