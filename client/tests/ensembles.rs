@@ -150,7 +150,7 @@ async fn told_again(tell: &watch::Sender<BTreeSet<i64>>, zk: &Client) {
         zk.stats().watches == 1
     })
     .await;
-    zk.sync("/").await.unwrap();
+    zk.sync("/").await.expect("the server answers");
     tell.send_modify(BTreeSet::clear);
 }
 
