@@ -82,6 +82,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tls` | TLS by rustls: `Builder::tls`, and `tls://` in connect strings |
+//! | `cli` | the binary `zkcli` |
 //! | `metrics` | the numbers of [`Stats`] to the recorder of the `metrics` crate, as `zk_client_…`; beside them requests by operation and result, and how long they were queued, on the wire, and the connection lost |
 //!
 //! What goes on is told by `tracing`: connections and sessions at INFO, what deviates at DEBUG, each

@@ -474,10 +474,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 let path = self.postponed.swap_remove(index);
                 self.submit_frame(Frame::default(), Purpose::Rearm(path));
             }
-            // One-shot watches behind it count on what the server refuses. Their reads were not asked
-            // to leave any: what they miss would be told only after what else is on its way.
-            let is_counted_on =
-                matches!(watch.kind, WatchKind::Added(_)) && self.watches.is_covering(&watch.path);
+            // Watches behind it count on what the server refuses. Reads may not have asked to leave
+            // any, and what they miss would be told only after what else is on its way; or they
+            // have, and servers before 3.9 have that one in the place of another.
+            let is_counted_on = matches!(watch.kind, WatchKind::Added(_))
+                && self.watches.is_counted_on(&watch.path);
             unwatched_by = error.filter(|_| is_counted_on && !mutated!(RefusedWatchesIgnored));
             is_broken = is_left && is_wiped && matches!(watch.kind, WatchKind::Added(_));
             sink = Some(watch.sink);

@@ -234,10 +234,11 @@ impl<S: Clone> Watches<S> {
         }
     }
 
-    /// Whether one-shot watches that were asked for count on an added watch of this path.
-    pub(super) fn is_covering(&self, path: &ByteString) -> bool {
+    /// Whether watches of this path were asked for behind one that was just answered: what was asked
+    /// depends on what that one would do.
+    pub(super) fn is_counted_on(&self, path: &ByteString) -> bool {
         let slots = self.paths.get(path);
-        slots.is_some_and(|slots| slots.iter().any(|slot| slot.covered > 0))
+        slots.is_some_and(|slots| slots.iter().any(|slot| slot.in_flight > 0))
     }
 
     /// The request was answered and the watch is there: with the server, or covered by another.
