@@ -334,7 +334,7 @@ mod tests {
             };
             Self {
                 learners: LearnerLinks::start(
-                    listener,
+                    vec![listener],
                     Arc::clone(&of_leader),
                     LIMIT,
                     stopping.clone(),

@@ -105,7 +105,7 @@ impl Drop for CaptureLease {
 impl LearnerLinks {
     /// Begins to accept connections; they are turned away until [`Self::listen`].
     pub(crate) fn start(
-        listener: TcpListener,
+        listeners: Vec<TcpListener>,
         core: Arc<Mailbox<CoreItem>>,
         limit: LengthLimit,
         stopping: CancellationToken,
@@ -119,7 +119,9 @@ impl LearnerLinks {
             limit,
             stopping,
         });
-        tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
+        for listener in listeners {
+            tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
+        }
         Self(shared)
     }
 

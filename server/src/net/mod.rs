@@ -22,19 +22,13 @@
 pub(crate) mod client_conn;
 pub(crate) mod client_listener;
 pub(crate) mod connections;
-#[allow(dead_code, reason = "members, which use it, are being built")]
 pub(crate) mod election_mesh;
 pub(crate) mod handshake;
-#[allow(dead_code, reason = "members, which use it, are being built")]
 pub(crate) mod leader_link;
-#[allow(dead_code, reason = "members, which use it, are being built")]
 pub(crate) mod learner_links;
 pub(crate) mod outbox;
-#[allow(dead_code, reason = "members, which use it, are being built")]
 mod packets;
-#[allow(dead_code, reason = "members, which use it, are being built")]
 pub(crate) mod peers;
-#[allow(dead_code, reason = "members, which use it, are being built")]
 pub(crate) mod reports;
 pub(crate) mod service;
 pub(crate) mod words;

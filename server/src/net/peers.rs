@@ -3,11 +3,13 @@
 use zk_core::peer::{LinkId, NetAction, SnapshotId};
 use zk_core::tree::Tree;
 
+use super::election_mesh::ElectionMesh;
 use super::leader_link::LeaderLink;
 use super::learner_links::{CaptureLease, LearnerLinks};
 
 /// Everything on the quorum and election ports. Nothing here waits.
 pub(crate) struct Peers {
+    pub(crate) mesh: ElectionMesh,
     pub(crate) learners: LearnerLinks,
     pub(crate) leader: LeaderLink,
 }
@@ -16,6 +18,7 @@ impl Peers {
     /// Carries out an action of the net lane.
     pub(crate) fn perform(&self, action: NetAction) {
         match action {
+            NetAction::SendElection { to, notification } => self.mesh.send(to, &notification),
             NetAction::Listen(is_listening) => self.learners.listen(is_listening),
             NetAction::SendLearner { link, packet } => self.learners.send(link, packet),
             NetAction::StreamSnapshot { link, zxid } => self.learners.stream_snapshot(link, zxid),

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Server;
+use zk_proto::ServerId;
+
 use super::error::StartError;
+use super::{MemberSockets, Server};
 use crate::config::{Config, Properties, Sources, Strictness};
 use crate::faults::Faults;
 use crate::net::client_listener;
@@ -16,6 +18,7 @@ pub struct Builder {
     data_dir: Option<PathBuf>,
     settings: Vec<(String, String)>,
     faults: Faults,
+    member: Option<(ServerId, MemberSockets)>,
 }
 
 impl Builder {
@@ -37,6 +40,14 @@ impl Builder {
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
+        self
+    }
+
+    /// Makes it a member of an ensemble, whose members are set as `server.N`, itself included. It
+    /// listens on these sockets, whatever the ports there are.
+    #[must_use]
+    pub fn member(mut self, id: ServerId, sockets: MemberSockets) -> Self {
+        self.member = Some((id, sockets));
         self
     }
 
@@ -69,6 +80,7 @@ impl Builder {
     }
 
     async fn launch(self) -> Result<Server, StartError> {
+        let (my_id, sockets) = self.member.unzip();
         let mut temporary = None;
         let config = if let Some(config) = self.config {
             config
@@ -79,9 +91,10 @@ impl Builder {
                 let made = tempfile::tempdir().map_err(StartError::Temporary)?;
                 temporary.insert(made).path().to_owned()
             };
-            embedded_config(&data_dir, &self.settings)?
+            embedded_config(&data_dir, &self.settings, my_id)?
         };
-        let (server, listener, service) = Server::prepare(config, self.faults, temporary).await?;
+        let (server, listener, service) =
+            Server::prepare(config, self.faults, sockets, temporary).await?;
         // The core serves before it looks at what it is asked. One that is gone already has stopped
         // the server, which says so by itself.
         let _is_serving = service.inspect(|_| ()).await;
@@ -95,12 +108,20 @@ impl Builder {
 }
 
 /// The configuration of a server for a test or a program of its own.
-fn embedded_config(data_dir: &Path, settings: &[(String, String)]) -> Result<Config, StartError> {
+fn embedded_config(
+    data_dir: &Path,
+    settings: &[(String, String)],
+    my_id: Option<ServerId>,
+) -> Result<Config, StartError> {
     let mut text = format!(
         "dataDir={}\nclientPort=0\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n\
          preAllocSize=1024\n",
         data_dir.display()
     );
+    if my_id.is_some() {
+        text.push_str("tickTime=2000\ninitLimit=10\nsyncLimit=5\n");
+    }
+    let my_id = my_id.map(|id| id.get().to_string());
     for (key, value) in settings {
         text.extend([key, "=", value, "\n"]);
     }
@@ -110,7 +131,7 @@ fn embedded_config(data_dir: &Path, settings: &[(String, String)]) -> Result<Con
         main: &main,
         dynamic: None,
         environment: &[],
-        my_id: None,
+        my_id: my_id.as_ref().map(|id| ("(embedded)", id.as_bytes())),
         strictness,
     })?;
     Ok(resolved.config)

@@ -1,6 +1,7 @@
 //! Why a server does not start.
 
 use zk_core::session::{BoundsError, ServerIdError};
+use zk_proto::ServerId;
 
 use crate::config::ConfigError;
 use crate::stage::fail_stop::StopCause;
@@ -25,6 +26,12 @@ pub enum StartError {
     /// The server id cannot stand in session ids.
     #[error(transparent)]
     ServerId(#[from] ServerIdError),
+    /// The server is not among the members that its configuration lists.
+    #[error("server {me} is not in the list of members")]
+    NoMember {
+        /// Its id.
+        me: ServerId,
+    },
     /// A temporary directory could not be made.
     #[error("cannot create a temporary data directory")]
     Temporary(#[source] std::io::Error),
@@ -55,7 +62,10 @@ impl StartError {
     /// Exit code of the process, as scripts around the reference expect it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Unsupported { .. } | Self::Timeouts(_) => 2,
+            Self::Config(_)
+            | Self::Unsupported { .. }
+            | Self::Timeouts(_)
+            | Self::NoMember { .. } => 2,
             Self::DataDir(_) | Self::Temporary(_) => 3,
             Self::ServerId(_)
             | Self::Recover(_)

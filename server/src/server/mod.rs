@@ -2,10 +2,12 @@
 
 mod builder;
 mod error;
+mod member;
 mod plan;
 
 pub use self::builder::Builder;
 pub use self::error::StartError;
+pub use self::member::MemberSockets;
 pub use crate::stage::fail_stop::StopCause;
 
 use std::net::SocketAddr;
@@ -18,20 +20,20 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zk_core::peer::{Peer, PeerOptions};
+use zk_core::peer::{Event, Peer, PeerOptions, PeerStatus, RecoveredEpochs};
 use zk_proto::{ServerId, Zxid};
 
+use self::member::Membership;
 use self::plan::Plan;
-use crate::config::Config;
+use crate::config::{Config, Topology};
 use crate::entropy::random;
 use crate::faults::{FaultDisk, Faults};
 use crate::net::connections::Connections;
-use crate::net::peers::Peers;
 use crate::net::service::{Service, Stats};
 use crate::shared_tree::SharedTree;
 use crate::stage::apply::{ApplyStage, Captures};
 use crate::stage::clock::Clock;
-use crate::stage::core::{CoreStage, MAILBOX_MAX};
+use crate::stage::core::{CoreItem, CoreStage, MAILBOX_MAX};
 use crate::stage::fail_stop::{FailStop, chain};
 use crate::stage::heard::Heard;
 use crate::stage::log::LogStage;
@@ -42,6 +44,9 @@ use crate::storage::{FileLog, RecoverReport, StdDisk, recover};
 
 /// How long connections may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a server that is told to stop may take to finish what it has begun.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// A running server. Dropped, it stops; [`Server::shutdown`] also waits until it has.
 ///
@@ -62,6 +67,10 @@ pub struct Server {
     address: SocketAddr,
     fail_stop: Arc<FailStop>,
     tree: Arc<SharedTree>,
+    core: Arc<Mailbox<CoreItem>>,
+    status: Arc<Mutex<PeerStatus>>,
+    /// Cancelled when the core has come to rest, as it was told to.
+    at_rest: CancellationToken,
     tasks: TaskTracker,
     threads: Vec<JoinHandle<()>>,
     /// Removed with the server.
@@ -84,6 +93,11 @@ impl Server {
         self.tree.applied()
     }
 
+    /// What the server is to the others, and how far its transactions are.
+    pub fn status(&self) -> PeerStatus {
+        *self.status.lock()
+    }
+
     /// Completes when the server stops, by itself or because it was told to.
     ///
     /// # Cancel safety
@@ -104,6 +118,16 @@ impl Server {
     ///
     /// The server stops all the same.
     pub async fn shutdown(mut self) -> Result<(), Arc<StopCause>> {
+        // A leader hands over, so that the others need not find out that it is gone.
+        self.core.send([CoreItem::Event(Event::ShutdownRequested)]);
+        let stopping = self.fail_stop.stopping();
+        tokio::select! {
+            () = self.at_rest.cancelled() => {}
+            () = stopping.cancelled() => {}
+            () = tokio::time::sleep(HAND_OVER) => {
+                tracing::warn!("the server did not come to rest in time");
+            }
+        }
         self.fail_stop.stop();
         if tokio::time::timeout(DRAIN, self.tasks.wait())
             .await
@@ -127,6 +151,7 @@ impl Server {
     pub(super) async fn prepare(
         config: Config,
         faults: Faults,
+        sockets: Option<MemberSockets>,
         temporary: Option<tempfile::TempDir>,
     ) -> Result<(Self, TcpListener, Arc<Service>), StartError> {
         plan::warn_of_absent(&config);
@@ -136,6 +161,13 @@ impl Server {
             address: plan.listen.to_string(),
             source,
         })?;
+
+        let membership = match &config.topology {
+            Topology::Standalone => None,
+            Topology::Ensemble(ensemble) => {
+                Some(Membership::new(&config, ensemble, sockets).await?)
+            }
+        };
 
         // Reading a large state takes long, and blocks.
         let disk_faults = faults.clone();
@@ -158,7 +190,7 @@ impl Server {
         let clock = Clock::start();
         let access = plan::access(&config);
         let options = PeerOptions {
-            server: ServerId::new(1),
+            server: membership.as_ref().map_or(ServerId::new(1), |one| one.me),
             tick: config.tick,
             session_salt: u16::try_from(random() & 0xffff).unwrap_or(0),
             prep: plan::prep_options(&config, access.clone()),
@@ -166,7 +198,23 @@ impl Server {
             reap_max: plan::reap_max(&config),
         };
         let tree = recovered.tree;
-        let peer = Peer::new(options, clock.now(), &tree)?;
+        let peer = match &membership {
+            None => Peer::new(options, clock.now(), &tree)?,
+            Some(membership) => {
+                let epochs = recovered.epochs.map(|epochs| RecoveredEpochs {
+                    accepted: epochs.accepted(),
+                    current: epochs.current(),
+                });
+                let member = membership.options.clone();
+                Peer::member(
+                    options,
+                    member,
+                    epochs.unwrap_or_default(),
+                    clock.now(),
+                    &tree,
+                )?
+            }
+        };
         let status = Arc::new(Mutex::new(peer.status()));
         let tree = Arc::new(SharedTree::new(tree, random()));
         let heard = Arc::new(Heard::default());
@@ -194,7 +242,11 @@ impl Server {
             faults.resume();
         });
 
-        let peers: Option<Arc<Peers>> = None;
+        let tasks = TaskTracker::new();
+        let peers = membership.map(|membership| {
+            let stopping = fail_stop.stopping();
+            Arc::new(membership.start(&core_box, &recover_options, &tasks, stopping))
+        });
         let captures = Captures::default();
         let log_reader = LogReader {
             disk: disk.clone(),
@@ -271,7 +323,10 @@ impl Server {
             address,
             fail_stop: Arc::clone(&fail_stop),
             tree,
-            tasks: TaskTracker::new(),
+            tasks,
+            core: Arc::clone(&service.core),
+            status: Arc::clone(&service.status),
+            at_rest,
             threads: Vec::new(),
             temporary,
         };

@@ -29,10 +29,6 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(config: &Config) -> Result<Self, StartError> {
         let unsupported = |what| Err(StartError::Unsupported { what });
-        match config.topology {
-            Topology::Standalone => {}
-            Topology::Ensemble(_) => return unsupported("members of an ensemble"),
-        }
         if config.secure_client_port.is_some() {
             return unsupported("secureClientPort");
         }
@@ -65,7 +61,10 @@ impl Plan {
                 },
                 trust_empty: config.storage.snapshot_trust_empty,
                 entry_bytes_max,
-                standing: Standing::Alone,
+                standing: match config.topology {
+                    Topology::Standalone => Standing::Alone,
+                    Topology::Ensemble(_) => Standing::Member,
+                },
                 compression: compression(config),
             },
             log: LogOptions {
@@ -160,7 +159,7 @@ pub(super) fn prep_options(config: &Config, access: Access) -> PrepOptions {
     let never_used = config.limits.container_max_never_used.as_millis();
     PrepOptions {
         enforces_quota: config.limits.enforce_quota,
-        is_standalone: true,
+        is_standalone: config.topology == Topology::Standalone,
         never_used_ms: i64::try_from(never_used).unwrap_or(i64::MAX),
         ..PrepOptions::new(access)
     }

@@ -1,0 +1,209 @@
+//! What makes a server a member of an ensemble: its place among the others, and its ports.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zk_core::ensemble::{EnsembleConfig, Member};
+use zk_core::peer::{Event, MemberOptions};
+use zk_core::wire::quorum::LengthLimit;
+use zk_proto::{ServerId, Zxid};
+
+use super::error::StartError;
+use crate::config::{Config, Ensemble};
+use crate::entropy::random;
+use crate::net::election_mesh::{ElectionMesh, MeshEvent, MeshOptions};
+use crate::net::leader_link::{LeaderLimits, LeaderLink};
+use crate::net::learner_links::LearnerLinks;
+use crate::net::peers::Peers;
+use crate::stage::core::CoreItem;
+use crate::stage::mailbox::Mailbox;
+use crate::storage::RecoverOptions;
+
+/// Pause between attempts to bind a port of ours.
+const BIND_RETRY: Duration = Duration::from_secs(1);
+
+/// Sockets that a member listens on, bound before anybody has to know their ports.
+#[derive(Debug)]
+pub struct MemberSockets {
+    /// For learners.
+    pub quorum: std::net::TcpListener,
+    /// For elections.
+    pub election: std::net::TcpListener,
+}
+
+/// A member before it runs.
+pub(super) struct Membership {
+    pub(super) me: ServerId,
+    pub(super) options: MemberOptions,
+    tick: Duration,
+    sync_limit: u32,
+    cnx_timeout: Duration,
+    handshake_timeout: Option<Duration>,
+    quorum: Vec<TcpListener>,
+    election: Vec<TcpListener>,
+}
+
+impl Membership {
+    /// Takes the sockets, or binds the ports of the configuration.
+    pub(super) async fn new(
+        config: &Config,
+        ensemble: &Ensemble,
+        sockets: Option<MemberSockets>,
+    ) -> Result<Self, StartError> {
+        let version = i64::try_from(ensemble.version).unwrap_or(0);
+        let members = EnsembleConfig::new(
+            ensemble.members.iter().cloned(),
+            ensemble.members.hierarchy().cloned(),
+            Zxid::new(version),
+        );
+        let settings = &config.ensemble;
+        let options = MemberOptions {
+            init_limit: ensemble.init_limit.get(),
+            sync_limit: ensemble.sync_limit.get(),
+            connect_limit: ensemble.connect_limit.get(),
+            leader_serves: settings.leader_serves,
+            read_only: settings.read_only_mode,
+            local_sessions: settings.local_sessions_enabled,
+            local_sessions_upgrading: settings.local_sessions_upgrading_enabled,
+            force_snapshot: settings.force_snapshot_sync,
+            seed: random(),
+            ..MemberOptions::new(Arc::new(members))
+        };
+        let me = ensemble.my_id;
+        let (quorum, election) = match sockets {
+            Some(sockets) => (vec![adopt(sockets.quorum)?], vec![adopt(sockets.election)?]),
+            None => {
+                let member = options.config.member(me);
+                let member = member.ok_or(StartError::NoMember { me })?;
+                bind(member, config).await?
+            }
+        };
+        Ok(Self {
+            me,
+            options,
+            tick: config.tick,
+            sync_limit: ensemble.sync_limit.get(),
+            cnx_timeout: settings.cnx_timeout,
+            handshake_timeout: settings.quorum_cnxn_timeout,
+            quorum,
+            election,
+        })
+    }
+
+    /// Begins to listen and to dial.
+    pub(super) fn start(
+        self,
+        core: &Arc<Mailbox<CoreItem>>,
+        recover: &RecoverOptions,
+        tasks: &TaskTracker,
+        stopping: &CancellationToken,
+    ) -> Peers {
+        let config = &self.options.config;
+        let length = LengthLimit(recover.entry_bytes_max);
+        let sink = {
+            let core = Arc::clone(core);
+            move |event| {
+                let event = match event {
+                    MeshEvent::Received(from, notification) => {
+                        Event::Election { from, notification }
+                    }
+                    MeshEvent::Reachable(peer) => Event::PeerReachable(peer),
+                    MeshEvent::Unreachable(peer) => Event::PeerUnreachable(peer),
+                };
+                core.send([CoreItem::Event(event)]);
+            }
+        };
+        let mesh = ElectionMesh::start(
+            MeshOptions {
+                me: self.me,
+                config: Arc::clone(config),
+                connect_timeout: self.cnx_timeout,
+                handshake_timeout: self
+                    .handshake_timeout
+                    .unwrap_or(self.tick * self.sync_limit),
+            },
+            self.election,
+            Arc::new(sink),
+            tasks,
+            stopping,
+        );
+        let learners = LearnerLinks::start(
+            self.quorum,
+            Arc::clone(core),
+            length,
+            stopping.clone(),
+            tasks,
+        );
+        let limits = LeaderLimits {
+            length,
+            connect: self.tick * self.sync_limit,
+            tree: recover.tree,
+            item_max: 2 * recover.entry_bytes_max,
+        };
+        let leader = LeaderLink::new(
+            Arc::clone(config),
+            Arc::clone(core),
+            limits,
+            stopping.clone(),
+            tasks,
+        );
+        Peers {
+            mesh,
+            learners,
+            leader,
+        }
+    }
+}
+
+fn adopt(listener: std::net::TcpListener) -> Result<TcpListener, StartError> {
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| TcpListener::from_std(listener))
+        .map_err(|source| StartError::Listen {
+            address: "a socket of the caller".to_owned(),
+            source,
+        })
+}
+
+/// Binds the quorum and election ports of a member. One that is still in use, by the process that
+/// this one replaces, is tried again.
+async fn bind(
+    member: &Member,
+    config: &Config,
+) -> Result<(Vec<TcpListener>, Vec<TcpListener>), StartError> {
+    let (mut quorum, mut election) = (Vec::new(), Vec::new());
+    for address in &member.addresses {
+        let host = if config.ensemble.quorum_listen_on_all_ips {
+            "0.0.0.0"
+        } else {
+            &address.host
+        };
+        quorum.push(bind_one(host, address.quorum_port, config).await?);
+        election.push(bind_one(host, address.election_port, config).await?);
+    }
+    Ok((quorum, election))
+}
+
+/// # Source
+/// Apache `ZooKeeper` 3.9, `QuorumCnxManager.Listener`: 0 tries for ever.
+async fn bind_one(host: &str, port: u16, config: &Config) -> Result<TcpListener, StartError> {
+    let tries = config.ensemble.election_port_bind_retry;
+    let mut tried = 0;
+    loop {
+        let source = match TcpListener::bind((host, port)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        tried += 1;
+        let address = format!("{host}:{port}");
+        if tried == tries || source.kind() != io::ErrorKind::AddrInUse {
+            return Err(StartError::Listen { address, source });
+        }
+        tracing::warn!(%address, err = %source, "port cannot be bound yet");
+        tokio::time::sleep(BIND_RETRY).await;
+    }
+}
