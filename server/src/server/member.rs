@@ -74,13 +74,12 @@ impl Membership {
             ..MemberOptions::new(Arc::new(members))
         };
         let me = ensemble.my_id;
-        let (quorum, election) = match sockets {
-            Some(sockets) => (vec![adopt(sockets.quorum)?], vec![adopt(sockets.election)?]),
-            None => {
-                let member = options.config.member(me);
-                let member = member.ok_or(StartError::NoMember { me })?;
-                bind(member, config).await?
-            }
+        let (quorum, election) = if let Some(sockets) = sockets {
+            (vec![adopt(sockets.quorum)?], vec![adopt(sockets.election)?])
+        } else {
+            let member = options.config.member(me);
+            let member = member.ok_or(StartError::NoMember { me })?;
+            bind(member, config).await?
         };
         Ok(Self {
             me,
@@ -192,15 +191,15 @@ async fn bind(
 /// Apache `ZooKeeper` 3.9, `QuorumCnxManager.Listener`: 0 tries for ever.
 async fn bind_one(host: &str, port: u16, config: &Config) -> Result<TcpListener, StartError> {
     let tries = config.ensemble.election_port_bind_retry;
-    let mut tried = 0;
+    let mut failed = 0;
     loop {
         let source = match TcpListener::bind((host, port)).await {
             Ok(listener) => return Ok(listener),
             Err(error) => error,
         };
-        tried += 1;
+        failed += 1;
         let address = format!("{host}:{port}");
-        if tried == tries || source.kind() != io::ErrorKind::AddrInUse {
+        if failed == tries || source.kind() != io::ErrorKind::AddrInUse {
             return Err(StartError::Listen { address, source });
         }
         tracing::warn!(%address, err = %source, "port cannot be bound yet");

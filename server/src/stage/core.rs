@@ -31,6 +31,15 @@ pub(crate) enum CoreItem {
     Inspect(Box<dyn FnOnce(&Peer) + Send>),
 }
 
+impl std::fmt::Debug for CoreItem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Inspect(_) => f.write_str("Inspect"),
+        }
+    }
+}
+
 /// The core thread's own.
 pub(crate) struct CoreStage {
     pub(crate) peer: Peer,
