@@ -102,6 +102,8 @@ mod on {
         OwnerNotMoved = "D57 ZK-4837",
         /// A sync does not wait for what was proposed before it.
         SyncAtOnce = "E71 ZK-1675",
+        /// A sync does not ask whether a quorum follows still.
+        SyncWithoutQuorum = "E71 ZK-1675",
         /// A learner serves before it has applied what it was synchronised with.
         ServeBeforeApplied = "E72 ZK-3713",
         /// A leader goes on without a quorum.

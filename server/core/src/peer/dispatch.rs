@@ -126,10 +126,9 @@ impl Peer {
     fn leading(&mut self) -> Option<(&mut Leader, &mut Shared)> {
         match &mut self.role {
             Current::Leading(leader) => Some((leader, &mut self.shared)),
-            Current::Learning(_)
-            | Current::Looking(_)
-            | Current::Draining(_)
-            | Current::Stopped => None,
+            Current::Learning(_) | Current::Looking(_) | Current::Draining | Current::Stopped => {
+                None
+            }
         }
     }
 
@@ -142,7 +141,7 @@ impl Peer {
             Current::Learning(_)
             | Current::Leading(_)
             | Current::Looking(_)
-            | Current::Draining(_)
+            | Current::Draining
             | Current::Stopped => None,
         }
     }
@@ -153,7 +152,7 @@ impl Peer {
         match &mut self.role {
             Current::Leading(leader) => leader.submit(submission, shared, turn)?,
             Current::Learning(learner) => learner.submit(submission, shared, turn),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
         Ok(())
     }
@@ -168,7 +167,7 @@ impl Peer {
         match &mut self.role {
             Current::Leading(leader) => leader.open_session(conn, timeout, shared, turn)?,
             Current::Learning(learner) => learner.open_session(conn, timeout, shared, turn),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
         Ok(())
     }
@@ -186,7 +185,7 @@ impl Peer {
             Current::Learning(learner) => {
                 learner.claim_session(conn, session, timeout, shared, turn);
             }
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
     }
 
@@ -194,7 +193,7 @@ impl Peer {
         match &mut self.role {
             Current::Leading(leader) => leader.touch(session, timeout, at),
             Current::Learning(learner) => learner.touch(session, timeout),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
     }
 
@@ -203,7 +202,7 @@ impl Peer {
         match &mut self.role {
             Current::Leading(leader) => leader.handle_durable(shared, turn)?,
             Current::Learning(learner) => learner.handle_durable(shared, turn),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
         Ok(())
     }
@@ -213,7 +212,7 @@ impl Peer {
         match &mut self.role {
             Current::Leading(leader) => leader.handle_applied(shared),
             Current::Learning(learner) => learner.handle_applied(shared, turn),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
     }
 
@@ -222,7 +221,7 @@ impl Peer {
         match &mut self.role {
             Current::Leading(leader) => leader.handle_epoch_saved(kind, shared, turn),
             Current::Learning(learner) => learner.handle_epoch_saved(kind, shared, turn),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
     }
 
@@ -230,7 +229,7 @@ impl Peer {
     fn take_replaced(&mut self, turn: &mut Turn<'_>) -> Result<(), Halt> {
         match &mut self.role {
             Current::Learning(learner) => learner.handle_replaced(&mut self.shared, turn),
-            Current::Leading(_) | Current::Looking(_) | Current::Draining(_) | Current::Stopped => {
+            Current::Leading(_) | Current::Looking(_) | Current::Draining | Current::Stopped => {
                 Ok(())
             }
         }

@@ -5,37 +5,8 @@
 //! that it had, and lost them. ZOOKEEPER-4712: what a role gave to the log has to be there before the
 //! next one begins.
 
-use super::LeaveReason;
 use super::shared::{Shared, Turn};
 use crate::mutation::mutated;
-
-/// Waits for log and tree.
-#[derive(Debug)]
-pub(super) struct Draining {
-    is_stopping: bool,
-}
-
-impl Draining {
-    /// Before the first role: log and tree agree, but the epochs may lag behind.
-    pub(super) fn at_start() -> Self {
-        Self { is_stopping: false }
-    }
-
-    /// Behind a role.
-    pub(super) fn after(reason: LeaveReason) -> Self {
-        Self {
-            is_stopping: reason == LeaveReason::Shutdown,
-        }
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.is_stopping = true;
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.is_stopping
-    }
-}
 
 /// Goes on as far as log and tree allow. Whether all is done.
 pub(super) fn advance(shared: &mut Shared, turn: &mut Turn<'_>) -> bool {

@@ -64,7 +64,7 @@ pub use transition::{DropReason, LeaveReason, SyncPlan, Transition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zk_proto::{SessionId, Zxid};
+use zk_proto::{Epoch, SessionId, Zxid};
 
 use crate::conn::handshake::ServingMode;
 use crate::election::{Election, ElectionOptions, ElectionOut, Vote};
@@ -78,7 +78,6 @@ use crate::zab::history::History;
 use crate::zab::leader::Leader;
 use crate::zab::learner::Learner;
 
-use draining::Draining;
 use local::Local;
 use shared::{Halt, Shared, Turn};
 
@@ -162,7 +161,7 @@ enum Current {
     Leading(Box<Leader>),
     Learning(Box<Learner>),
     Looking(Looking),
-    Draining(Draining),
+    Draining,
     Stopped,
 }
 
@@ -249,10 +248,12 @@ impl Peer {
                 is_alone: false,
                 mode: ServingMode::NotServing,
                 wants_tree: false,
+                epoch_floor: Epoch::default(),
+                is_shutting_down: false,
                 attempts: 0,
                 ranges: 0,
             },
-            role: Current::Draining(Draining::at_start()),
+            role: Current::Draining,
             election,
             wanted: Vec::new(),
         })
@@ -307,7 +308,7 @@ impl Peer {
                 self.election.handle_deadline(now.time, &mut self.wanted);
                 Ok(())
             }
-            Current::Draining(_) | Current::Stopped => Ok(()),
+            Current::Draining | Current::Stopped => Ok(()),
         };
         self.obey(done, &mut turn)?;
         self.settle(&mut turn);
@@ -325,7 +326,7 @@ impl Peer {
                 let read_only = looking.read_only_at.map(|at| (at, TimerKind::ReadOnly));
                 [election, read_only].into_iter().flatten().min()
             }
-            Current::Draining(_) | Current::Stopped => None,
+            Current::Draining | Current::Stopped => None,
         }
     }
 
@@ -344,7 +345,7 @@ impl Peer {
                 (role, learner.phase())
             }
             Current::Looking(_) => (Role::Looking, Phase::Election),
-            Current::Draining(_) => (Role::Looking, Phase::Draining),
+            Current::Draining => (Role::Looking, Phase::Draining),
             Current::Stopped => (Role::Stopped, Phase::Stopping),
         };
         let mut status = PeerStatus {
@@ -371,7 +372,7 @@ impl Peer {
         match &self.role {
             Current::Leading(leader) => leader.fill(&self.shared, &mut status),
             Current::Learning(learner) => learner.fill(&mut status),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
         status
     }
@@ -381,22 +382,18 @@ impl Peer {
     pub fn sessions(&self) -> BTreeMap<SessionId, Option<Time>> {
         match &self.role {
             Current::Leading(leader) => leader.sessions(),
-            Current::Learning(_)
-            | Current::Looking(_)
-            | Current::Draining(_)
-            | Current::Stopped => BTreeMap::new(),
+            Current::Learning(_) | Current::Looking(_) | Current::Draining | Current::Stopped => {
+                BTreeMap::new()
+            }
         }
     }
 
     fn shut_down(&mut self) -> Result<(), Halt> {
+        self.shared.is_shutting_down = true;
         match &mut self.role {
             Current::Leading(leader) => leader.stop(LeaveReason::Shutdown, &self.shared),
             Current::Learning(_) | Current::Looking(_) => Err(LeaveReason::Shutdown.into()),
-            Current::Draining(draining) => {
-                draining.stop();
-                Ok(())
-            }
-            Current::Stopped => Ok(()),
+            Current::Draining | Current::Stopped => Ok(()),
         }
     }
 
@@ -419,17 +416,17 @@ impl Peer {
         match &mut self.role {
             Current::Leading(leader) => leader.close(&self.shared, turn),
             Current::Learning(learner) => learner.close(turn),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => {}
+            Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
         self.election.set_state(PeerState::Looking);
-        self.role = Current::Draining(Draining::after(reason));
+        self.role = Current::Draining;
     }
 
     /// Takes the steps that follow by themselves, until something has to be waited for.
     fn settle(&mut self, turn: &mut Turn<'_>) {
         loop {
             let is_drained = match &mut self.role {
-                Current::Draining(_) => draining::advance(&mut self.shared, turn),
+                Current::Draining => draining::advance(&mut self.shared, turn),
                 Current::Leading(_)
                 | Current::Learning(_)
                 | Current::Looking(_)
@@ -460,7 +457,7 @@ impl Peer {
         let epoch = match &self.role {
             Current::Leading(leader) => leader.synced_epoch(),
             Current::Learning(learner) => learner.synced_epoch(),
-            Current::Looking(_) | Current::Draining(_) | Current::Stopped => None,
+            Current::Looking(_) | Current::Draining | Current::Stopped => None,
         };
         if let Some(epoch) = epoch {
             self.election.set_synced_epoch(epoch);
@@ -474,10 +471,7 @@ impl Peer {
 
     /// Log and tree agree.
     fn look_or_stop(&mut self, turn: &mut Turn<'_>) {
-        let Current::Draining(draining) = &self.role else {
-            return;
-        };
-        if draining.is_stopping() {
+        if self.shared.is_shutting_down {
             turn.control(ControlAction::Stopped);
             self.role = Current::Stopped;
             return;

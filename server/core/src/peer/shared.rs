@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zk_proto::ServerId;
+use zk_proto::{Epoch, ServerId};
 
 use crate::conn::handshake::ServingMode;
 use crate::prep::EpochExhausted;
@@ -30,6 +30,11 @@ pub(crate) struct Shared {
     /// Whether the next leader is to be asked for the whole tree, because what the last one sent
     /// could not be used.
     pub(crate) wants_tree: bool,
+    /// The highest epoch that a voter was heard to have promised: a new one has to be above, or that
+    /// voter could not follow.
+    pub(crate) epoch_floor: Epoch,
+    /// Whether it was told to stop: then it looks for no leader any more.
+    pub(crate) is_shutting_down: bool,
     pub(crate) attempts: u64,
     pub(crate) ranges: u64,
 }

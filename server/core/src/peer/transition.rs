@@ -92,6 +92,10 @@ pub enum DropReason {
     BadPacket(&'static str),
     /// It has a history that the leader does not have.
     KnowsMore,
+    /// It has promised a later epoch, and must not follow in this one.
+    LaterEpoch,
+    /// Commits pile up that it does not take.
+    Overfull,
     /// It has a younger configuration than the leader.
     NewerConfig,
     /// Another connection of the same server took its place.
@@ -110,6 +114,8 @@ pub enum LeaveReason {
     NoQuorumInTime,
     /// Leader: a quorum does not follow any more.
     QuorumLost,
+    /// Leader: a voter has promised a later epoch, and could never follow in this one.
+    EpochBehind,
     /// Leader: the epoch has no number left for another transaction.
     EpochExhausted,
     /// Learner: the leader cannot be reached.

@@ -8,15 +8,18 @@ use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
-use crate::peer::{ApplyAction, Asker, DropReason, LinkId, NetAction, Note, Proposal, Transition};
+use crate::peer::{Asker, DropReason, LinkId, NetAction, Note, Proposal, Transition};
 use crate::prep::{EpochExhausted, Prep, Prepared, Requester};
 use crate::session::SessionTimeout;
 use crate::wire::quorum::{LeaderPacket, LearnerKind};
 use crate::wire::txn::Txn;
 
 use super::follower_link::LinkState;
-use super::{Leader, LeaderPhase, Syncing};
+use super::{Leader, LeaderPhase};
 use crate::peer::LeaveReason;
+
+/// Commits held for a learner that does not follow yet; one that takes longer starts over.
+const HELD_MAX: usize = 1 << 18;
 
 impl Leader {
     /// With a quorum that has the initial history, this server included: the history is committed,
@@ -142,17 +145,23 @@ impl Leader {
 
     /// Commits, in order, what a quorum has on disk.
     pub(super) fn commit(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) -> Result<(), Halt> {
+        let mut has_committed = false;
         while let Some(first) = shared.local.unhanded().front() {
             let zxid = first.entry.header.zxid;
             if !self.has_quorum(zxid, shared) {
                 break;
             }
             let asker = first.asker;
+            self.confirm_before(zxid, shared, turn);
             let Some(proposal) = shared.local.hand(|_| asker, turn.out) else {
                 break;
             };
             self.tell_committed(&proposal, turn);
-            self.finish_syncs(zxid, turn);
+            has_committed = true;
+        }
+        if has_committed {
+            self.finish_syncs(shared, turn);
+            self.sync_waiting(shared, turn);
         }
         self.leave_if_stopped(shared)
     }
@@ -178,6 +187,7 @@ impl Leader {
 
     fn tell_committed(&mut self, proposal: &Arc<Proposal>, turn: &mut Turn<'_>) {
         let zxid = proposal.entry.header.zxid;
+        let mut overfull = Vec::new();
         for (&link, learner) in &mut self.links {
             if !learner.is_forwarding() {
                 continue;
@@ -191,37 +201,14 @@ impl Leader {
             };
             if learner.state == LinkState::Synced {
                 turn.net(NetAction::SendLearner { link, packet });
-            } else {
+            } else if learner.held.len() < HELD_MAX {
                 learner.held.push(packet);
+            } else {
+                overfull.push(link);
             }
         }
-    }
-
-    /// Answers the syncs that waited for no more than this.
-    fn finish_syncs(&mut self, committed: Zxid, turn: &mut Turn<'_>) {
-        while let Some((_, waiting)) = self.syncs.pop_front_if(|(after, _)| *after <= committed) {
-            Self::finish_sync(waiting, turn);
-        }
-    }
-
-    /// Lets a sync wait for everything proposed before it.
-    pub(super) fn push_sync(&mut self, waiting: Syncing, shared: &Shared, turn: &mut Turn<'_>) {
-        match shared.local.unhanded().back() {
-            Some(last) if !mutated!(SyncAtOnce) => {
-                let after = last.entry.header.zxid;
-                self.syncs.push_back((after, waiting));
-            }
-            Some(_) | None => Self::finish_sync(waiting, turn),
-        }
-    }
-
-    fn finish_sync(waiting: Syncing, turn: &mut Turn<'_>) {
-        match waiting {
-            Syncing::Here(barrier) => turn.out.apply.push(ApplyAction::Barrier(barrier)),
-            Syncing::Learner(link) => turn.net(NetAction::SendLearner {
-                link,
-                packet: LeaderPacket::Sync,
-            }),
+        for link in overfull {
+            self.drop_link(link, DropReason::Overfull, turn);
         }
     }
 

@@ -3,20 +3,20 @@
 use zk_proto::{Epoch, Zxid};
 
 use crate::mutation::mutated;
-use crate::peer::shared::{Shared, Turn};
-use crate::peer::{DropReason, EpochKind, LinkId, NetAction, Transition};
+use crate::peer::shared::{Halt, Shared, Turn};
+use crate::peer::{DropReason, EpochKind, LeaveReason, LinkId, NetAction, Transition};
 use crate::wire::quorum::{LeaderPacket, LearnerInfo, LearnerKind, PROTOCOL_VERSION};
 
 use super::follower_link::LinkState;
 use super::{Leader, LeaderPhase};
 
-/// Epochs from here on are refused: they would leave none to follow.
-const EPOCH_MAX: i32 = i32::MAX - 1;
+/// Epochs from here on are refused: they would leave too few to follow.
+const EPOCH_MAX: i32 = 1 << 30;
 
 impl Leader {
     /// Takes this server's own promise into account.
     pub(crate) fn begin(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
-        let accepted = shared.local.accepted();
+        let accepted = shared.local.accepted().max(shared.epoch_floor);
         self.tell(accepted);
         self.told.insert(shared.me());
         self.fix_epoch(shared, turn);
@@ -31,7 +31,7 @@ impl Leader {
         info: LearnerInfo,
         shared: &mut Shared,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Result<(), Halt> {
         let refused = if info.protocol < PROTOCOL_VERSION {
             Some(DropReason::BadPacket("protocol before 3.4"))
         } else if info.server == Some(shared.me()) {
@@ -45,7 +45,23 @@ impl Leader {
         };
         if let Some(reason) = refused {
             self.drop_link(id, reason, turn);
-            return;
+            return Ok(());
+        }
+        let votes = kind == LearnerKind::Follower
+            && info
+                .server
+                .is_some_and(|server| shared.member.config.is_voter(server));
+        if votes {
+            shared.epoch_floor = shared.epoch_floor.max(accepted);
+        }
+        if self.phase != LeaderPhase::CollectingEpochs && accepted > self.epoch {
+            // It gave its promise to a leader that nobody else heard of. The next epoch is above.
+            self.drop_link(id, DropReason::LaterEpoch, turn);
+            return if votes {
+                self.stop(LeaveReason::EpochBehind, shared)
+            } else {
+                Ok(())
+            };
         }
         if info.server.is_some() {
             // Whatever comes through the old connection is of a server that is not there any more.
@@ -58,7 +74,7 @@ impl Leader {
             }
         }
         let Some(link) = self.links.get_mut(&id) else {
-            return;
+            return Ok(());
         };
         link.server = info.server;
         link.kind = kind;
@@ -67,10 +83,7 @@ impl Leader {
         match self.phase {
             LeaderPhase::CollectingEpochs => {
                 self.tell(accepted);
-                if let Some(server) = info.server
-                    && (kind == LearnerKind::Follower || mutated!(ObserversCountForEpoch))
-                    && (shared.member.config.is_voter(server) || mutated!(ObserversCountForEpoch))
-                {
+                if let Some(server) = info.server.filter(|_| votes) {
                     self.told.insert(server);
                 }
                 self.fix_epoch(shared, turn);
@@ -81,6 +94,7 @@ impl Leader {
             | LeaderPhase::Broadcasting
             | LeaderPhase::Stopping => self.send_epoch(turn),
         }
+        Ok(())
     }
 
     /// Somebody promised this epoch: the new one is above.
@@ -185,16 +199,7 @@ impl Leader {
         let waiting: Vec<(LinkId, Zxid)> = self
             .links
             .iter()
-            .filter_map(|(&id, link)| match link.state {
-                LinkState::AwaitingEpochQuorum(zxid) => Some((id, zxid)),
-                LinkState::AwaitingInfo
-                | LinkState::AwaitingEpoch
-                | LinkState::AwaitingEpochAck
-                | LinkState::ReadingLog(..)
-                | LinkState::AwaitingHistoryAck
-                | LinkState::AwaitingEstablished
-                | LinkState::Synced => None,
-            })
+            .filter_map(|(&id, link)| Some((id, link.waits_with()?)))
             .collect();
         for (id, zxid) in waiting {
             self.start_sync(id, zxid, shared, turn);

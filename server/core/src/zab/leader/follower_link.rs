@@ -25,6 +25,11 @@ pub(super) struct FollowerLink {
     /// The proposals by which it is judged: an old one, and one that takes its place when it is
     /// acknowledged. Two are enough, because acknowledgements come in order.
     pub(super) samples: [Option<(Zxid, Time)>; 2],
+    /// Pings sent since it follows, and how many of them it answered.
+    pub(super) pings: u64,
+    pub(super) pongs: u64,
+    /// So many answers tell that it followed after the current round of syncs began.
+    pub(super) mark: u64,
 }
 
 /// What is awaited of a learner.
@@ -38,6 +43,8 @@ pub(super) enum LinkState {
     AwaitingEpochAck,
     /// The leader waits for a quorum of promises; this was the last zxid that it told.
     AwaitingEpochQuorum(Zxid),
+    /// Its last transaction, which is proposed and not committed, to be committed.
+    AwaitingCommit(Zxid),
     /// The leader reads its own log; the learner's last zxid.
     ReadingLog(RangeToken, Zxid),
     /// That it has the initial history on disk.
@@ -59,6 +66,9 @@ impl FollowerLink {
             is_streaming: false,
             held: Vec::new(),
             samples: [None; 2],
+            pings: 0,
+            pongs: 0,
+            mark: 0,
         }
     }
 
@@ -72,6 +82,7 @@ impl FollowerLink {
             | LinkState::AwaitingEpoch
             | LinkState::AwaitingEpochAck
             | LinkState::AwaitingEpochQuorum(_)
+            | LinkState::AwaitingCommit(_)
             | LinkState::ReadingLog(..) => false,
         }
     }
@@ -85,8 +96,24 @@ impl FollowerLink {
             | LinkState::Synced => !self.is_streaming,
             LinkState::AwaitingEpoch
             | LinkState::AwaitingEpochQuorum(_)
+            | LinkState::AwaitingCommit(_)
             | LinkState::ReadingLog(..)
             | LinkState::AwaitingEstablished => false,
+        }
+    }
+
+    /// The last transaction of a learner that waits to be synchronised: for a quorum of promises, or
+    /// for the transaction to be committed.
+    pub(super) fn waits_with(&self) -> Option<Zxid> {
+        match self.state {
+            LinkState::AwaitingEpochQuorum(zxid) | LinkState::AwaitingCommit(zxid) => Some(zxid),
+            LinkState::AwaitingInfo
+            | LinkState::AwaitingEpoch
+            | LinkState::AwaitingEpochAck
+            | LinkState::ReadingLog(..)
+            | LinkState::AwaitingHistoryAck
+            | LinkState::AwaitingEstablished
+            | LinkState::Synced => None,
         }
     }
 

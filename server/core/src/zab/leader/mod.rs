@@ -13,6 +13,7 @@
 //! | `follower_link` | what is known of one learner |
 //! | `broadcast` | proposals, acknowledgements, commits |
 //! | `requests` | what clients ask for, here and through learners |
+//! | `syncs` | syncs, and that a quorum follows still |
 //! | `pace` | pings, limits of time, who is given up when |
 
 mod broadcast;
@@ -21,6 +22,7 @@ mod follower_link;
 mod pace;
 mod requests;
 mod sync;
+mod syncs;
 
 #[cfg(test)]
 mod tests;
@@ -31,15 +33,14 @@ use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::conn::handshake::ServingMode;
 use crate::peer::shared::{Halt, Shared, Turn};
-use crate::peer::{
-    Barrier, DropReason, LeaveReason, LinkId, NetAction, PeerStatus, Phase, Transition,
-};
+use crate::peer::{DropReason, LeaveReason, LinkId, NetAction, PeerStatus, Phase, Transition};
 use crate::prep::Prep;
 use crate::session::SessionTracker;
 use crate::time::Time;
 use crate::wire::quorum::{LearnerKind, LearnerPacket};
 
 use follower_link::{FollowerLink, LinkState};
+use syncs::{Rounds, Syncing};
 
 /// A leader.
 #[derive(Debug)]
@@ -61,7 +62,8 @@ pub(crate) struct Leader {
     /// The last transaction that each voter acknowledged, since it was last synchronised.
     acks: BTreeMap<ServerId, Zxid>,
     /// Syncs that wait for everything proposed before them.
-    syncs: VecDeque<(Zxid, Syncing)>,
+    syncs: VecDeque<Syncing>,
+    rounds: Rounds,
     prep: Prep,
     tracker: SessionTracker,
     /// Sessions whose end is proposed and not applied, by the transaction that ends them.
@@ -89,13 +91,6 @@ enum LeaderPhase {
     Broadcasting,
     /// Proposes nothing more, and lets out what is proposed.
     Stopping,
-}
-
-/// Who waits for a sync.
-#[derive(Debug)]
-enum Syncing {
-    Here(Barrier),
-    Learner(LinkId),
 }
 
 impl Leader {
@@ -128,6 +123,7 @@ impl Leader {
             summary: (shared.local.current(), last),
             acks: BTreeMap::new(),
             syncs: VecDeque::new(),
+            rounds: Rounds::default(),
             prep: Prep::new(shared.options.prep.clone(), last),
             tracker: SessionTracker::new(shared.options.tick),
             ending: BTreeMap::new(),
@@ -167,10 +163,7 @@ impl Leader {
                     accepted,
                     info,
                 },
-            ) => {
-                self.handle_info(id, kind, accepted, info, shared, turn);
-                Ok(())
-            }
+            ) => self.handle_info(id, kind, accepted, info, shared, turn),
             (LinkState::AwaitingEpochAck, LearnerPacket::AckEpoch { zxid, current }) => {
                 self.handle_epoch_ack(id, zxid, current, shared, turn);
                 Ok(())
@@ -181,6 +174,7 @@ impl Leader {
             ) => self.handle_ack(id, zxid, shared, turn),
             (LinkState::Synced, LearnerPacket::Ping { touches, .. }) => {
                 self.handle_touches(&touches, turn);
+                self.handle_pong(id, shared, turn);
                 Ok(())
             }
             (LinkState::Synced, LearnerPacket::Request(request)) => {

@@ -30,6 +30,7 @@ impl Leader {
             self.next_ping = now + shared.options.tick / 2;
             self.is_mid_tick = !self.is_mid_tick;
             self.drop_slow(shared, turn);
+            self.sync_waiting(shared, turn);
             self.ping(turn);
             if self.is_mid_tick {
                 self.check_followers(shared)?;
@@ -98,8 +99,9 @@ impl Leader {
         } else {
             Zxid::from_parts(self.epoch, 0)
         };
-        for (&link, learner) in &self.links {
+        for (&link, learner) in &mut self.links {
             if learner.is_forwarding() {
+                learner.pings += u64::from(learner.state == LinkState::Synced);
                 let packet = LeaderPacket::Ping { zxid };
                 turn.net(NetAction::SendLearner { link, packet });
             }

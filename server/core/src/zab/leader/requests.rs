@@ -16,7 +16,8 @@ use crate::prep::Requester;
 use crate::session::{Owner, SessionFault, SessionTimeout};
 use crate::wire::quorum::{ForwardedRequest, LeaderPacket};
 
-use super::{Leader, Syncing};
+use super::Leader;
+use super::syncs::SyncAsker;
 
 impl Leader {
     /// A client of this server asks for something that is decided here.
@@ -42,7 +43,7 @@ impl Leader {
                 Ok(()) => Ok(sync.path.clone()),
                 Err(fault) => Err(session_error(fault, shared)),
             };
-            self.push_sync(Syncing::Here(Barrier { origin, outcome }), shared, turn);
+            self.push_sync(SyncAsker::Here(Barrier { origin, outcome }), shared, turn);
             return Ok(());
         }
         if matches!(write.request(), Request::CloseSession) && standing.is_ok() {
@@ -82,7 +83,7 @@ impl Leader {
             return Ok(());
         };
         if op == OpCode::Sync {
-            self.push_sync(Syncing::Learner(id), shared, turn);
+            self.push_sync(SyncAsker::Learner(id), shared, turn);
             return Ok(());
         }
         let decoded = Request::decode(op, &mut Reader::shared(body));

@@ -82,6 +82,13 @@ impl Leader {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
+        let is_outstanding = last > shared.local.handed() && last <= shared.local.logged();
+        if is_outstanding && link.state != LinkState::AwaitingCommit(last) {
+            // It was here a moment ago, and soon nothing will be there to be cut.
+            link.state = LinkState::AwaitingCommit(last);
+            link.heard = turn.now.time;
+            return;
+        }
         let history = shared.local.history();
         let decision = if shared.member.force_snapshot {
             Decision::Snap
@@ -127,16 +134,12 @@ impl Leader {
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) {
-        let asked = self.links.iter().find_map(|(&id, link)| match link.state {
-            LinkState::ReadingLog(asked, last) if asked == token => Some((id, last)),
-            LinkState::ReadingLog(..)
-            | LinkState::AwaitingInfo
-            | LinkState::AwaitingEpoch
-            | LinkState::AwaitingEpochAck
-            | LinkState::AwaitingEpochQuorum(_)
-            | LinkState::AwaitingHistoryAck
-            | LinkState::AwaitingEstablished
-            | LinkState::Synced => None,
+        let asked = self.links.iter().find_map(|(&id, link)| {
+            if let LinkState::ReadingLog(asked, last) = link.state {
+                (asked == token).then_some((id, last))
+            } else {
+                None
+            }
         });
         let Some((id, last)) = asked else {
             // The learner is gone.
@@ -215,6 +218,35 @@ impl Leader {
         }
     }
 
+    /// Synchronises those whose last transaction is committed by now, and those that waited too long
+    /// for it: a quorum may need them.
+    pub(super) fn sync_waiting(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
+        let handed = shared.local.handed();
+        let patience = shared.options.tick / 2;
+        let now = turn.now.time;
+        let due: Vec<(LinkId, Zxid)> = self
+            .links
+            .iter()
+            .filter_map(|(&id, link)| match link.state {
+                LinkState::AwaitingCommit(last) => {
+                    let is_due = last <= handed || now.since(link.heard) >= patience;
+                    is_due.then_some((id, last))
+                }
+                LinkState::AwaitingInfo
+                | LinkState::AwaitingEpoch
+                | LinkState::AwaitingEpochAck
+                | LinkState::AwaitingEpochQuorum(_)
+                | LinkState::ReadingLog(..)
+                | LinkState::AwaitingHistoryAck
+                | LinkState::AwaitingEstablished
+                | LinkState::Synced => None,
+            })
+            .collect();
+        for (id, last) in due {
+            self.start_sync(id, last, shared, turn);
+        }
+    }
+
     fn note_sync(&self, id: LinkId, from: Zxid, plan: SyncPlan, turn: &mut Turn<'_>) {
         let server = self.links.get(&id).and_then(|link| link.server);
         turn.note(Transition::SyncStarted {
@@ -279,6 +311,7 @@ impl Leader {
             send(turn, id, packet);
         }
         turn.note(Transition::LearnerSynced { link: id, server });
+        self.ask_newcomer(id, turn);
     }
 }
 
