@@ -4,6 +4,7 @@ use std::fmt;
 use std::fmt::Write as _;
 
 use super::render::render;
+use crate::config::{Ensemble, Role};
 
 /// What `conf` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,22 @@ pub struct MemberConf {
     pub is_observer: bool,
     /// Member lines and their version; a read-only server shows none.
     pub membership: Option<(Vec<String>, u64)>,
+}
+
+impl MemberConf {
+    /// What a configuration tells of a member.
+    pub fn of(ensemble: &Ensemble) -> Self {
+        let me = ensemble.members.get(ensemble.my_id);
+        let addresses = me.map(|me| &*me.addresses).unwrap_or_default();
+        Self {
+            init_limit: ensemble.init_limit.get(),
+            sync_limit: ensemble.sync_limit.get(),
+            election_ports: addresses.iter().map(|one| one.election_port).collect(),
+            quorum_ports: addresses.iter().map(|one| one.quorum_port).collect(),
+            is_observer: ensemble.role == Role::Observer,
+            membership: Some((ensemble.members.lines(), ensemble.version)),
+        }
+    }
 }
 
 /// The answer.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::java::java_double;
-use super::srvr::Mode;
+use super::role::Mode;
 
 /// What `mntr` shows.
 #[derive(Clone, Debug, PartialEq)]

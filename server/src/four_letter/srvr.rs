@@ -7,6 +7,7 @@ use zk_proto::Zxid;
 
 use super::java::java_average;
 use super::render::render;
+use super::role::Mode;
 
 /// What a server is about, as `srvr` and `stat` tell it.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,29 +54,6 @@ pub struct ProposalSizes {
     pub min: i64,
     /// Largest.
     pub max: i64,
-}
-
-/// Role of a server, as operators know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each prints as it is named")]
-pub enum Mode {
-    Standalone,
-    Leader,
-    Follower,
-    Observer,
-    ReadOnly,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Standalone => "standalone",
-            Self::Leader => "leader",
-            Self::Follower => "follower",
-            Self::Observer => "observer",
-            Self::ReadOnly => "read-only",
-        })
-    }
 }
 
 /// The answer.

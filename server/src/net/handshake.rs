@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use zk_core::conn::handshake::{CloseReason, Decision, Handshake, Resumed, ServerFacts};
+use zk_core::conn::handshake::{
+    CloseReason, Decision, Handshake, Resumed, ServerFacts, ServingMode,
+};
 use zk_core::peer::Event;
 use zk_core::session::SessionTimeout;
 use zk_proto::{SessionId, frame};
@@ -207,6 +209,11 @@ async fn ask_core(
         conn: Some(Arc::clone(&conn)),
     };
     let reply = conn.await_session();
+    if service.connections.mode() == ServingMode::NotServing {
+        // Who stops serving turns away the connections that it knows: this one may have come too
+        // late for that, and then nobody would answer.
+        return None;
+    }
     service.core.offer(CoreItem::Event(ask(&conn))).ok()?;
     let reply = reply.await.ok()?;
     registered.conn = None;

@@ -19,8 +19,9 @@ use zk_proto::SessionId;
 use super::connections::Conn;
 use super::service::Service;
 use crate::VERSION;
+use crate::config::Topology;
 use crate::four_letter::{
-    ConfView, ConnectionInfo, DumpView, ExpiryBucket, Mode, ServerStatus, SessionsView,
+    ConfView, ConnectionInfo, DumpView, ExpiryBucket, MemberConf, Mode, ServerStatus, SessionsView,
     WithoutService, Word, conf, dump, isro, ruok, srst, srvr, stat, wchc, wchp, wchs,
 };
 
@@ -120,7 +121,7 @@ fn status(service: &Service) -> ServerStatus {
         connections: count(service.connections.sockets()),
         outstanding: count(core.outstanding),
         zxid: reading.applied(),
-        mode: Mode::Standalone,
+        mode: Mode::of(&core),
         // The reference counts the root twice.
         node_count: count(reading.len()) + 1,
         proposal_sizes: None,
@@ -140,6 +141,10 @@ fn info(conn: &Conn) -> ConnectionInfo {
 
 fn configuration(service: &Service) -> ConfView {
     let config = &service.config;
+    let ensemble = match &config.topology {
+        Topology::Ensemble(ensemble) => Some(ensemble),
+        Topology::Standalone => None,
+    };
     let data_dir = config.data_dir.join("version-2");
     let log_dir = config.data_log_dir.join("version-2");
     let millis = |time: &std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -155,8 +160,12 @@ fn configuration(service: &Service) -> ConfView {
         min_session_timeout_ms: millis(config.session_timeout.start()),
         max_session_timeout_ms: millis(config.session_timeout.end()),
         listen_backlog: -1,
-        server_id: 0,
-        member: None,
+        server_id: ensemble.map_or(0, |ensemble| ensemble.my_id.get()),
+        member: ensemble.map(|ensemble| MemberConf {
+            membership: (service.connections.mode() == ServingMode::Full)
+                .then(|| (ensemble.members.lines(), ensemble.version)),
+            ..MemberConf::of(ensemble)
+        }),
     }
 }
 

@@ -1,0 +1,63 @@
+//! Role of a server, as operators know it.
+
+use std::fmt;
+
+use zk_core::conn::handshake::ServingMode;
+use zk_core::peer::{PeerStatus, Phase, Role};
+
+/// Role of a server, as operators know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each prints as it is named")]
+pub enum Mode {
+    Standalone,
+    Leader,
+    Follower,
+    Observer,
+    ReadOnly,
+}
+
+impl Mode {
+    /// The role of a server that serves.
+    pub fn of(status: &PeerStatus) -> Self {
+        match (status.mode, status.role) {
+            (ServingMode::ReadOnly, _) => Self::ReadOnly,
+            (_, Role::Leading) => Self::Leader,
+            (_, Role::Following) => Self::Follower,
+            (_, Role::Observing) => Self::Observer,
+            (_, Role::Alone | Role::Looking | Role::Stopped) => Self::Standalone,
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Standalone => "standalone",
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Observer => "observer",
+            Self::ReadOnly => "read-only",
+        })
+    }
+}
+
+/// State of a member, such as `following - broadcast`; none for a server on its own.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `QuorumPeer#getDetailedState`.
+pub fn peer_state(status: &PeerStatus) -> Option<String> {
+    let role = match status.role {
+        Role::Alone => return None,
+        Role::Looking | Role::Stopped => return Some("looking".to_owned()),
+        Role::Leading => "leading",
+        Role::Following => "following",
+        Role::Observing => "observing",
+    };
+    let phase = match status.phase {
+        Phase::Draining | Phase::Election => "election",
+        Phase::Discovery => "discovery",
+        Phase::Synchronization => "synchronization",
+        Phase::Broadcast | Phase::Stopping => "broadcast",
+    };
+    Some(format!("{role} - {phase}"))
+}
