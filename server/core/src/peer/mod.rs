@@ -519,4 +519,12 @@ impl Peer {
             self.role = Current::Learning(Box::new(learner));
         }
     }
+
+    /// Has a leader believe that its epoch has no number left.
+    #[cfg(test)]
+    pub(crate) fn exhaust_epoch(&mut self) {
+        if let Current::Leading(leader) = &mut self.role {
+            leader.exhaust_epoch();
+        }
+    }
 }

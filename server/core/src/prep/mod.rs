@@ -174,6 +174,11 @@ impl Prep {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn options(&self) -> &PrepOptions {
+        &self.options
+    }
+
     /// The last zxid given out.
     pub fn last_zxid(&self) -> Zxid {
         self.last

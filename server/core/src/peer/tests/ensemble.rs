@@ -419,3 +419,102 @@ fn isolated_leader_acknowledges_nothing() {
     world.create(1, session, "/c");
     assert!(world.members[&2].tree.get("/c").is_some());
 }
+
+/// ZOOKEEPER-1675: it may have been replaced without knowing it.
+#[test]
+fn isolated_leader_answers_no_sync() {
+    let (mut world, _) = three();
+    let own = world.open(3);
+    world.ask(3, own, 5, &sync());
+    assert_eq!(world.members[&3].synced.len(), 0, "nobody was asked yet");
+    world.settle();
+    assert_eq!(world.members[&3].synced.len(), 1);
+    // The others are cut off, and nobody has noticed.
+    for other in [1, 2] {
+        world.members.get_mut(&other).unwrap().peer = None;
+    }
+    world.ask(3, own, 6, &sync());
+    world.settle();
+    assert_eq!(world.status(3).phase, Phase::Broadcast);
+    assert_eq!(world.members[&3].synced.len(), 1);
+}
+
+/// A sync is answered before what is proposed behind it, whatever comes first.
+#[test]
+fn sync_is_confirmed_by_the_commit_of_what_comes_behind_it() {
+    let (mut world, _) = three();
+    let own = world.open(3);
+    world.ask(3, own, 5, &sync());
+    world.ask(3, own, 6, &create("/b"));
+    let mut order = Vec::new();
+    for _ in 0..100 {
+        let member = &world.members[&3];
+        order.push((member.synced.len(), member.tree.get("/b").is_some()));
+        world.step();
+    }
+    assert!(!order.contains(&(0, true)));
+    assert_eq!(order.last(), Some(&(1, true)));
+}
+
+/// Rule M3: what is committed between NEWLEADER and UPTODATE comes behind UPTODATE.
+#[test]
+fn commits_are_held_back_until_a_learner_follows() {
+    let (mut world, session) = three();
+    world.kill(1);
+    world.members.get_mut(&1).unwrap().is_disk_slow = true;
+    // Its promise is on disk: it is synchronised, and waits for its epoch to be written.
+    world.members.get_mut(&1).unwrap().epochs.current = Epoch::new(0);
+    world.members.get_mut(&1).unwrap().log.clear();
+    world.start(1);
+    world.settle();
+    assert_eq!(world.status(3).pending_syncs, 1);
+    let own = world.open(2);
+    world.create(2, own, "/b");
+    assert!(world.members[&1].tree.get("/b").is_none());
+    world.release_disk(1);
+    world.pass(10);
+    assert!(world.members[&1].tree.get("/b").is_some());
+    world.create(1, session, "/c");
+    world.assert_equal();
+}
+
+#[test]
+fn epoch_without_a_number_left_ends_in_order() {
+    let mut world = World::new(3, 0);
+    for id in 1..=3 {
+        let member = world.members.get_mut(&id).unwrap();
+        member.epochs.accepted = Epoch::new(1);
+        member.epochs.current = Epoch::new(1);
+        world.start(id);
+    }
+    world.pass(1000);
+    let session = world.open(1);
+    world.exhaust_epoch(3);
+    world.create(1, session, "/last");
+    assert!(
+        world.members[&3]
+            .transitions
+            .contains(&Transition::Left(LeaveReason::EpochExhausted))
+    );
+    world.pass(500);
+    let leader = world.leader();
+    assert_eq!(world.status(leader).current_epoch, Epoch::new(3));
+    world.create(1, session, "/first");
+    assert!(world.members[&2].tree.get("/first").is_some());
+    world.assert_equal();
+}
+
+/// A voter that promised an epoch to a leader that then died.
+#[test]
+fn leader_makes_way_for_a_voter_that_promised_a_later_epoch() {
+    let (mut world, session) = three();
+    world.kill(1);
+    world.members.get_mut(&1).unwrap().epochs.accepted = Epoch::new(4);
+    world.start(1);
+    world.pass(1000);
+    let leader = world.leader();
+    assert_eq!(world.status(leader).current_epoch, Epoch::new(5));
+    assert_eq!(world.status(1).phase, Phase::Broadcast);
+    world.create(1, session, "/b");
+    world.assert_equal();
+}

@@ -2,4 +2,5 @@
 
 mod alone;
 mod ensemble;
+mod transcripts;
 mod world;

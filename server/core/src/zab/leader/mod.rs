@@ -315,6 +315,13 @@ impl Leader {
         self.tracker.sessions()
     }
 
+    /// Has it believe that its epoch has no number left.
+    #[cfg(test)]
+    pub(crate) fn exhaust_epoch(&mut self) {
+        let options = self.prep.options().clone();
+        self.prep = Prep::new(options, Zxid::from_parts(self.epoch, u32::MAX - 1));
+    }
+
     /// Serves clients, unless leaders do not.
     fn serve(shared: &mut Shared, turn: &mut Turn<'_>) {
         if shared.is_alone || shared.member.leader_serves {

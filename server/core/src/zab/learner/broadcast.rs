@@ -79,9 +79,13 @@ impl Learner {
         if zxid <= shared.local.handed() {
             return Ok(());
         }
-        let first = shared.local.unhanded().front();
-        if first.map(|first| first.entry.header.zxid) != Some(zxid) {
-            return Err(LeaveReason::BadPacket("COMMIT of what is not the next one").into());
+        match shared.local.unhanded().front() {
+            Some(first) if first.entry.header.zxid == zxid => {}
+            Some(_) => {
+                return Err(LeaveReason::BadPacket("COMMIT of what is not the next one").into());
+            }
+            // If something is missing, the next proposal shows the gap.
+            None => return Ok(()),
         }
         let requests = &mut self.requests;
         shared

@@ -23,9 +23,6 @@ mod discovery;
 mod requests;
 mod sync;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::VecDeque;
 
 use zk_proto::{Epoch, ServerId, Zxid};
