@@ -37,6 +37,8 @@
 //! |---|---|
 //! | `reference-tests` | this crate's own tests that need Debian's `zookeeper` package |
 
+pub mod check;
 pub mod ensemble;
 pub mod fault;
 pub mod load;
+pub mod sim;

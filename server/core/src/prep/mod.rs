@@ -68,6 +68,9 @@ use crate::wire::txn::{ErrorTxn, Op, Txn, TxnDigest, TxnEntry, TxnHeader};
 use attempt::Attempt;
 use outstanding::Outstanding;
 
+/// The last counter that the reference gives out: with the next one, the epoch would run over.
+const COUNTER_MAX: u32 = u32::MAX - 1;
+
 /// What all requests are judged by.
 #[derive(Debug, Clone)]
 pub struct PrepOptions {
@@ -83,6 +86,8 @@ pub struct PrepOptions {
     /// After how many milliseconds a container that never had a child may be deleted; 0 is never
     /// (`znode.container.maxNeverUsedIntervalMs`).
     pub never_used_ms: i64,
+    /// The last counter of an epoch that is given out. Fewer only to see epochs end soon.
+    pub counter_max: u32,
 }
 
 impl PrepOptions {
@@ -94,6 +99,7 @@ impl PrepOptions {
             reconfig_enabled: false,
             is_standalone: false,
             never_used_ms: 0,
+            counter_max: COUNTER_MAX,
         }
     }
 }
@@ -279,7 +285,7 @@ impl Prep {
     /// Apache `ZooKeeper` 3.9, `Leader#propose`, `Leader.XidRolloverException`.
     fn next_zxid(&self) -> Result<Zxid, EpochExhausted> {
         let next = Zxid::new(self.last.get().wrapping_add(1));
-        if !self.options.is_standalone && next.counter() == u32::MAX {
+        if !self.options.is_standalone && next.counter() > self.options.counter_max {
             let epoch = self.last.epoch();
             return Err(EpochExhausted { epoch });
         }

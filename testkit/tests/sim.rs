@@ -1,0 +1,103 @@
+//! The simulator itself: runs repeat, laws hold on fixed and on fresh seeds, and what once broke a law
+//! does not any more.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use zk_testkit::sim::coverage::Coverage;
+use zk_testkit::sim::plan::Plan;
+use zk_testkit::sim::run::{Outcome, run};
+
+/// Seeds that once broke a law, each with what was wrong.
+const REGRESSIONS: &[(u64, &str)] = &[];
+
+/// Time for fresh seeds, in seconds; `ZK_SIM_SECS` says otherwise.
+const FRESH_SECS: u64 = 10;
+
+fn hold(seed: u64) -> Outcome {
+    let outcome = run(&Plan::draw(seed), false);
+    if let Some(violation) = &outcome.violation {
+        let replay =
+            format!("cargo run --release -p zk-testkit --bin sim -- --seed {seed} --trace");
+        panic!("{replay}\nseed {seed}: {violation}\n{replay}");
+    }
+    outcome
+}
+
+#[test]
+fn equal_seeds_make_equal_runs() {
+    for seed in 0..40 {
+        let (first, second) = (hold(seed), hold(seed));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+        assert_eq!(first.events, second.events, "seed {seed}");
+    }
+}
+
+#[test]
+fn text_changes_nothing() {
+    for seed in 0..10 {
+        let told = run(&Plan::draw(seed), true);
+        assert_eq!(hold(seed).trace, told.trace, "seed {seed}");
+        assert!(!told.text.is_empty());
+    }
+}
+
+#[test]
+fn laws_hold_where_they_did_not() {
+    for (seed, what) in REGRESSIONS {
+        let outcome = run(&Plan::draw(*seed), false);
+        assert_eq!(outcome.violation, None, "seed {seed} again: {what}");
+    }
+}
+
+#[test]
+fn laws_hold_on_fixed_seeds_which_cover_everything() {
+    let mut coverage = Coverage::default();
+    for seed in 1_000..1_300 {
+        coverage.merge(&hold(seed).coverage);
+    }
+    for what in [
+        "election",
+        "leader established",
+        "sync by DIFF",
+        "sync by TRUNC",
+        "sync by SNAP",
+        "learner synced",
+        "death that loses unsynced records",
+        "death that leaves half-open connections",
+        "session opened",
+        "session resumed",
+        "session found over",
+        "session expired, seen by a member",
+        "watch fired",
+        "write answered",
+        "sync answered",
+        "key found linearizable",
+    ] {
+        assert!(
+            coverage.count(what) > 0,
+            "{what} never happened:\n{coverage}"
+        );
+    }
+    let missed = coverage.steps_missed();
+    assert!(missed.len() < 6, "no death at {missed:?}");
+}
+
+#[test]
+fn laws_hold_on_fresh_seeds() {
+    let secs = std::env::var("ZK_SIM_SECS").ok();
+    let secs = secs.map_or(FRESH_SECS, |text| {
+        text.parse().expect("a number of seconds")
+    });
+    let end = Instant::now() + Duration::from_secs(secs);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970");
+    let start = u64::try_from(since.as_micros() % (1 << 40)).unwrap() << 20;
+    let mut seed = start;
+    while Instant::now() < end {
+        hold(seed);
+        seed += 1;
+    }
+    println!("{} fresh seeds from {start}", seed - start);
+    assert!(seed > start);
+}
