@@ -1,7 +1,7 @@
 //! What handles and the driver share: the inbox, the session's number, the published state.
 
 use std::mem;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     epoch: AtomicU64,
     next_watch: AtomicU64,
     last_zxid: AtomicI64,
+    /// Whether a server has said that it does not know the request for several reads.
+    lacks_multi_read: AtomicBool,
     /// When the driver began, and the nanoseconds from there to the sending of the newest request that
     /// was answered.
     start: OnceLock<Instant>,
@@ -87,6 +89,7 @@ impl Shared {
             epoch: AtomicU64::new(1),
             next_watch: AtomicU64::new(1),
             last_zxid: AtomicI64::new(0),
+            lacks_multi_read: AtomicBool::new(false),
             start: OnceLock::new(),
             confirmed_ns: AtomicU64::new(0),
             state: watch::Sender::new(ConnState::Connecting),
@@ -235,6 +238,16 @@ impl Shared {
 
     pub(crate) fn set_epoch(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Whether servers are asked for several reads at once.
+    pub(crate) fn knows_multi_read(&self) -> bool {
+        !self.lacks_multi_read.load(Ordering::Relaxed)
+    }
+
+    /// They are not any more.
+    pub(crate) fn forget_multi_read(&self) {
+        self.lacks_multi_read.store(true, Ordering::Relaxed);
     }
 
     /// Highest zxid seen.

@@ -18,8 +18,8 @@ use futures_util::poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::{Instant, sleep};
 use zk_client::{
-    Builder, Change, Client, ConnState, ConnectError, ConnectErrorKind, Connector, ErrorKind,
-    EventType, Io, OnExpire, Outcome, Server, SessionId, Stat, Stats, WatchItem, Zxid,
+    Auth, Builder, Change, Client, ConnState, ConnectError, ConnectErrorKind, Connector, ErrorKind,
+    EventType, Io, OnExpire, Outcome, ReadResult, Server, SessionId, Stat, Stats, WatchItem, Zxid,
 };
 use zk_proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use zk_proto::header::{ReplyHeader, RequestHeader};
@@ -29,7 +29,7 @@ use zk_proto::response::{
     CreateResponse, ErrorResponse, ExistsResponse, GetChildrenResponse, GetDataResponse,
     MultiResponse, Response, SetDataResponse, SyncResponse,
 };
-use zk_proto::{OpCode, Xid, frame};
+use zk_proto::{ErrorCode, OpCode, Xid, frame};
 
 /// Longer than anything takes here but what is to time out.
 const SOON: Duration = Duration::from_mins(1);
@@ -329,6 +329,31 @@ async fn request_longer_than_all_together_may_be_goes_alone() {
     long.await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn server_before_3_6_reads_many_one_by_one() {
+    let (script, client) = connected().await;
+    script.lock().is_old = true;
+    script.lock().data = Bytes::from_static(b"x");
+    let below = client.chroot("/below").unwrap();
+    for _ in 0..2 {
+        let reads = below.read_many().get("/a").children("/b").await.unwrap();
+        let [ReadResult::Node(node), ReadResult::Children(names)] = reads.as_slice() else {
+            panic!("{reads:?}");
+        };
+        assert_eq!(node.data, "x");
+        assert!(names.is_empty());
+    }
+    // It was asked for all at once only the first time.
+    let seen = script.lock().seen.clone();
+    let many = seen.iter().filter(|op| **op == OpCode::MultiRead);
+    assert_eq!(
+        (many.count(), client.stats().disconnects),
+        (1, 1),
+        "{seen:?}"
+    );
+    assert!(below.read_many().get("no path").await.is_err());
+}
+
 // --- states -------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
@@ -425,6 +450,187 @@ async fn detached_session_is_left_alone() {
     assert_eq!(other.lock().closed, 0);
 }
 
+// --- what is told of it -------------------------------------------------------------------------
+
+/// Where a subscriber writes.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_traced_and_neither_data_nor_credentials_are() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let script = Script::default();
+    let builder = script.builder().session_timeout(Duration::from_mins(10));
+    script.lock().timeout_ms = Some(10_000);
+    let client = builder
+        .auth(Auth::digest("user", "canary-password"))
+        .connect()
+        .await
+        .unwrap();
+    client.set("/traced", "canary-data").await.unwrap();
+    script.set(Mode::HangUp);
+    let lost = client.set("/traced", "canary-data").await.unwrap_err();
+    assert_eq!(lost.outcome(), Outcome::Unknown);
+    assert!(!format!("{client:?} {lost:?}").contains("canary"));
+    script.set(Mode::Serve);
+    client.get("/traced").await.unwrap();
+    client.close(SOON).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for wanted in [
+        "INFO zk_client::driver: connected server=server:2181 session=0x1",
+        "WARN zk_client::driver: session timeout was cut session=0x1 timeout=10s asked=600s",
+        "INFO zk_client::driver: connection lost session=0x1",
+        "request op=\"setData\" path=\"/traced\" xid=1 ",
+        "outcome=\"ok\"",
+        "outcome=\"unknown\" err=Disconnected",
+        "INFO zk_client::driver: client closed reason=Requested",
+    ] {
+        assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+    }
+    assert!(!text.contains("canary"), "{text}");
+}
+
+#[cfg(feature = "metrics")]
+mod metered {
+    use std::collections::BTreeMap;
+
+    use metrics::{
+        Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString,
+        Unit,
+    };
+
+    use super::*;
+
+    /// Numbers by name and labels; of histograms, how many there were.
+    #[derive(Debug, Clone, Default)]
+    struct Numbers(Arc<Mutex<BTreeMap<String, Arc<Cell>>>>);
+
+    #[derive(Debug, Default)]
+    struct Cell(std::sync::atomic::AtomicU64);
+
+    impl Cell {
+        fn add(&self, count: u64) {
+            self.0
+                .fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    impl metrics::CounterFn for Cell {
+        fn increment(&self, value: u64) {
+            self.add(value);
+        }
+
+        fn absolute(&self, _: u64) {}
+    }
+
+    impl metrics::GaugeFn for Cell {
+        fn increment(&self, _: f64) {
+            self.add(1);
+        }
+
+        fn decrement(&self, _: f64) {
+            self.add(u64::MAX);
+        }
+
+        fn set(&self, _: f64) {}
+    }
+
+    impl HistogramFn for Cell {
+        fn record(&self, value: f64) {
+            assert!((0.0..1_000.0).contains(&value), "{value} s");
+            self.add(1);
+        }
+    }
+
+    impl Numbers {
+        fn cell(&self, key: &Key) -> Arc<Cell> {
+            let labels: Vec<_> = key
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()))
+                .collect();
+            let name = format!("{} {}", key.name(), labels.join(" "));
+            let mut cells = self.0.lock().unwrap();
+            Arc::clone(cells.entry(name.trim().to_owned()).or_default())
+        }
+
+        fn get(&self, name: &str) -> u64 {
+            let cells = self.0.lock().unwrap();
+            let cell = cells
+                .get(name)
+                .unwrap_or_else(|| panic!("no {name} in {cells:?}"));
+            cell.0.load(std::sync::atomic::Ordering::Relaxed)
+        }
+    }
+
+    impl Recorder for Numbers {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.cell(key))
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(self.cell(key))
+        }
+
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::from_arc(self.cell(key))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn recorder_is_told_of_requests_connections_and_watches() {
+        let numbers = Numbers::default();
+        let _recorder = metrics::set_default_local_recorder(&numbers);
+        let (script, client) = connected().await;
+        let (_, watch) = client.get("/a").watch().await.unwrap();
+        client.sync("/a").await.unwrap();
+        assert_eq!(numbers.get("zk_client_watches"), 1);
+        drop(watch);
+        script.set(Mode::HangUp);
+        client.set("/a", "x").await.unwrap_err();
+        script.set(Mode::Serve);
+        client.wait_connected(SOON).await.unwrap();
+        sleep(Duration::from_mins(1)).await;
+        for (name, wanted) in [
+            ("zk_client_requests_total op=getData result=ok", 1),
+            ("zk_client_requests_total op=setData result=unknown", 1),
+            ("zk_client_requests_total op=sync result=ok", 1),
+            ("zk_client_queue_seconds op=getData", 1),
+            ("zk_client_answer_seconds op=getData", 1),
+            ("zk_client_suspended_seconds", 1),
+            ("zk_client_connects_total", 2),
+            ("zk_client_connections_lost_total cause=io", 1),
+            ("zk_client_watches", 0),
+            ("zk_client_outstanding", 0),
+        ] {
+            assert_eq!(numbers.get(name), wanted, "{name}");
+        }
+        assert!(numbers.get("zk_client_ping_seconds") > 3);
+        assert!(numbers.get("zk_client_bytes_in_total") > 50);
+    }
+}
+
 // --- the server ---------------------------------------------------------------------------------
 
 /// What servers do from now on, on every connection.
@@ -451,8 +657,12 @@ struct State {
     mode: Mode,
     /// Connections made before this was raised are cut.
     generation: u64,
+    /// Whether it knows nothing that came with 3.6.
+    is_old: bool,
     /// Whether the session is gone at the next look.
     is_expired: bool,
+    /// What it grants, if not what is asked for.
+    timeout_ms: Option<i32>,
     /// Sessions begun, and closed by their clients.
     begun: i64,
     closed: i64,
@@ -536,7 +746,7 @@ impl Script {
         };
         let granted = ConnectResponse {
             protocol_version: 0,
-            timeout_ms: request.timeout_ms,
+            timeout_ms: state.timeout_ms.unwrap_or(request.timeout_ms),
             session_id,
             password: Some(Bytes::from_static(&[1; PASSWORD_LEN])),
             read_only: Some(false),
@@ -550,6 +760,13 @@ impl Script {
         let request = Request::decode(header.op().unwrap(), &mut reader).unwrap();
         let mut state = self.lock();
         state.seen.push(request.op());
+        if state.is_old && request.op() == OpCode::MultiRead {
+            let err = ErrorCode::Unimplemented.code();
+            let (xid, zxid) = (header.xid, Zxid::new(-1));
+            frame::write(output, &[&ReplyHeader { xid, zxid, err }]);
+            state.generation += 1;
+            return;
+        }
         for _ in 0..std::mem::take(&mut state.events) {
             let event = zk_proto::WatcherEvent {
                 event_type: EventType::NodeDataChanged.code(),

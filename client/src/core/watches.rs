@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytestring::ByteString;
 use zk_proto::jute::Encode as _;
@@ -30,6 +30,9 @@ pub(super) struct Watches<S> {
     holders: HashMap<WatchId, Holder<S>>,
     /// Number of recursive holders: ancestors are looked at only if there is one.
     recursive: usize,
+    /// Requests sent that register anew what is wanted on one path, numbered, and the last number.
+    doubts: VecDeque<u64>,
+    doubted: u64,
     /// Path whose list of children was concluded to have changed from the last event.
     concluded: Option<ByteString>,
 }
@@ -59,9 +62,9 @@ struct Slot {
     covered: u32,
     /// Whether the server is being told that nobody wants it, and may still act on it.
     is_leaving: bool,
-    /// Whether it is being registered anew beside what the server may have: what it tells then need
-    /// not have ended the watch there.
-    is_doubtful: bool,
+    /// The last request that registers it anew beside what the server may have, until that is
+    /// answered: what the server tells until then need not have ended the watch there.
+    doubt: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -149,7 +152,7 @@ impl Slot {
     }
 
     fn is_of_use(&self) -> bool {
-        self.is_wanted() || self.armed || self.is_doubtful
+        self.is_wanted() || self.armed || self.doubt.is_some()
     }
 
     /// Whether the server has the watch, or will have it before whatever is sent from now on.
@@ -164,6 +167,8 @@ impl<S: Clone> Watches<S> {
             paths: BTreeMap::new(),
             holders: HashMap::new(),
             recursive: 0,
+            doubts: VecDeque::new(),
+            doubted: 0,
             concluded: None,
         }
     }
@@ -444,12 +449,13 @@ impl<S: Clone> Watches<S> {
     /// The connection is gone, and with it everything that the server had registered for it.
     pub(super) fn disconnected(&mut self) {
         self.concluded = None;
+        self.doubts.clear();
         self.paths.retain(|_, slots| {
             for slot in slots.iter_mut() {
                 slot.armed = false;
                 slot.in_flight = 0;
                 slot.covered = 0;
-                slot.is_doubtful = false;
+                slot.doubt = None;
                 slot.is_leaving = false;
             }
             slots.iter().any(Slot::is_wanted)
@@ -541,9 +547,14 @@ impl<S: Clone> Watches<S> {
         let mut chunks = Chunks::new(since, usize::MAX);
         let slots = self.paths.get_mut(path)?;
         Self::rearm_list(path, slots, &mut chunks);
+        let frame = chunks.finish().pop()?;
+        self.doubted += 1;
         let slot = slot_mut(slots, Group::Children);
-        slot.is_doubtful |= !slot.holders.is_empty();
-        chunks.finish().pop()
+        if !slot.holders.is_empty() {
+            slot.doubt = Some(self.doubted);
+        }
+        self.doubts.push_back(self.doubted);
+        Some(frame)
     }
 
     fn rearm_list(path: &ByteString, slots: &mut [Slot; 4], chunks: &mut Chunks) {
@@ -559,20 +570,30 @@ impl<S: Clone> Watches<S> {
         let mut chunks = Chunks::new(since, usize::MAX);
         let slots = self.paths.get_mut(path)?;
         Self::rearm_path(&self.holders, path, slots, &mut chunks);
+        let frame = chunks.finish().pop()?;
+        self.doubted += 1;
         for group in [Group::Data, Group::Children] {
             let slot = slot_mut(slots, group);
-            slot.is_doubtful |= !slot.holders.is_empty();
+            if !slot.holders.is_empty() {
+                slot.doubt = Some(self.doubted);
+            }
         }
-        chunks.finish().pop()
+        self.doubts.push_back(self.doubted);
+        Some(frame)
     }
 
     /// The request that registered a path anew was answered: what the server is to forget of what has
     /// fired meanwhile.
     pub(super) fn rearmed_one(&mut self, path: &ByteString) -> Vec<Removal> {
+        // They are answered in the order in which they were sent.
+        let answered = self.doubts.pop_front();
         if let Some(slots) = self.paths.get_mut(path) {
             for slot in slots {
-                let was_doubtful = std::mem::take(&mut slot.is_doubtful);
-                slot.armed |= was_doubtful && !slot.is_wanted();
+                // A later request that is on its way doubts on.
+                if slot.doubt.is_some() && slot.doubt <= answered {
+                    slot.doubt = None;
+                    slot.armed |= !slot.is_wanted();
+                }
             }
         }
         self.tidy(path)

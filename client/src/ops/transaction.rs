@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
 use zk_proto::request::{
     CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, GetChildrenRequest,
     GetDataRequest, MultiOp, MultiRequest, SetDataRequest,
@@ -8,7 +9,7 @@ use zk_proto::request::{
 use zk_proto::response::{ErrorResponse, MultiResponse, MultiResult};
 use zk_proto::{ByteString, ErrorCode, OpCode, Stat, Version, ZPath, join_chroot};
 
-use super::call::{Answer, Call, full_path, illegal, incomplete, operation, relative};
+use super::call::{Answer, Call, Pending, full_path, illegal, incomplete, operation, relative};
 use super::create::{CreateMode, Created};
 use super::data::{Node, node};
 use crate::acl::Acl;
@@ -43,7 +44,8 @@ impl Client {
         }
     }
 
-    /// Begins several reads in one request, each with a result of its own. Since 3.6.
+    /// Begins several reads in one request, each with a result of its own. Servers before 3.6 are sent
+    /// a request for each, all at once.
     ///
     /// # Errors, cancel safety
     /// As [`ReadMany`].
@@ -365,4 +367,70 @@ impl ReadMany<'_> {
     }
 }
 
-operation!(ReadMany => Vec<ReadResult>);
+impl ReadMany<'_> {
+    /// Submits the request now: its place in the order is fixed when this returns. Unlike the awaited
+    /// builder it is one request or none: [`ErrorKind::Unimplemented`] from servers before 3.6.
+    pub fn send(self) -> Pending<Vec<ReadResult>> {
+        self.into_call().submit_bounded()
+    }
+}
+
+impl<'a> IntoFuture for ReadMany<'a> {
+    type Output = Result<Vec<ReadResult>, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let client = self.client;
+            let (ops, timeout) = (self.ops.clone(), self.timeout);
+            if client.shared().knows_multi_read() {
+                match self.into_call().submit().await {
+                    Err(error) if error.kind() == ErrorKind::Unimplemented => {
+                        // It closes the connection too: the next one is not asked.
+                        client.shared().forget_multi_read();
+                    }
+                    result => return result,
+                }
+            }
+            one_by_one(client, ops?, timeout).await
+        })
+    }
+}
+
+/// Reads each for itself, all at once, as servers before 3.6 need it.
+async fn one_by_one(
+    client: &Client,
+    ops: Vec<MultiOp>,
+    timeout: Option<Duration>,
+) -> Result<Vec<ReadResult>, Error> {
+    // The paths have the chroot already.
+    let root = match timeout {
+        Some(timeout) => client.root().with_timeout(timeout),
+        None => client.root(),
+    };
+    let root = &root;
+    let reads = ops.iter().map(|op| async move {
+        let (path, is_list) = if let MultiOp::GetChildren(read) = op {
+            (&read.path, true)
+        } else if let MultiOp::GetData(read) = op {
+            (&read.path, false)
+        } else {
+            return Err(incomplete(OpCode::MultiRead, "read"));
+        };
+        let path = path.as_deref().unwrap_or_default();
+        let result = if is_list {
+            let names = root.children(path).await;
+            names.map(|names| names.map_or(ReadResult::Absent, ReadResult::Children))
+        } else {
+            let node = root.get(path).await;
+            node.map(|node| node.map_or(ReadResult::Absent, ReadResult::Node))
+        };
+        match result {
+            Err(error) if error.outcome() == Outcome::Rejected => {
+                Ok(ReadResult::Failed(error.kind()))
+            }
+            result => result,
+        }
+    });
+    join_all(reads).await.into_iter().collect()
+}

@@ -25,6 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         session.id(),
         session.timeout()
     );
+    root.delete_tree("/zk-quickstart").await?;
     root.ensure_path("/zk-quickstart").await?;
     let zk = root.chroot("/zk-quickstart")?;
 
