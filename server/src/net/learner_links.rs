@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zk_core::peer::{Event, LinkId};
@@ -36,6 +36,8 @@ const LINKS_MAX: usize = 1000;
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes put together for one write.
 const WRITE_BYTES: usize = 256 << 10;
+/// How long a learner may wait that comes before it is let in.
+const PARK: Duration = Duration::from_millis(500);
 /// Pause after accepting failed, as it does when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Pause of a reader whose packets the core has no room for.
@@ -45,7 +47,8 @@ const CORE_RETRY: Duration = Duration::from_millis(1);
 pub(crate) struct LearnerLinks(Arc<Shared>);
 
 struct Shared {
-    is_listening: AtomicBool,
+    /// Whether learners are let in.
+    is_listening: watch::Sender<bool>,
     links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
     next: AtomicU64,
     core: Arc<Mailbox<CoreItem>>,
@@ -112,7 +115,7 @@ impl LearnerLinks {
         tasks: &TaskTracker,
     ) -> Self {
         let shared = Arc::new(Shared {
-            is_listening: AtomicBool::new(false),
+            is_listening: watch::Sender::new(false),
             links: Mutex::new(BTreeMap::new()),
             next: AtomicU64::new(0),
             core,
@@ -125,9 +128,9 @@ impl LearnerLinks {
         Self(shared)
     }
 
-    /// Lets learners in, or turns them away.
+    /// Lets learners in, or turns them away, after a moment in which they may be let in yet.
     pub(crate) fn listen(&self, is_listening: bool) {
-        self.0.is_listening.store(is_listening, Ordering::Release);
+        self.0.is_listening.send_replace(is_listening);
     }
 
     /// Sends a packet to a learner, unless it is gone.
@@ -170,6 +173,19 @@ impl Shared {
         self.links.lock().get(&id).cloned()
     }
 
+    /// Waits until learners are let in, but not for long.
+    ///
+    /// A learner may know who is elected before the elected one does. To turn it away would be to
+    /// send it into the next election, which the others then have no quorum without.
+    async fn will_listen(&self) -> bool {
+        let mut is_listening = self.is_listening.subscribe();
+        let listening = is_listening.wait_for(|is_listening| *is_listening);
+        tokio::select! {
+            () = self.stopping.cancelled() => false,
+            waited = tokio::time::timeout(PARK, listening) => matches!(waited, Ok(Ok(_))),
+        }
+    }
+
     fn open(&self) -> Option<(LinkId, Arc<Link>)> {
         let number = NonZeroU64::new(self.next.fetch_add(1, Ordering::Relaxed) + 1)?;
         let (id, link) = (
@@ -180,32 +196,34 @@ impl Shared {
                 captured: Notify::new(),
             }),
         );
-        let mut links = self.links.lock();
-        if links.len() >= LINKS_MAX {
-            return None;
-        }
-        links.insert(id, Arc::clone(&link));
+        self.links.lock().insert(id, Arc::clone(&link));
         Some((id, link))
     }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+    let places = Arc::new(Semaphore::new(LINKS_MAX));
     loop {
         let accepted = tokio::select! {
             () = shared.stopping.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, peer)) if shared.is_listening.load(Ordering::Acquire) => {
-                if let Some((id, link)) = shared.open() {
-                    tracing::debug!(%peer, link = %id, "a learner connected");
-                    tasks.spawn(serve(socket, id, link, Arc::clone(&shared)));
-                } else {
+            Ok((socket, peer)) => {
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                     tracing::warn!(%peer, "too many connections on the quorum port");
-                }
-            }
-            Ok((_, peer)) => {
-                tracing::debug!(%peer, "a learner came to a server that does not lead");
+                    continue;
+                };
+                let shared = Arc::clone(&shared);
+                tasks.spawn(async move {
+                    if !shared.will_listen().await {
+                        tracing::debug!(%peer, "a learner came to a server that does not lead");
+                    } else if let Some((id, link)) = shared.open() {
+                        tracing::debug!(%peer, link = %id, "a learner connected");
+                        serve(socket, id, link, shared).await;
+                    }
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(err = %error, "cannot accept a learner");

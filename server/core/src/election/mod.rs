@@ -130,6 +130,8 @@ pub struct Election {
     received: BTreeMap<ServerId, Cast>,
     /// Votes of servers that are not looking.
     outside: BTreeMap<ServerId, Cast>,
+    /// Who voted for this server, when it was elected, and has not begun to look for another.
+    supporters: BTreeSet<ServerId>,
     /// Votes that came while no election ran.
     early: BTreeMap<ServerId, (Time, Notification)>,
     unreachable: BTreeSet<ServerId>,
@@ -154,6 +156,7 @@ impl Election {
             current: None,
             received: BTreeMap::new(),
             outside: BTreeMap::new(),
+            supporters: BTreeSet::new(),
             early: BTreeMap::new(),
             unreachable: BTreeSet::new(),
             ours: BTreeSet::new(),
@@ -286,6 +289,15 @@ impl Election {
         self.current
     }
 
+    /// Whether this server, which was elected, can still hope to lead: as long as those that voted
+    /// for it and have not begun to look for another are a quorum.
+    ///
+    /// Only a leader that no quorum follows yet needs to ask: instead of waiting for learners that
+    /// will not come, while those wait for it to look as they do.
+    pub fn has_support(&self) -> bool {
+        self.options.config.is_quorum(&self.supporters)
+    }
+
     /// Takes a notification of a voter.
     fn receive(
         &mut self,
@@ -307,6 +319,13 @@ impl Election {
         }
         if self.state != PeerState::Looking && is_looking {
             self.answer(from, out);
+            // One of the same round was sent before the decision.
+            if self
+                .current
+                .is_some_and(|vote| vote.round != notification.round)
+            {
+                self.supporters.remove(&from);
+            }
         }
         if self.state == PeerState::Looking || is_looking {
             let notification = Notification {
@@ -429,6 +448,13 @@ impl Election {
             PeerState::Following
         } else {
             PeerState::Observing
+        };
+        self.supporters = if vote.leader == me {
+            let votes = self.outside.iter().chain(&self.received);
+            let mine = votes.filter(|(_, cast)| cast.vote.leader == me);
+            mine.map(|(id, _)| *id).chain([me]).collect()
+        } else {
+            BTreeSet::new()
         };
         self.is_running = false;
         self.finalize_at = None;

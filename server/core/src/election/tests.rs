@@ -429,6 +429,27 @@ fn a_vote_that_came_just_before_the_start_counts() {
 }
 
 #[test]
+fn a_leader_whose_voters_look_for_another_has_no_support() {
+    let (mut election, mut out) = looking(3, config(THREE), 0, 0);
+    let mine = vote(PeerState::Looking, 3, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &mine, &mut out);
+    election.set_unreachable(Time::ZERO, sid(2), &mut out);
+    assert_eq!(election.state(), PeerState::Leading);
+    assert!(election.has_support());
+    // Late ones of the round, and those who follow already, mean nothing.
+    election.handle(Time::ZERO, sid(1), &mine, &mut out);
+    let follows = vote(PeerState::Following, 3, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &follows, &mut out);
+    // A stranger to this election does not matter.
+    let late = vote(PeerState::Looking, 2, 0, 9, 0);
+    election.handle(Time::ZERO, sid(2), &late, &mut out);
+    assert!(election.has_support());
+    let next = vote(PeerState::Looking, 1, 0, 2, 0);
+    election.handle(Time::ZERO, sid(1), &next, &mut out);
+    assert!(!election.has_support());
+}
+
+#[test]
 fn a_server_without_weight_is_not_voted_for() {
     let text = format!("{THREE}group.1=1:2:3\nweight.3=0\nversion=0");
     let (mut election, mut out) = looking(1, config(&text), 0, 0);

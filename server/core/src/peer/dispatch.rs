@@ -13,7 +13,7 @@ use super::action::NetAction;
 use super::event::{EpochKind, Event, Submission};
 use super::ids::Attempt;
 use super::shared::{Halt, Shared, Turn};
-use super::{Current, Peer};
+use super::{Current, LeaveReason, Peer, Phase};
 use crate::conn::ConnId;
 
 impl Peer {
@@ -62,6 +62,21 @@ impl Peer {
             Event::Election { from, notification } => {
                 let wanted = &mut self.wanted;
                 self.election.handle(now, from, &notification, wanted);
+                let is_awaited = match &self.role {
+                    Current::Leading(leader) => match leader.phase() {
+                        Phase::Discovery | Phase::Synchronization => true,
+                        Phase::Draining | Phase::Election | Phase::Broadcast | Phase::Stopping => {
+                            false
+                        }
+                    },
+                    Current::Learning(_)
+                    | Current::Looking(_)
+                    | Current::Draining
+                    | Current::Stopped => false,
+                };
+                if is_awaited && !self.election.has_support() {
+                    return Err(LeaveReason::SupportLost.into());
+                }
             }
             Event::PeerReachable(id) => self.election.set_reachable(id, &mut self.wanted),
             Event::PeerUnreachable(id) => {

@@ -112,6 +112,8 @@ pub enum DropReason {
 pub enum LeaveReason {
     /// Leader: no quorum came within the time for it.
     NoQuorumInTime,
+    /// Leader: those that voted for it look for another, before a quorum followed.
+    SupportLost,
     /// Leader: a quorum does not follow any more.
     QuorumLost,
     /// Leader: a voter has promised a later epoch, and could never follow in this one.
