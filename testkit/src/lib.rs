@@ -1,5 +1,6 @@
 //! Test tools for `ZooKeeper` clients and servers.
 //!
+//! - [`differential`] asks two servers the same and compares their answers.
 //! - [`ensemble`] runs servers, one or several, and stops, kills, pauses and restarts them:
 //!   [`ensemble::reference`] Apache `ZooKeeper` from Debian's `zookeeper` package,
 //!   [`ensemble::process`] our own `zkserver`.
@@ -38,6 +39,7 @@
 //! | `reference-tests` | this crate's own tests that need Debian's `zookeeper` package |
 
 pub mod check;
+pub mod differential;
 pub mod ensemble;
 pub mod fault;
 pub mod load;

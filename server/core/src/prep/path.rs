@@ -36,6 +36,19 @@ pub(super) fn parent_of_removable(path: &str) -> Result<&str, ErrorCode> {
     parent_of(path)
 }
 
+/// The path of a request that looks at the text first of all.
+///
+/// # Errors
+/// [`ErrorCode::BadArguments`] for null too.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.8 and 3.9, `PrepRequestProcessor#validatePath`.
+pub(super) fn legal(path: Option<&ByteString>) -> Result<&ByteString, ErrorCode> {
+    let path = path.ok_or(ErrorCode::BadArguments)?;
+    check(path)?;
+    Ok(path)
+}
+
 /// # Errors
 /// [`ErrorCode::BadArguments`] for text that is no path.
 pub(super) fn check(path: &str) -> Result<(), ErrorCode> {

@@ -25,8 +25,7 @@ impl Attempt<'_> {
         version: Version,
     ) -> Result<Op, ErrorCode> {
         self.check_session()?;
-        let path = path::present(path)?;
-        path::check(path)?;
+        let path = path::legal(path)?;
         let acl = self.normal_acl(acl)?;
         let znode = self.existing(path)?;
         self.check_acl(znode.acl(), Perms::ADMIN)?;

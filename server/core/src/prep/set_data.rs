@@ -24,8 +24,7 @@ impl Attempt<'_> {
         version: Version,
     ) -> Result<Op, ErrorCode> {
         self.check_session()?;
-        let path = path::present(path)?;
-        path::check(path)?;
+        let path = path::legal(path)?;
         let znode = self.existing(path)?;
         self.check_acl(znode.acl(), Perms::WRITE)?;
         let current = znode.stat().version;
@@ -60,8 +59,7 @@ impl Attempt<'_> {
         version: Version,
     ) -> Result<Op, ErrorCode> {
         self.check_session()?;
-        let path = path::present(path)?;
-        path::check(path)?;
+        let path = path::legal(path)?;
         let znode = self.existing(path)?;
         self.check_acl(znode.acl(), Perms::READ)?;
         let current = znode.stat().version;

@@ -101,27 +101,34 @@ fn watches(
     }
 }
 
-/// Whether a write has its path, and a multi only what a multi may have.
+/// Whether it is a write, and a multi has only what a multi may have. Paths that are null, and what
+/// is odd otherwise, get their answers in their order from whoever prepares the transaction.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all others are no writes")]
 pub(crate) fn is_legal_write(request: &Request) -> bool {
     match request {
-        Request::Create(r) | Request::Create2(r) | Request::CreateContainer(r) => r.path.is_some(),
-        Request::CreateTtl(r) => r.path.is_some(),
-        Request::Delete(r) => r.path.is_some(),
-        Request::DeleteContainer(r) => r.path.is_some(),
-        Request::SetData(r) => r.path.is_some(),
-        Request::SetAcl(r) => r.path.is_some(),
-        Request::Multi(r) => is_legal_multi(r),
-        Request::Sync(_) | Request::Reconfig(_) | Request::CloseSession => true,
+        Request::Multi(multi) => is_legal_multi(multi),
+        Request::Create(_)
+        | Request::Create2(_)
+        | Request::CreateContainer(_)
+        | Request::CreateTtl(_)
+        | Request::Delete(_)
+        | Request::DeleteContainer(_)
+        | Request::SetData(_)
+        | Request::SetAcl(_)
+        | Request::Sync(_)
+        | Request::Reconfig(_)
+        | Request::CloseSession => true,
         _ => false,
     }
 }
 
 /// The reference finds out about flags while it decodes a multi, so that one bad operation spoils
-/// the whole request. Those of createTTL it looks at later, one by one.
+/// the whole request. Those of createTTL it looks at later, one by one. A path that is null spoils
+/// the request too, wherever it stands.
 ///
 /// # Source
-/// Apache `ZooKeeper` 3.9, `MultiOperationRecord#deserialize`, `Op$Create`.
+/// Apache `ZooKeeper` 3.9, `MultiOperationRecord#deserialize`, `Op$Create`,
+/// `PrepRequestProcessor#getPendingChanges`.
 fn is_legal_multi(multi: &MultiRequest) -> bool {
     multi.ops.iter().all(|op| {
         let has_legal_flags = match op {

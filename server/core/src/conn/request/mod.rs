@@ -135,7 +135,7 @@ pub enum Read {
 
 /// A request that the leader turns into a transaction, or sync, which waits like one.
 ///
-/// Invariant: no path is null but that of sync, and a multi has only writes whose flags it may have.
+/// Invariant: a multi has only writes whose paths are there and whose flags it may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     request: Request,

@@ -1,0 +1,136 @@
+//! Random requests to Apache's server and to ours: no answer may differ, but for what `QUIRKS.md`
+//! tells.
+//!
+//! `DIFFERENTIAL_SEED=n` plays one script; `DIFFERENTIAL_FROM=n` begins with another than the clock
+//! says; `DIFFERENTIAL_SECS=n` goes on for longer than a minute.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+#![expect(clippy::print_stderr, reason = "seeds are to be seen")]
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use zk_testkit::differential::{Difference, Pair, Quirk, Script, Tally, shrink};
+use zk_testkit::ensemble::Ensemble;
+use zk_testkit::ensemble::process::ZkServer;
+use zk_testkit::ensemble::reference::Reference;
+
+/// Scripts that are tried to make one that fails shorter.
+const SHRINK_BUDGET: usize = 60;
+
+/// Lines of `zoo.cfg` for both servers: nothing happens by the clock, and quotas are enforced. The
+/// digest is that of `super:secret`.
+const CONFIG: [(&str, &str); 6] = [
+    ("znode.container.checkIntervalMs", "2000000000"),
+    ("enforceQuota", "true"),
+    ("forceSync", "no"),
+    ("maxSessionTimeout", "120000"),
+    ("preAllocSize", "1024"),
+    (
+        "DigestAuthenticationProvider.superDigest",
+        "super:lK75jTNcA+U9vtVEw5vB51mj/w4=",
+    ),
+];
+
+/// Both servers, empty.
+struct Servers {
+    theirs: Ensemble,
+    ours: Ensemble,
+}
+
+impl Servers {
+    async fn start() -> Self {
+        let (mut theirs, mut ours) = (
+            Reference::builder().jvm_flag("-Dznode.container.checkIntervalMs=2000000000"),
+            ZkServer::builder(env!("CARGO_BIN_EXE_zkserver"))
+                .property("znode.container.checkIntervalMs", "2000000000"),
+        );
+        for (key, value) in CONFIG.into_iter().skip(1) {
+            theirs = theirs.config(key, value);
+            ours = ours.config(key, value);
+        }
+        Self {
+            theirs: theirs.start().await.unwrap(),
+            ours: ours.start().await.unwrap(),
+        }
+    }
+
+    fn pair(&self) -> Pair {
+        let addr = |ensemble: &Ensemble| ensemble.server(0).client_addr();
+        Pair::new(addr(&self.theirs), addr(&self.ours), "super:secret").unwrap()
+    }
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap())
+}
+
+/// Makes a script that fails shorter on servers of its own, and fails.
+async fn report(seed: u64, script: &Script, difference: Difference) -> ! {
+    let handle = tokio::runtime::Handle::current();
+    let (script, difference) = shrink(script, difference, SHRINK_BUDGET, |script| {
+        let servers = tokio::task::block_in_place(|| handle.block_on(Servers::start()));
+        servers.pair().play(script, &mut Tally::default()).unwrap()
+    });
+    for (number, step) in script.steps.iter().enumerate() {
+        eprintln!("{number}: {step:?}");
+    }
+    panic!(
+        "seed {seed}, {:?}: {difference}\nDIFFERENTIAL_SEED={seed} cargo test -p zk-server \
+         --features reference-tests --test differential random_requests",
+        script.flavour
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_requests_have_the_same_answers() {
+    let one = variable("DIFFERENTIAL_SEED");
+    let clock = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+            * 1_000_000
+    };
+    let first = one
+        .or_else(|| variable("DIFFERENTIAL_FROM"))
+        .unwrap_or_else(clock);
+    let secs = variable("DIFFERENTIAL_SECS").unwrap_or(60);
+    eprintln!("seeds from {first}");
+    let servers = Servers::start().await;
+    let mut pair = servers.pair();
+    let (begun, mut tally, mut seed) = (Instant::now(), Tally::default(), first);
+    while begun.elapsed() < Duration::from_secs(secs) {
+        let script = Script::new(seed);
+        let played = pair.play(&script, &mut tally).unwrap_or_else(|err| {
+            let logs = [&servers.theirs, &servers.ours].map(|servers| servers.logs(0));
+            panic!("seed {seed}: {err}\ntheirs: {}\nours: {}", logs[0], logs[1]);
+        });
+        if let Some(difference) = played {
+            eprintln!("seed {seed}: {difference}");
+            report(seed, &script, difference).await;
+        }
+        if tally.scripts % 500 == 0 {
+            eprintln!("{seed}: {tally:?}");
+        }
+        seed += 1;
+        if one.is_some() {
+            break;
+        }
+    }
+    eprintln!("seeds {first} to {seed}: {tally:?}");
+    assert!(tally.succeeded * 4 > tally.requests, "{tally:?}");
+}
+
+#[test]
+fn every_quirk_is_in_the_register() {
+    let register = include_str!("../QUIRKS.md");
+    let headings: BTreeSet<_> = register
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
+    for quirk in Quirk::ALL {
+        assert!(headings.contains(quirk.name()), "{}", quirk.name());
+    }
+}
