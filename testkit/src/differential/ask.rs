@@ -59,20 +59,6 @@ impl Ask {
         OpCode::from_code(self.code())
     }
 
-    /// Whether the server ends the connection behind its answer, or instead of one.
-    pub fn ends_connection(&self) -> bool {
-        match self {
-            Self::Code(_) => true,
-            Self::Request(Request::CloseSession) => true,
-            Self::Bytes(op, _) => *op == OpCode::Auth,
-            Self::Request(Request::Auth(packet)) => {
-                !matches!(packet.scheme.as_deref(), Some("digest" | "ip"))
-                    || (packet.scheme.as_deref() == Some("digest") && packet.auth.is_none())
-            }
-            _ => false,
-        }
-    }
-
     /// What the reference does for a write that it refuses because of how it is written.
     pub(super) fn trace(&self) -> Option<Trace> {
         match self {

@@ -59,96 +59,73 @@ impl Quirk {
 
     /// The quirk that explains two frames that differ; `ask` is what they answer.
     pub(super) fn explains(ask: Option<&Ask>, theirs: &Seen, ours: &Seen) -> Option<Self> {
-        match (theirs, ours) {
-            (
-                Seen::Event { zxid: -1, what },
-                Seen::Event {
-                    zxid: 1..,
-                    what: same,
-                },
-            ) if what == same => Some(Self::EventZxid),
-            (
-                Seen::Reply {
-                    xid,
-                    zxid,
-                    err: -5,
-                    body,
-                },
-                Seen::Reply {
-                    xid: our_xid,
-                    zxid: our_zxid,
-                    err: -5,
-                    body: our_body,
-                },
-            ) if (xid, zxid) == (our_xid, our_zxid)
-                && body.ends_with(REMNANT)
-                && our_body.is_empty()
-                && matches!(
-                    ask.and_then(Ask::op),
-                    Some(OpCode::Multi | OpCode::MultiRead)
-                ) =>
-            {
-                Some(Self::MultiRemnant)
+        if let Seen::Event { zxid: -1, what } = theirs {
+            let is_same = matches!(ours, Seen::Event { zxid: 1.., what: ours } if what == ours);
+            return is_same.then_some(Self::EventZxid);
+        }
+        let (ask, theirs, ours) = (ask?, Outcome::of(theirs)?, Outcome::of(ours)?);
+        if (theirs.xid, theirs.zxid) != (ours.xid, ours.zxid) {
+            return None;
+        }
+        let is_multi = matches!(ask.op(), Some(OpCode::Multi | OpCode::MultiRead));
+        match (theirs.error(), ours.error()) {
+            (None, None) => {
+                let is_same = is_multi && theirs.body == without_created_stats(ours.body);
+                is_same.then_some(Self::MultiCreate2)
             }
-            (
-                Seen::Reply {
-                    xid,
-                    zxid,
-                    err: 0,
-                    body,
-                },
-                Seen::Reply {
-                    xid: our_xid,
-                    zxid: our_zxid,
-                    err: 0,
-                    body: our_body,
-                },
-            ) if (xid, zxid) == (our_xid, our_zxid) => {
-                let is_multi = ask.and_then(Ask::op) == Some(OpCode::Multi);
-                (is_multi && *body == without_created_stats(our_body)).then_some(Self::MultiCreate2)
+            (Some(ErrorCode::MarshallingError), Some(ErrorCode::MarshallingError)) => {
+                let is_remnant = theirs.body.ends_with(REMNANT) && ours.body.is_empty();
+                (is_multi && is_remnant).then_some(Self::MultiRemnant)
             }
-            (
-                Seen::Reply { xid, zxid, err, .. },
-                Seen::Reply {
-                    xid: our_xid,
-                    zxid: our_zxid,
-                    err: our_err,
-                    ..
-                },
-            ) if (xid, zxid) == (our_xid, our_zxid) => Self::of_errors(ask?, *err, *our_err),
+            (None, Some(ErrorCode::NoAuth)) if ask.op() == Some(OpCode::Exists) => {
+                Some(Self::ExistsNeedsRead)
+            }
+            (None, Some(ErrorCode::NoWatcher)) if ask.op() == Some(OpCode::CheckWatches) => {
+                Some(Self::ForeignWatches)
+            }
+            (Some(ErrorCode::MarshallingError), None | Some(ErrorCode::NoWatcher)) => {
+                let Ask::Request(Request::CheckWatches(request)) = ask else {
+                    return None;
+                };
+                matches!(request.watcher_type, 4 | 5).then_some(Self::TypedWatchers)
+            }
+            (Some(ErrorCode::BadArguments), Some(ErrorCode::NoNode | ErrorCode::NoAuth)) => {
+                matches!(ask, Ask::DeleteContainer(_)).then_some(Self::DeleteContainerPath)
+            }
             _ => None,
         }
     }
+}
 
-    fn of_errors(ask: &Ask, theirs: i32, ours: i32) -> Option<Self> {
-        let ours = ErrorCode::from_code(ours);
-        let theirs = ErrorCode::from_code(theirs);
-        match ask {
-            Ask::Request(Request::Exists(_))
-                if (theirs, ours) == (None, Some(ErrorCode::NoAuth)) =>
-            {
-                Some(Self::ExistsNeedsRead)
-            }
-            Ask::DeleteContainer(_)
-                if theirs == Some(ErrorCode::BadArguments)
-                    && matches!(ours, Some(ErrorCode::NoNode | ErrorCode::NoAuth)) =>
-            {
-                Some(Self::DeleteContainerPath)
-            }
-            Ask::Request(Request::CheckWatches(_))
-                if (theirs, ours) == (None, Some(ErrorCode::NoWatcher)) =>
-            {
-                Some(Self::ForeignWatches)
-            }
-            Ask::Request(Request::CheckWatches(r))
-                if matches!(r.watcher_type, 4 | 5)
-                    && theirs == Some(ErrorCode::MarshallingError)
-                    && matches!(ours, None | Some(ErrorCode::NoWatcher)) =>
-            {
-                Some(Self::TypedWatchers)
-            }
-            _ => None,
-        }
+/// A reply.
+struct Outcome<'a> {
+    xid: i32,
+    zxid: i64,
+    err: i32,
+    body: &'a str,
+}
+
+impl<'a> Outcome<'a> {
+    fn of(seen: &'a Seen) -> Option<Self> {
+        let Seen::Reply {
+            xid,
+            zxid,
+            err,
+            body,
+        } = seen
+        else {
+            return None;
+        };
+        Some(Self {
+            xid: *xid,
+            zxid: *zxid,
+            err: *err,
+            body,
+        })
+    }
+
+    fn error(&self) -> Option<ErrorCode> {
+        ErrorCode::from_code(self.err)
     }
 }
 

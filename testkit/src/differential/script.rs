@@ -281,7 +281,7 @@ impl Author {
             Ask::SetWatches(..) => self.draw.of(&[Some(-8), None]),
             // Never looked at.
             _ if self.draw.once_in(40) => Some(self.draw.of(&[0, 1, 77, -7, i32::MIN, i32::MAX])),
-            _ => None,
+            Ask::Request(_) | Ask::Bytes(..) | Ask::Code(_) | Ask::DeleteContainer(_) => None,
         }
     }
 
@@ -671,7 +671,7 @@ impl Author {
     /// A path that watches may be on. The reference looks for the parents of what is none, in vain.
     fn watched(&mut self) -> (Option<usize>, Option<ByteString>) {
         let (number, path) = self.numbered();
-        let is_path = path.as_ref().is_none_or(|path| ZPath::new(path).is_ok());
+        let is_path = path.as_ref().is_some_and(|path| ZPath::new(path).is_ok());
         (number, if is_path { path } else { Some("/none".into()) })
     }
 

@@ -40,6 +40,16 @@ pub enum Seen {
     Garbage(String),
 }
 
+/// What the oldest request without an answer asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// There is none.
+    Nothing,
+    /// Something that there is not.
+    NoOp,
+    Op(OpCode),
+}
+
 /// What makes ids and zxids of one server comparable with another's.
 #[derive(Debug, Default)]
 pub(super) struct Terms {
@@ -130,7 +140,14 @@ impl Terms {
                 | MultiResult::Check
                 | MultiResult::Error(_) => {}
             }),
-            _ => {}
+            // Nothing in these is different from server to server.
+            Response::Create(_)
+            | Response::Sync(_)
+            | Response::Sasl(_)
+            | Response::GetAllChildrenNumber(_)
+            | Response::AddWatch(_)
+            | Response::Empty
+            | _ => {}
         }
         let mut text = format!("{response:?}");
         let behind = payload.len().saturating_sub(len);
@@ -140,8 +157,8 @@ impl Terms {
         text
     }
 
-    /// A frame; `asked` tells what the oldest request without an answer asks.
-    pub(super) fn frame(&self, payload: &Bytes, asked: Option<Option<OpCode>>) -> Seen {
+    /// A frame.
+    pub(super) fn frame(&self, payload: &Bytes, asked: Asked) -> Seen {
         let mut reader = Reader::new(payload);
         let Ok(header) = ReplyHeader::decode(&mut reader) else {
             return Seen::Garbage(format!("{payload:x?}"));
@@ -163,10 +180,10 @@ impl Terms {
             };
         }
         let body = match asked {
-            None => return Seen::Garbage(format!("an answer to nothing: {header:?}")),
-            Some(Some(op)) if header.err == 0 => self.body(op, rest),
-            Some(_) if rest.is_empty() => String::new(),
-            Some(_) => format!("{rest:x?}"),
+            Asked::Nothing => return Seen::Garbage(format!("an answer to nothing: {header:?}")),
+            Asked::Op(op) if header.err == 0 => self.body(op, rest),
+            Asked::Op(_) | Asked::NoOp if rest.is_empty() => String::new(),
+            Asked::Op(_) | Asked::NoOp => format!("{rest:x?}"),
         };
         Seen::Reply {
             xid: header.xid.get(),

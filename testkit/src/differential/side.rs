@@ -10,11 +10,11 @@ use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Reader};
 use zk_proto::request::{GetChildrenRequest, Request};
 use zk_proto::response::GetChildrenResponse;
-use zk_proto::{ErrorCode, OpCode, Xid, Zxid};
+use zk_proto::{ErrorCode, Xid, Zxid};
 
 use super::ask::{Ask, Trace};
 use super::link::{Grant, Link, Next};
-use super::seen::{Seen, Terms};
+use super::seen::{Asked, Seen, Terms};
 
 #[derive(Debug)]
 pub(super) struct Side {
@@ -38,7 +38,7 @@ struct Seat {
 /// What must be known of a request to read its answer.
 #[derive(Debug, Clone, Copy)]
 struct Owed {
-    op: Option<OpCode>,
+    asked: Asked,
     trace: Option<Trace>,
 }
 
@@ -123,7 +123,7 @@ impl Side {
             seat.next_xid += 1;
             ask.write(&mut out, Xid::new(xid), terms);
             seat.owed.push_back(Owed {
-                op: ask.op(),
+                asked: ask.op().map_or(Asked::NoOp, Asked::Op),
                 trace: ask.trace(),
             });
         }
@@ -169,7 +169,7 @@ impl Side {
         };
         let header = ReplyHeader::decode(&mut Reader::new(&payload)).unwrap_or_default();
         if header.xid == Xid::NOTIFICATION {
-            return Ok(self.terms.frame(&payload, None));
+            return Ok(self.terms.frame(&payload, Asked::Nothing));
         }
         let owed = seat.owed.pop_front();
         let trace = owed.and_then(|owed| owed.trace);
@@ -180,7 +180,8 @@ impl Side {
                 None => {}
             }
         }
-        Ok(self.terms.frame(&payload, owed.map(|owed| owed.op)))
+        let asked = owed.map_or(Asked::Nothing, |owed| owed.asked);
+        Ok(self.terms.frame(&payload, asked))
     }
 
     /// The names of a znode's children, sorted; none if there is no such znode.
