@@ -67,7 +67,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Makes a script that fails shorter on servers of its own, and fails.
-async fn report(seed: u64, script: &Script, difference: Difference) -> ! {
+fn report(seed: u64, script: &Script, difference: Difference) -> ! {
     let handle = tokio::runtime::Handle::current();
     let (script, difference) = shrink(script, difference, SHRINK_BUDGET, |script| {
         let servers = tokio::task::block_in_place(|| handle.block_on(Servers::start()));
@@ -109,7 +109,7 @@ async fn random_requests_have_the_same_answers() {
         });
         if let Some(difference) = played {
             eprintln!("seed {seed}: {difference}");
-            report(seed, &script, difference).await;
+            report(seed, &script, difference);
         }
         if tally.scripts % 500 == 0 {
             eprintln!("{seed}: {tally:?}");

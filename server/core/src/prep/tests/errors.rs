@@ -417,7 +417,7 @@ fn local_sessions_write_but_own_nothing() {
 }
 
 #[test]
-fn null_paths_and_illegal_parts_do_not_decode() {
+fn null_paths_and_illegal_parts_of_a_multi_do_not_decode() {
     let mut world = World::new();
     let no_path = CreateRequest {
         path: None,
@@ -426,8 +426,7 @@ fn null_paths_and_illegal_parts_do_not_decode() {
     let unknown_flags = MultiOp::Create(create_record("/a", 9));
     let ttl_flags = MultiOp::CreateContainer(create_record("/a", 5));
     for request in [
-        Request::Create(no_path.clone()),
-        multi([MultiOp::Create(no_path)]),
+        multi([MultiOp::Create(no_path.clone())]),
         multi([unknown_flags]),
         multi([ttl_flags]),
     ] {
@@ -436,6 +435,17 @@ fn null_paths_and_illegal_parts_do_not_decode() {
             err: ErrorCode::MarshallingError.code(),
         };
         assert_eq!(refused.entry.txn, Txn::Single(Op::Error(error)));
+    }
+    // Alone, a path is looked at in its turn.
+    let request = Request::Create(no_path);
+    assert_eq!(world.err(&request), ErrorCode::MarshallingError);
+    let refused = world.ask(&faulty(CLOSING), &request);
+    assert_eq!(refused.error(), Some(ErrorCode::SessionExpired));
+    for request in [
+        Request::SetData(SetDataRequest::default()),
+        Request::SetAcl(SetAclRequest::default()),
+    ] {
+        assert_eq!(world.err(&request), ErrorCode::BadArguments);
     }
     // Flags of createTTL are looked at one by one.
     let ttl = MultiOp::CreateTtl(ttl_record("/a", 9, 5));
