@@ -204,8 +204,11 @@ impl Election {
     ) {
         self.unreachable.remove(&from);
         if !self.is_voter(from) {
-            // Whatever it says: it only wants to know.
-            self.answer(from, out);
+            // Whatever it says: it only wants to know. But one of the reference that observes would
+            // answer a vote, and so on without end.
+            if !self.is_running || notification.state != Some(PeerState::Observing) {
+                self.answer(from, out);
+            }
             return;
         }
         if notification.is_ours {
@@ -311,13 +314,13 @@ impl Election {
         };
         let is_looking = state == PeerState::Looking;
         if self.is_running {
-            if is_looking && notification.round < self.round {
+            if is_looking && notification.round < self.round && self.counts() {
                 self.send(from, self.proposed(), PeerState::Looking, out);
             }
             self.elect(now, from, Cast::new(notification, state), out);
             return;
         }
-        if self.state != PeerState::Looking && is_looking {
+        if self.state != PeerState::Looking && is_looking && self.counts() {
             self.answer(from, out);
             // One of the same round was sent before the decision.
             if self
@@ -475,6 +478,12 @@ impl Election {
                 self.send(id, proposed, PeerState::Looking, out);
             }
         }
+    }
+
+    /// Whether anybody counts what this server says. Nobody is to be bothered with it otherwise: a
+    /// voter would answer, and so on without end.
+    fn counts(&self) -> bool {
+        self.is_voter(self.options.me)
     }
 
     /// Tells a server what was decided last.

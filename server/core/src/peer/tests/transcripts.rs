@@ -136,6 +136,7 @@ impl Solo {
     fn feed(&mut self, event: Event) {
         let mut out = Actions::default();
         let member = &mut self.member;
+        let event = member.complete(event);
         let peer = member.peer.as_mut().unwrap();
         peer.handle(NOW, event, &member.tree, &mut out).unwrap();
         self.perform(out);

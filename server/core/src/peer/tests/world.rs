@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use bytestring::ByteString;
 use zk_proto::header::RequestHeader;
 use zk_proto::jute::Encode as _;
 use zk_proto::request::{CreateFlags, CreateRequest, Request};
@@ -43,6 +44,8 @@ pub(super) struct World {
     links: u64,
     pub(super) adjust: fn(&mut MemberOptions),
     tickets: Pipeline<()>,
+    /// In which order things happen: as they came, or at random, of each lane and link in order.
+    pub(super) random: Option<u64>,
 }
 
 /// A member, with what a crash leaves of it.
@@ -72,6 +75,8 @@ pub(super) struct Member {
     /// Whether the log holds its reports back.
     pub(super) is_disk_slow: bool,
     held: VecDeque<Event>,
+    /// What the log was told and has not reported.
+    pending: VecDeque<LogAction>,
     /// Whether transactions are those of a history that the tree has.
     pub(super) checks_digests: bool,
 }
@@ -103,6 +108,7 @@ impl World {
                 outgoing_max: 1000,
                 outgoing_bytes_max: 1000,
             }),
+            random: None,
         };
         for id in 1..=voters + observers {
             world.members.insert(id, Member::new());
@@ -147,9 +153,16 @@ impl World {
         self.perform(id, out);
     }
 
-    /// Takes a member away, with all that is not on its disk.
+    /// Takes a member away, with all that is not on its disk: some of what its log was told last may
+    /// be there, in order.
     pub(super) fn kill(&mut self, id: i64) {
+        let survives = self.random();
         let member = self.members.get_mut(&id).unwrap();
+        let pending = std::mem::take(&mut member.pending);
+        let count = survives % (pending.len() + 1);
+        for action in pending.into_iter().take(count) {
+            member.store(action);
+        }
         member.peer = None;
         member.held.clear();
         self.queue.retain(|(to, _)| *to != id);
@@ -213,6 +226,10 @@ impl World {
     pub(super) fn feed(&mut self, id: i64, event: Event) {
         let now = self.now();
         let member = self.members.get_mut(&id).unwrap();
+        if member.peer.is_none() {
+            return;
+        }
+        let event = member.complete(event);
         let Some(peer) = &mut member.peer else {
             return;
         };
@@ -221,19 +238,42 @@ impl World {
         self.perform(id, out);
     }
 
+    /// Some number.
+    pub(super) fn random(&mut self) -> usize {
+        let Some(state) = &mut self.random else {
+            return 0;
+        };
+        // Xorshift: any spread will do.
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        usize::try_from(*state >> 33).unwrap()
+    }
+
+    /// Takes what happens next.
+    fn next(&mut self) -> Option<(i64, Event)> {
+        if self.random.is_none() || self.queue.is_empty() {
+            return self.queue.pop_front();
+        }
+        let any = self.random() % self.queue.len();
+        let lane = lane(&self.queue[any]);
+        let first = self.queue.iter().position(|one| self::lane(one) == lane);
+        self.queue.remove(first.unwrap())
+    }
+
     /// Lets everything happen that needs no time.
     pub(super) fn settle(&mut self) {
         let mut steps = 0;
-        while let Some((id, event)) = self.queue.pop_front() {
+        while let Some((id, event)) = self.next() {
             self.feed(id, event);
             steps += 1;
-            assert!(steps < 1_000_000, "no end in sight");
+            assert!(steps < 100_000, "no end in sight");
         }
     }
 
     /// Lets one thing happen.
     pub(super) fn step(&mut self) {
-        if let Some((id, event)) = self.queue.pop_front() {
+        if let Some((id, event)) = self.next() {
             self.feed(id, event);
         }
     }
@@ -244,37 +284,49 @@ impl World {
         member.peer.as_mut().unwrap().exhaust_epoch();
     }
 
-    /// Lets time pass, deadline by deadline.
+    /// Lets time pass, deadline by deadline, and everything else in no time.
     pub(super) fn pass(&mut self, millis: u64) {
         let end = self.now + millis;
         self.settle();
-        loop {
-            let due = self
-                .members
-                .values()
-                .filter_map(|member| member.peer.as_ref()?.next_deadline())
-                .map(|(at, _)| at.as_micros().div_ceil(1000))
-                .min();
-            let Some(due) = due.filter(|due| *due <= end) else {
-                break;
-            };
-            self.now = self.now.max(due);
-            let now = self.now();
-            for id in self.ids() {
-                let member = self.members.get_mut(&id).unwrap();
-                let Some(peer) = &mut member.peer else {
-                    continue;
-                };
-                if peer.next_deadline().is_some_and(|(at, _)| at <= now.time) {
-                    let mut out = Actions::default();
-                    let done = peer.handle_deadlines(now, &member.tree, &mut out);
-                    done.unwrap();
-                    self.perform(id, out);
-                }
-            }
+        while self.wake_until(end) {
             self.settle();
         }
         self.now = end;
+    }
+
+    /// Lets time pass, while everything else takes longer.
+    pub(super) fn pass_unsettled(&mut self, millis: u64) {
+        let end = self.now + millis;
+        while self.wake_until(end) {}
+        self.now = end;
+    }
+
+    /// Does what is due first, unless it is beyond `end`.
+    fn wake_until(&mut self, end: u64) -> bool {
+        let due = self
+            .members
+            .values()
+            .filter_map(|member| member.peer.as_ref()?.next_deadline())
+            .map(|(at, _)| at.as_micros().div_ceil(1000))
+            .min();
+        let Some(due) = due.filter(|due| *due <= end) else {
+            return false;
+        };
+        self.now = self.now.max(due);
+        let now = self.now();
+        for id in self.ids() {
+            let member = self.members.get_mut(&id).unwrap();
+            let Some(peer) = &mut member.peer else {
+                continue;
+            };
+            if peer.next_deadline().is_some_and(|(at, _)| at <= now.time) {
+                let mut out = Actions::default();
+                let done = peer.handle_deadlines(now, &member.tree, &mut out);
+                done.unwrap();
+                self.perform(id, out);
+            }
+        }
+        true
     }
 
     fn perform(&mut self, id: i64, out: Actions) {
@@ -432,6 +484,12 @@ impl World {
         sessions.filter(is_here).max().unwrap()
     }
 
+    /// Asks for a session at a member; nothing happens yet.
+    pub(super) fn request_session(&mut self, id: i64) {
+        let (conn, timeout) = (CONN, SessionTimeout::from_millis(4000));
+        self.feed(id, Event::SessionRequested { conn, timeout });
+    }
+
     /// Asks on behalf of a client of a member; nothing happens yet.
     pub(super) fn ask(&mut self, id: i64, session: SessionId, xid: i32, request: &Request) {
         let mut wire = BytesMut::new();
@@ -496,6 +554,32 @@ impl World {
     }
 }
 
+/// What comes in order: the reports of one lane, the packets of one link.
+fn lane((id, event): &(i64, Event)) -> (i64, u8, u64) {
+    let (kind, which) = match event {
+        Event::LogDurable(_) | Event::EpochSaved { .. } | Event::Truncated { .. } => (0, 0),
+        Event::Applied(_) | Event::Installed { .. } | Event::SnapshotSaved { .. } => (1, 0),
+        Event::Election { from, .. }
+        | Event::PeerUnreachable(from)
+        | Event::PeerReachable(from) => (2, from.get().cast_unsigned()),
+        Event::LearnerUp { link }
+        | Event::LearnerPacket { link, .. }
+        | Event::LearnerDown { link } => (3, link.get()),
+        Event::LeaderUp { attempt }
+        | Event::LeaderPacket { attempt, .. }
+        | Event::LeaderSnapshot { attempt, .. }
+        | Event::LeaderDown { attempt } => (4, attempt.get()),
+        Event::SnapshotSent { link } => (5, link.get()),
+        Event::LogRange { token, .. } => (6, token.get()),
+        Event::Submitted(_)
+        | Event::SessionRequested { .. }
+        | Event::SessionClaimed { .. }
+        | Event::SessionHeard { .. }
+        | Event::ShutdownRequested => (7, 0),
+    };
+    (*id, kind, which)
+}
+
 impl Member {
     pub(super) fn new() -> Self {
         Self {
@@ -517,6 +601,7 @@ impl Member {
             leader: None,
             is_disk_slow: false,
             held: VecDeque::new(),
+            pending: VecDeque::new(),
             checks_digests: true,
         }
     }
@@ -536,32 +621,64 @@ impl Member {
         tree
     }
 
+    /// Takes what the log is told; it is done when its report is heard.
     pub(super) fn write(&mut self, action: LogAction) -> Event {
+        let report = match &action {
+            LogAction::Append { zxid, .. } => Event::LogDurable(*zxid),
+            LogAction::SaveAcceptedEpoch(epoch) => Event::EpochSaved {
+                kind: EpochKind::Accepted,
+                epoch: *epoch,
+            },
+            LogAction::SaveCurrentEpoch(epoch) => Event::EpochSaved {
+                kind: EpochKind::Current,
+                epoch: *epoch,
+            },
+            LogAction::Truncate(target) => Event::Truncated { applied: *target },
+        };
+        self.pending.push_back(action);
+        report
+    }
+
+    /// Does what the log was told first, before its report is heard.
+    pub(super) fn complete(&mut self, report: Event) -> Event {
+        let is_of_log = matches!(
+            report,
+            Event::LogDurable(_) | Event::EpochSaved { .. } | Event::Truncated { .. }
+        );
+        if !is_of_log {
+            return report;
+        }
+        let Some(action) = self.pending.pop_front() else {
+            return report;
+        };
+        let is_cut = matches!(action, LogAction::Truncate(_));
+        self.store(action);
+        if is_cut {
+            self.tree = self.reload();
+            let applied = self.tree.applied();
+            return Event::Truncated { applied };
+        }
+        report
+    }
+
+    fn store(&mut self, action: LogAction) {
         match action {
             LogAction::Append { zxid, bytes } => {
                 let last = self.log.last().map_or(Zxid::ZERO, |last| last.zxid);
                 assert!(zxid > last);
                 self.log.push(LogEntry { zxid, bytes });
-                Event::LogDurable(zxid)
             }
             LogAction::SaveAcceptedEpoch(epoch) => {
                 assert!(epoch > self.epochs.accepted);
                 self.epochs.accepted = epoch;
-                let kind = EpochKind::Accepted;
-                Event::EpochSaved { kind, epoch }
             }
             LogAction::SaveCurrentEpoch(epoch) => {
                 assert!(epoch > self.epochs.current && epoch <= self.epochs.accepted);
                 self.epochs.current = epoch;
-                let kind = EpochKind::Current;
-                Event::EpochSaved { kind, epoch }
             }
             LogAction::Truncate(target) => {
                 self.log.retain(|entry| entry.zxid <= target);
                 self.snapshot.take_if(|(zxid, _)| *zxid > target);
-                self.tree = self.reload();
-                let applied = self.tree.applied();
-                Event::Truncated { applied }
             }
         }
     }
@@ -662,7 +779,7 @@ fn load(zxid: Zxid, stream: &Bytes) -> Tree {
     tree
 }
 
-pub(super) fn create(path: &'static str) -> Request {
+pub(super) fn create(path: impl Into<ByteString>) -> Request {
     Request::Create(CreateRequest {
         path: Some(path.into()),
         data: None,
