@@ -4,10 +4,15 @@
 
 mod common;
 
+use std::fs;
 use std::process::{Output, Stdio};
 
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::process::Command;
+use zk_testkit::ensemble::TlsFiles;
 
 use self::common::{Setup, fresh, shared, soon, until};
 
@@ -338,4 +343,43 @@ async fn chroot_that_is_missing_has_no_root() {
     let servers = shared().await;
     let server = format!("{}{}", servers.addr(0), fresh());
     transcript(&server, &[("ls /", 1, "", "Node does not exist: /\n")]).await;
+}
+
+#[tokio::test]
+async fn client_configuration_says_how_to_speak_tls() {
+    let dir = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let files = TlsFiles {
+        keystore_pem: file(
+            "server.pem",
+            &format!("{certificate}{}", key.serialize_pem()),
+        ),
+        truststore_pem: file("ca.pem", &certificate),
+        client_auth: false,
+    };
+    let ca = files.truststore_pem.display().to_string();
+    let servers = Setup::alone().tls(files).start().await;
+    let server = servers.secure_addr(0).to_string();
+    until("the TLS port listens", async || {
+        TcpStream::connect(&server).await.is_ok()
+    })
+    .await;
+    let properties =
+        format!("zookeeper.client.secure=true\nzookeeper.ssl.trustStore.location={ca}\n");
+    let properties = file("client.properties", &properties).display().to_string();
+    let words = ["-client-configuration", &properties, "ls", "/"];
+    let said = once(&server, &words).await;
+    assert_eq!(said, (0, "[zookeeper]\n".to_owned(), String::new()));
+    let (code, _, err) = once(&server, &["ls", "/"]).await;
+    assert!(code == 1 && err.contains("ConnectionLoss"), "{err}");
+    let words = ["-client-configuration", "/does/not/exist", "ls", "/"];
+    let (code, _, err) = once(&server, &words).await;
+    assert!(code == 2 && err.contains("/does/not/exist"), "{err}");
 }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::properties::Properties;
+
 /// What the program was called with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Invocation {
@@ -11,6 +13,8 @@ pub(crate) struct Invocation {
     pub(crate) read_only: bool,
     /// Whether to wait for a server that is not there yet.
     pub(crate) is_patient: bool,
+    /// What the file of `-client-configuration` says.
+    pub(crate) properties: Properties,
     /// The command, if it is to do only one.
     pub(crate) command: Vec<String>,
 }
@@ -27,6 +31,7 @@ impl Invocation {
             timeout: Duration::from_secs(30),
             read_only: false,
             is_patient: false,
+            properties: Properties::default(),
             command: Vec::new(),
         };
         while let Some(word) = words.next_if(|word| word.starts_with('-')) {
@@ -44,6 +49,7 @@ impl Invocation {
                     })?;
                     parsed.timeout = Duration::from_millis(ms);
                 }
+                "client-configuration" => parsed.properties = Properties::load(&value()?)?,
                 "r" => parsed.read_only = true,
                 "waitforconnection" => parsed.is_patient = true,
                 _ => return Err(format!("unknown option {word}")),

@@ -2,7 +2,8 @@
 //! `zkCli.sh`.
 //!
 //! ```text
-//! zkcli [-server host:port[,…][/chroot]] [-timeout ms] [-r] [-waitforconnection] [command …]
+//! zkcli [-server host:port[,…][/chroot]] [-timeout ms] [-r] [-waitforconnection]
+//!       [-client-configuration file] [command …]
 //! ```
 //!
 //! With a command it does that and ends: 0 if it went well, 1 if not, 127 if there is no such command.
@@ -14,6 +15,7 @@ mod commands;
 mod editor;
 mod failure;
 mod options;
+mod properties;
 mod shell;
 mod show;
 mod words;

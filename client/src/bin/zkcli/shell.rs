@@ -9,6 +9,7 @@ use zk_client::{Client, ConnState, ConnectString, WatchEnd, WatchItem, WatchStre
 use super::args::Invocation;
 use super::commands;
 use super::failure::Failure;
+use super::properties::Properties;
 use super::show::{event, say, state};
 
 /// Commands that are remembered.
@@ -22,6 +23,7 @@ pub(crate) struct Shell {
     pub(crate) server: String,
     timeout: Duration,
     read_only: bool,
+    properties: Properties,
     client: Option<Client>,
     /// Whether changes of the connection are told, as they are where somebody looks on.
     pub(crate) is_interactive: bool,
@@ -57,6 +59,7 @@ impl Shell {
             server: invocation.server.clone(),
             timeout: invocation.timeout,
             read_only: invocation.read_only,
+            properties: invocation.properties.clone(),
             client: None,
             is_interactive: false,
             teller: None,
@@ -72,10 +75,12 @@ impl Shell {
     /// # Errors
     /// An address that is none.
     pub(crate) fn start(&mut self) -> Result<(), Failure> {
-        let client = Client::builder(&self.server)
+        let builder = Client::builder(&self.server)
             .session_timeout(self.timeout)
             .connect_timeout(self.timeout)
-            .allow_read_only(self.read_only)
+            .allow_read_only(self.read_only);
+        let builder = self.properties.apply(builder).map_err(Failure::said)?;
+        let client = builder
             .start()
             .map_err(|error| Failure::said(error.to_string()))?;
         if self.is_interactive {

@@ -81,7 +81,7 @@ pub(super) fn usage_of(name: &str) -> &'static str {
 /// How the program and all commands are used.
 pub(crate) fn usages() -> String {
     let mut text =
-        "zkcli -server host:port -timeout ms -r -waitforconnection cmd args\n".to_owned();
+        "zkcli -server host:port -timeout ms -r -waitforconnection -client-configuration properties-file cmd args\n".to_owned();
     for command in COMMANDS {
         let _infallible = writeln!(text, "\t{}", command.usage);
     }
