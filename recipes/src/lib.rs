@@ -35,13 +35,31 @@
 //!
 //! Counters, queues, leases by the clock and partitioners of Curator and kazoo are not there yet.
 
+mod barrier;
+mod cache;
+mod config;
+mod discovery;
 mod error;
+mod keep;
 mod kernel;
 mod leader;
 mod lock;
 mod semaphore;
 
+pub use self::barrier::{
+    Barrier, BarrierError, DoubleBarrier, Entered, GenerationBarrier, Lifted, StaleReady, Tripped,
+};
+pub use self::cache::{Cache, CacheBuilder, CacheEvent, CacheEvents, CacheState, CachedNode};
+pub use self::config::{Config, ConfigBuilder, ConfigError, ConfigWatch, publish_config};
+pub use self::discovery::{
+    AllDown, Discovery, DiscoveryError, DownPolicy, Found, InstanceCache, InstanceError, JsonStyle,
+    Picked, Provider, ProviderBuilder, Registration, ServiceInstance, ServiceType, Strategy,
+    Undecodable, UriPart, UriSpec,
+};
 pub use self::error::{AcquireError, Lost};
+pub use self::keep::{
+    Conflict, Group, GroupFormat, KeepMode, KeepNode, KeepState, Kept, Member, Membership,
+};
 pub use self::kernel::hold::{Hold, HoldState, LossPolicy, LossReason};
 pub use self::kernel::parents::Parents;
 pub use self::kernel::sequence::Sequence;

@@ -135,15 +135,14 @@ impl Attempt {
         let watch = match settled(|| session.get(&path).watch()).await {
             Ok((_, watch)) => watch,
             Err(error) if error.kind() == ErrorKind::NoNode => return Ok(()),
-            // One whose data is not for us can still be waited for.
+            // One that is not for us to read can still be waited for, by its absence in the list.
             Err(error) if error.kind() == ErrorKind::NoAuth => {
-                match settled(|| session.exists(&path).watch())
-                    .await
-                    .map_err(client)?
-                {
-                    (Some(_), watch) => watch,
-                    (None, _) => return Ok(()),
+                let listed = settled(|| session.children(rules.directory).watch()).await;
+                let (names, watch) = listed.map_err(client)?;
+                if !names.iter().any(|listed| listed == name) {
+                    return Ok(());
                 }
+                watch
             }
             Err(error) => return Err(client(error)),
         };

@@ -212,6 +212,12 @@ impl Claim {
         self.stat = stat;
     }
 
+    /// Lets go of the znodes without deleting them: somebody else looks after them. Their first path.
+    pub(crate) fn into_path(mut self) -> String {
+        self.is_armed = false;
+        self.path().to_owned()
+    }
+
     /// Deletes the znodes and waits until they are gone.
     ///
     /// # Cancel safety

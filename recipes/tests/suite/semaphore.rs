@@ -290,6 +290,7 @@ async fn mutex_of_a_semaphore_lets_one_in() {
             .unwrap_err()
             .is_timeout()
     );
+    until_children(&zk, "/m/locks", 0).await;
     // Anybody may release it.
     tokio::spawn(async move { lease.release().await.unwrap() })
         .await
