@@ -206,10 +206,13 @@ impl GenerationBarrier {
         make_parents(&session, &directory, parents, acl)
             .await
             .map_err(client)?;
-        let member = Member::join(self, &session, &own, version)
-            .await
-            .map_err(client)?;
-        let Some(member) = member else {
+        let mut may_be_there = false;
+        let member = Member::join(self, &session, &own, version, &mut may_be_there).await;
+        if may_be_there {
+            // If this session ends now, the others may have counted it all the same.
+            *joined = Some(generation);
+        }
+        let Some(member) = member.map_err(client)? else {
             return Ok(None);
         };
         *joined = Some(generation);
@@ -340,6 +343,7 @@ impl Member {
         session: &Session,
         path: &str,
         version: Version,
+        may_be_there: &mut bool,
     ) -> Result<Option<Self>, Error> {
         let member = Self {
             session: session.clone(),
@@ -350,7 +354,6 @@ impl Member {
         let state = barrier.state_path();
         let options = &barrier.options;
         let mut left_over = None;
-        let mut may_be_there = false;
         loop {
             let mut transaction = session.transaction().check(&state, version);
             if let Some(version) = left_over.take() {
@@ -365,6 +368,7 @@ impl Member {
             let Err(error) = transaction.await else {
                 return Ok(Some(member));
             };
+            *may_be_there |= error.outcome() == Outcome::Unknown;
             #[expect(
                 clippy::wildcard_enum_match_arm,
                 reason = "the rest goes by its outcome"
@@ -383,7 +387,7 @@ impl Member {
                 // The round began, its directory went, or the old znode did.
                 ErrorKind::BadVersion | ErrorKind::NoNode => {
                     // With an attempt before, whose answer was lost, it may have begun with us.
-                    let mine = if may_be_there {
+                    let mine = if *may_be_there {
                         settled(|| session.exists(path)).await?
                     } else {
                         None
@@ -392,7 +396,6 @@ impl Member {
                     return Ok(is_in.then_some(member));
                 }
                 _ if error.outcome() == Outcome::Unknown && !error.is_session_fatal() => {
-                    may_be_there = true;
                     settled(|| session.sync(path)).await?;
                 }
                 _ if error.is_retryable() => Backoff::new().pause().await,

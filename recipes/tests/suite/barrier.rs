@@ -417,9 +417,11 @@ async fn generations_go_on_under_crashes() {
     let zk = world.client().await;
     let rounds = Arc::new(std::sync::Mutex::new(vec![BTreeSet::new(); 8]));
     let faults = Arc::new(AtomicUsize::new(0));
-    let mut tasks = Vec::new();
+    let (mut tasks, mut parties) = (Vec::new(), Vec::new());
     for id in 0..3_usize {
-        let party = world.party(CALM).await;
+        let party = Arc::new(world.party(CALM).await);
+        // What members clean up in the background goes through it.
+        parties.push(Arc::clone(&party));
         let (rounds, faults) = (Arc::clone(&rounds), Arc::clone(&faults));
         tasks.push(tokio::spawn(async move {
             let barrier = GenerationBarrier::new(&party, "/rounds", 3);

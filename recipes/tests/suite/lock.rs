@@ -743,7 +743,7 @@ async fn release_wakes_one_waiter() {
 /// lower than the last.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_most_one_holds_under_faults() {
-    const ROUNDS: usize = 12;
+    const ROUNDS: usize = 6;
     let world = World::start().await;
     let zk = world.client().await;
     zk.create("/register", "0").await.unwrap();
@@ -794,10 +794,11 @@ async fn at_most_one_holds_under_faults() {
                 match round % 4 {
                     0 => party.proxy.cut_all(),
                     1 => party.proxy.cut_after(Direction::ToClient, 40),
-                    2 if party.client.session_token().is_some()
-                        && party.state().borrow().is_connected() =>
-                    {
-                        party.end_session().await;
+                    2 if round % 16 == 2 => {
+                        // Until the session is over.
+                        party.proxy.refuse(true);
+                        party.proxy.cut_all();
+                        tokio::time::sleep(BRISK + Duration::from_millis(600)).await;
                         party.proxy.refuse(false);
                     }
                     _ => party.proxy.cut_after(Direction::ToServer, 60),
