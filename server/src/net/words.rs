@@ -12,9 +12,9 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use zk_core::conn::handshake::ServingMode;
-use zk_core::peer::Peer;
+use zk_core::peer::{Peer, PeerStatus, Role};
 use zk_core::time::Now;
-use zk_proto::SessionId;
+use zk_proto::{SessionId, Zxid};
 
 use super::connections::Conn;
 use super::service::Service;
@@ -120,11 +120,19 @@ fn status(service: &Service) -> ServerStatus {
         sent: service.stats.sent.load(Ordering::Relaxed),
         connections: count(service.connections.sockets()),
         outstanding: count(core.outstanding),
-        zxid: reading.applied(),
+        zxid: shown_zxid(&core, reading.applied()),
         mode: Mode::of(&core),
         // The reference counts the root twice.
         node_count: count(reading.len()) + 1,
         proposal_sizes: None,
+    }
+}
+
+/// A leader is in its epoch from the start, though no transaction of it is there yet.
+fn shown_zxid(core: &PeerStatus, applied: Zxid) -> Zxid {
+    match core.role {
+        Role::Leading => applied.max(Zxid::from_parts(core.current_epoch, 0)),
+        Role::Alone | Role::Looking | Role::Following | Role::Observing | Role::Stopped => applied,
     }
 }
 

@@ -129,7 +129,7 @@ impl Layout {
     }
 
     /// Chooses ports and writes the files of all servers.
-    fn prepare<P: Program>(&self, program: &P) -> Result<Ensemble, LaunchError> {
+    pub(super) fn prepare<P: Program>(&self, program: &P) -> Result<Ensemble, LaunchError> {
         let (base, temp_dir) = self.base_dir(P::PREFIX)?;
         let ports = self.choose_ports()?;
         let servers = (1..)

@@ -710,6 +710,8 @@ fn left_name(reason: &zk_core::peer::LeaveReason) -> &'static str {
     use zk_core::peer::LeaveReason as R;
     match reason {
         R::NoQuorumInTime => "left: no quorum in time",
+        R::SupportLost => "left: support lost",
+        R::EpochBehind => "left: epoch behind",
         R::QuorumLost => "left: quorum lost",
         R::EpochExhausted => "left: epoch exhausted",
         R::Unreachable => "left: leader unreachable",

@@ -114,14 +114,27 @@ impl Builder {
     ///
     /// # Cancel safety
     /// Dropping the future ends the servers.
-    pub async fn start(mut self) -> Result<Ensemble, LaunchError> {
+    pub async fn start(self) -> Result<Ensemble, LaunchError> {
+        let (layout, program) = self.finish()?;
+        layout.start(&program).await
+    }
+
+    /// Prepares the ensemble and starts none of its servers: [`Ensemble::start_server`] does.
+    ///
+    /// # Errors
+    /// See [`LaunchError`]. Nobody looks whether the ports that were free stay so.
+    pub fn lay_out(self) -> Result<Ensemble, LaunchError> {
+        let (layout, program) = self.finish()?;
+        layout.prepare(&program)
+    }
+
+    fn finish(mut self) -> Result<(Layout, Binary), LaunchError> {
         self.layout.check()?;
         let flags = self.properties.iter();
         let flags = flags.map(|(name, value)| format!("'-D{name}={value}'"));
         let flags = flags.collect::<Vec<_>>().join(" ");
         self.layout.env.push(("SERVER_JVMFLAGS", flags));
-        let program = Binary { path: self.binary };
-        self.layout.start(&program).await
+        Ok((self.layout, Binary { path: self.binary }))
     }
 }
 

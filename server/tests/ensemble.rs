@@ -1,0 +1,307 @@
+//! Ensembles of our own processes: elections as the operators' tutorials predict them, kills under
+//! load, and what comes over the ports of members from who is none.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod ensembles;
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use zk_client::Client;
+use zk_testkit::ensemble::Ensemble;
+use zk_testkit::ensemble::process::{Builder, ZkServer};
+
+use ensembles::{Load, SOON, mode, trees, until_modes, until_settled, zxid};
+
+fn builder(voters: usize) -> Builder {
+    ZkServer::builder(env!("CARGO_BIN_EXE_zkserver"))
+        .servers(voters)
+        .session_timeouts(Duration::from_secs(1), Duration::from_secs(40))
+}
+
+async fn client(ensemble: &Ensemble, server: usize) -> Client {
+    let address = ensemble.server(server).client_addr().to_string();
+    let connect = timeout(SOON, Client::connect(&address)).await;
+    connect.expect("in time").expect("connected")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_servers_are_one() {
+    let ensemble = builder(3).start().await.unwrap();
+    let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+    let follower = (leader + 1) % 3;
+    let other = (leader + 2) % 3;
+    let (zk, reader) = (
+        client(&ensemble, follower).await,
+        client(&ensemble, other).await,
+    );
+    zk.create("/test", "hello").await.unwrap();
+    reader.sync("/test").await.unwrap();
+    assert_eq!(reader.get("/test").await.unwrap().unwrap().data, "hello");
+    let on_leader = client(&ensemble, leader).await;
+    on_leader.set("/test", "again").await.unwrap();
+    zk.sync("/test").await.unwrap();
+    assert_eq!(zk.get("/test").await.unwrap().unwrap().data, "again");
+    // A refused write has a zxid as well, and the same answer everywhere.
+    for zk in [&zk, &reader, &on_leader] {
+        assert!(zk.create("/test", "").await.is_err());
+    }
+    let trees = trees(&ensemble, &[0, 1, 2]).await;
+    assert_eq!(trees[0].1, trees[1].1);
+    assert_eq!(trees[0].1, trees[2].1);
+    ensemble.shutdown().await;
+}
+
+/// `spec`: five servers in turn; the winner is the third, and after it the highest that is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_servers_started_in_turn_elect_as_predicted() {
+    let ensemble = builder(5).lay_out().unwrap();
+    ensemble.start_server(0).await.unwrap();
+    ensemble.start_server(1).await.unwrap();
+    until_modes(&ensemble, &[(0, None), (1, None)]).await;
+    ensemble.start_server(2).await.unwrap();
+    let three = [
+        (0, Some("follower")),
+        (1, Some("follower")),
+        (2, Some("leader")),
+    ];
+    until_modes(&ensemble, &three).await;
+    for late in [3, 4] {
+        ensemble.start_server(late).await.unwrap();
+        until_modes(&ensemble, &[(late, Some("follower")), (2, Some("leader"))]).await;
+    }
+    let epoch = zxid(&ensemble, 2).await >> 32;
+    ensemble.kill(2).await.unwrap();
+    let four = [
+        (0, Some("follower")),
+        (1, Some("follower")),
+        (3, Some("follower")),
+    ];
+    until_modes(&ensemble, &four).await;
+    until_modes(&ensemble, &[(4, Some("leader"))]).await;
+    assert_eq!(zxid(&ensemble, 4).await >> 32, epoch + 1);
+    ensemble.kill(4).await.unwrap();
+    let three = [
+        (0, Some("follower")),
+        (1, Some("follower")),
+        (3, Some("leader")),
+    ];
+    until_modes(&ensemble, &three).await;
+    ensemble.kill(3).await.unwrap();
+    until_modes(&ensemble, &[(0, None), (1, None)]).await;
+    // The newer epoch outranks the higher id.
+    ensemble.start_server(2).await.unwrap();
+    let three = [
+        (0, Some("follower")),
+        (1, Some("leader")),
+        (2, Some("follower")),
+    ];
+    until_modes(&ensemble, &three).await;
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_members_are_killed() {
+    let ensemble = builder(3).start().await.unwrap();
+    let load = Load::start(&ensemble, 4).await;
+    for round in 0..6 {
+        let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+        let victim = if round % 2 == 0 {
+            leader
+        } else {
+            (leader + 1) % 3
+        };
+        ensemble.kill(victim).await.unwrap();
+        let others: Vec<usize> = (0..3).filter(|one| *one != victim).collect();
+        until_settled(&ensemble, &others).await;
+        ensemble.start_server(victim).await.unwrap();
+    }
+    until_settled(&ensemble, &[0, 1, 2]).await;
+    assert!(load.judge(&ensemble, &[0, 1, 2]).await > 0);
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_stop_of_the_leader_costs_a_moment() {
+    let ensemble = builder(3).start().await.unwrap();
+    let load = Load::start(&ensemble, 2).await;
+    for _ in 0..3 {
+        let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+        ensemble.stop(leader).await.unwrap();
+        let others: Vec<usize> = (0..3).filter(|one| *one != leader).collect();
+        until_settled(&ensemble, &others).await;
+        ensemble.start_server(leader).await.unwrap();
+    }
+    until_settled(&ensemble, &[0, 1, 2]).await;
+    load.judge(&ensemble, &[0, 1, 2]).await;
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stands_still_is_replaced_and_follows_when_it_goes_on() {
+    let ensemble = builder(3).config("syncLimit", 5).start().await.unwrap();
+    let load = Load::start(&ensemble, 2).await;
+    let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+    ensemble.pause(leader).await.unwrap();
+    let others: Vec<usize> = (0..3).filter(|one| *one != leader).collect();
+    until_settled(&ensemble, &others).await;
+    ensemble.resume(leader).await.unwrap();
+    until_modes(&ensemble, &[(leader, Some("follower"))]).await;
+    load.judge(&ensemble, &[0, 1, 2]).await;
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_nobody_is_served_until_it_is_back() {
+    let ensemble = builder(3).start().await.unwrap();
+    let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+    let zk = client(&ensemble, leader).await;
+    zk.create("/kept", "").await.unwrap();
+    let others: Vec<usize> = (0..3).filter(|one| *one != leader).collect();
+    ensemble.kill(others[0]).await.unwrap();
+    zk.set("/kept", "by two").await.unwrap();
+    ensemble.kill(others[1]).await.unwrap();
+    until_modes(&ensemble, &[(leader, None)]).await;
+    ensemble.start_server(others[1]).await.unwrap();
+    until_settled(&ensemble, &[leader, others[1]]).await;
+    let zk = client(&ensemble, others[1]).await;
+    assert_eq!(
+        zk.get("/kept").synced().await.unwrap().unwrap().data,
+        "by two"
+    );
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_without_its_disk_comes_back_under_load_without_an_election() {
+    let ensemble = builder(3).start().await.unwrap();
+    let load = Load::start(&ensemble, 3).await;
+    let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+    let epoch = zxid(&ensemble, leader).await >> 32;
+    let victim = (leader + 1) % 3;
+    ensemble.kill(victim).await.unwrap();
+    fs::remove_dir_all(ensemble.server(victim).data_dir().join("version-2")).unwrap();
+    ensemble.start_server(victim).await.unwrap();
+    until_settled(&ensemble, &[0, 1, 2]).await;
+    assert_eq!(zxid(&ensemble, leader).await >> 32, epoch);
+    assert_eq!(mode(&ensemble, leader).await.as_deref(), Some("leader"));
+    load.judge(&ensemble, &[0, 1, 2]).await;
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observers_serve_and_have_no_vote() {
+    let ensemble = builder(2).observers(1).start().await.unwrap();
+    until_modes(&ensemble, &[(2, Some("observer"))]).await;
+    let leader = until_settled(&ensemble, &[0, 1]).await;
+    let zk = client(&ensemble, 2).await;
+    zk.create("/seen", "").await.unwrap();
+    let load = Load::start(&ensemble, 2).await;
+    ensemble.kill(2).await.unwrap();
+    let on_leader = client(&ensemble, leader).await;
+    on_leader.set("/seen", "meanwhile").await.unwrap();
+    ensemble.start_server(2).await.unwrap();
+    until_modes(&ensemble, &[(2, Some("observer"))]).await;
+    load.judge(&ensemble, &[0, 1, 2]).await;
+    // Of two voters one is no majority, whoever observes.
+    ensemble.kill(1 - leader).await.unwrap();
+    until_modes(&ensemble, &[(leader, None), (2, None)]).await;
+    ensemble.shutdown().await;
+}
+
+/// Ports for quorum and election of a server, from its `zoo.cfg`.
+fn member_ports(ensemble: &Ensemble, server: usize) -> (u16, u16) {
+    let dir = ensemble.server(server).data_dir().parent().unwrap();
+    let text = fs::read_to_string(dir.join("zoo.cfg")).unwrap();
+    let key = format!("server.{}=", server + 1);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&key))
+        .unwrap();
+    let mut fields = line.split(':').skip(1);
+    let mut port = || fields.next().unwrap().parse().unwrap();
+    (port(), port())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_on_the_members_ports_harm_nobody() {
+    let ensemble = builder(3).start().await.unwrap();
+    let load = Load::start(&ensemble, 2).await;
+    let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+    let epoch = zxid(&ensemble, leader).await >> 32;
+    let mut open = Vec::new();
+    for server in 0..3 {
+        let (quorum, election) = member_ports(&ensemble, server);
+        for port in [quorum, election] {
+            for garbage in [
+                &b""[..],
+                b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+                &[0xff; 4096],
+                &[0; 4096],
+                &[0x7f; 64],
+                // A follower's greeting with a body of two gigabytes.
+                &[0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff],
+            ] {
+                let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)).await else {
+                    // Who does not lead listens to no learners.
+                    continue;
+                };
+                socket.write_all(garbage).await.ok();
+                open.push(socket);
+            }
+        }
+    }
+    // None of it was worth an election, and the next one does not mind.
+    assert_eq!(until_settled(&ensemble, &[0, 1, 2]).await, leader);
+    assert_eq!(zxid(&ensemble, leader).await >> 32, epoch);
+    ensemble.kill(leader).await.unwrap();
+    let others: Vec<usize> = (0..3).filter(|one| *one != leader).collect();
+    until_settled(&ensemble, &others).await;
+    ensemble.start_server(leader).await.unwrap();
+    until_settled(&ensemble, &[0, 1, 2]).await;
+    load.judge(&ensemble, &[0, 1, 2]).await;
+    drop(open);
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_death_of_the_leader_to_the_next_write_it_takes_little() {
+    let ensemble = builder(3)
+        .tick_time(Duration::from_secs(2))
+        .start()
+        .await
+        .unwrap();
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+        let others: Vec<usize> = (0..3).filter(|one| *one != leader).collect();
+        let addresses: Vec<String> = others
+            .iter()
+            .map(|one| ensemble.server(*one).client_addr().to_string())
+            .collect();
+        let zk = Client::connect(&addresses.join(",")).await.unwrap();
+        zk.create("/kill", "").if_absent().await.unwrap();
+        let start = Instant::now();
+        ensemble.kill(leader).await.unwrap();
+        while zk.set("/kill", "x").await.is_err() {
+            assert!(start.elapsed() < SOON, "{}", ensemble.logs(others[0]));
+        }
+        took.push(start.elapsed());
+        zk.close(SOON).await;
+        ensemble.start_server(leader).await.unwrap();
+    }
+    // With nothing else to do it is a tenth of this; tests run beside others.
+    assert!(
+        took.iter().min() < Some(&Duration::from_secs(2)),
+        "{took:?}"
+    );
+    ensemble.shutdown().await;
+}
