@@ -314,7 +314,7 @@ async fn another_client_goes_on_with_a_session() {
     second.close(SOON).await;
     let other = servers.client_below(&chroot).await;
     assert_eq!(other.exists("/e").await.unwrap(), None);
-    assert!(!servers.has_session(0, session).await);
+    gone(servers, session).await;
 }
 
 #[tokio::test]
@@ -372,7 +372,7 @@ async fn close_does_what_was_asked_before_and_deletes_ephemerals() {
         create.await.unwrap();
     }
     assert_eq!(zk.state().borrow().closed(), Some(CloseReason::Requested));
-    assert!(!servers.has_session(0, session).await);
+    gone(servers, session).await;
     let left = other.children("/").await.unwrap().unwrap();
     assert_eq!(left.len(), 100);
     not_sent(zk.create("/late", "").await, ErrorKind::Closed);
