@@ -80,6 +80,11 @@ impl Faults {
         self.change(|state| state.is_paused = false);
     }
 
+    /// Whether the threads stand still.
+    pub fn is_paused(&self) -> bool {
+        self.0.state.lock().is_paused
+    }
+
     /// From here on the server cannot change its disk any more, as if its process had been killed;
     /// whoever holds it drops it next.
     pub fn kill(&self) {

@@ -1,37 +1,38 @@
-//! Test tools for `ZooKeeper` clients and servers.
+//! Test tools for programs that use `ZooKeeper`: whole ensembles in the process of the test, and
+//! everything that can go wrong with them.
 //!
-//! - [`differential`] asks two servers the same and compares their answers.
-//! - [`ensemble`] runs servers, one or several, and stops, kills, pauses and restarts them:
-//!   [`ensemble::reference`] Apache `ZooKeeper` from Debian's `zookeeper` package,
-//!   [`ensemble::process`] our own `zkserver`.
-//! - [`fault`] puts a TCP proxy between clients and a server and breaks the link on command.
-//! - [`load`] applies load to servers and measures what it costs them.
-//!
-//! Nothing here judges what it sees; tests do.
-//!
-//! # Examples
-//! A client behind a proxy loses its server, and gets it back.
-//! ```no_run
-//! use std::time::Duration;
-//!
-//! use zk_testkit::ensemble::reference::Reference;
-//! use zk_testkit::fault::Proxy;
-//!
-//! # #[tokio::main(flavor = "current_thread")]
+//! ```
+//! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let ensemble = Reference::builder().servers(3).start().await?;
+//! use zk_testkit::{Ensemble, Way};
+//!
+//! let ensemble = Ensemble::start(3).await?;
+//! let zk = ensemble.client().await?;
+//! zk.create("/config", "v1").await?;
+//!
+//! // Whatever happens to one server, the others go on.
 //! let leader = ensemble.leader().await?;
-//! let proxy = Proxy::start(ensemble.server(leader).client_addr()).await?;
-//! // Connect the client under test to `proxy.addr()`, then:
-//! proxy.cut_all();
 //! ensemble.kill(leader).await?;
-//! let successor = ensemble.wait_for_leader(Duration::from_secs(20)).await?;
-//! proxy.set_upstream(ensemble.server(successor).client_addr());
+//! assert_eq!(zk.get("/config").await?.unwrap().data, "v1");
 //! ensemble.restart(leader).await?;
-//! ensemble.shutdown().await;
+//!
+//! // A cable that is pulled, and put back.
+//! ensemble.cut(0, 1, Way::Both)?;
+//! ensemble.heal();
+//! ensemble.wait_for_convergence().await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! - [`Ensemble`] starts servers and hurts them: kill, pause, partition, slow or full disks, expired
+//!   sessions. [`Backend`] says what they are: servers of ours in this process, processes of ours,
+//!   or Apache's. [`with_client`] is the shortest way to a client in a test.
+//! - [`fault`] is the TCP proxy that all links pass.
+//! - [`ensemble`] runs processes, ours and Apache's, with their own configuration files.
+//! - [`load`] drives servers as fast as they go, and measures them.
+//! - [`differential`] asks two servers the same and compares their answers.
+//! - [`sim`] runs the core of whole ensembles through faults drawn from a seed, judged by the laws
+//!   in [`check`].
 //!
 //! # Features
 //! | feature | adds |
@@ -42,5 +43,8 @@ pub mod check;
 pub mod differential;
 pub mod ensemble;
 pub mod fault;
+mod harness;
 pub mod load;
 pub mod sim;
+
+pub use harness::{Backend, Builder, Ensemble, Error, Way, with_client};

@@ -248,6 +248,16 @@ impl Ensemble {
         }
     }
 
+    /// What each server says that it is, by index: `leader`, `follower`, `observer`, `standalone`, or
+    /// in parentheses why it says nothing; with the zxid of its last transaction, 0 if unknown.
+    ///
+    /// # Cancel safety
+    /// Safe: it only asks.
+    pub async fn modes(&self) -> Vec<(String, u64)> {
+        let roles = self.roles().await.into_iter();
+        roles.map(|role| (role.mode, role.zxid)).collect()
+    }
+
     /// What all servers say about themselves, asked at the same time.
     async fn roles(&self) -> Vec<Role> {
         join_all(self.servers.iter().map(Role::of)).await

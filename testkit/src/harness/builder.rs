@@ -1,0 +1,94 @@
+//! Decides what an ensemble under test looks like.
+
+use std::fmt;
+
+use tempfile::TempDir;
+
+use super::Ensemble;
+use super::backend::{Backend, Servers};
+use super::error::Error;
+use super::links::Links;
+
+/// Voters at most: more only make elections slower.
+const SERVERS_MAX: usize = 9;
+/// Observers at most.
+const OBSERVERS_MAX: usize = 16;
+
+/// Decides what an ensemble under test looks like.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    pub(super) servers: usize,
+    pub(super) observers: usize,
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) backend: Backend,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            servers: 3,
+            observers: 0,
+            settings: Vec::new(),
+            backend: Backend::default(),
+        }
+    }
+
+    /// Number of voters, 1 to 9; 3 unless told otherwise. One alone stands without an ensemble.
+    #[must_use]
+    pub fn servers(mut self, servers: usize) -> Self {
+        self.servers = servers;
+        self
+    }
+
+    /// Number of observers, which come behind the voters; none unless told otherwise.
+    #[must_use]
+    pub fn observers(mut self, observers: usize) -> Self {
+        self.observers = observers;
+        self
+    }
+
+    /// Sets a key of every server's `zoo.cfg`.
+    #[must_use]
+    pub fn config(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// What the servers are; of this process unless told otherwise.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Starts all servers; they serve when this returns.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing runs then.
+    ///
+    /// # Cancel safety
+    /// What was started is stopped.
+    pub async fn start(self) -> Result<Ensemble, Error> {
+        let Self {
+            servers, observers, ..
+        } = self;
+        let is_possible = (1..=SERVERS_MAX).contains(&servers)
+            && observers <= OBSERVERS_MAX
+            && (servers > 1 || observers == 0 || self.backend != Backend::InProcess);
+        if !is_possible {
+            return Err(Error::Shape { servers, observers });
+        }
+        let directory = TempDir::with_prefix("zk-ensemble-").map_err(Error::Setup)?;
+        let links = Links::start(servers + observers)
+            .await
+            .map_err(Error::Setup)?;
+        let servers = Servers::start(&self, &links, &directory).await?;
+        let ensemble = Ensemble {
+            servers,
+            links,
+            _directory: directory,
+        };
+        ensemble.wait_until_serving().await?;
+        Ok(ensemble)
+    }
+}

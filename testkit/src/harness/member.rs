@@ -1,0 +1,160 @@
+//! Servers in the process of the test: real server code on real sockets.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use tokio::sync::Mutex;
+use zk_proto::ServerId;
+use zk_server::faults::Faults;
+use zk_server::{MemberSockets, Phase, Role, Server};
+
+use super::error::Error;
+use super::links::Links;
+
+/// What is the same each time a server starts.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) index: usize,
+    /// Lines of `zoo.cfg` beyond those that every server needs.
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) data_dir: PathBuf,
+    /// Roles of all servers, by index; empty for a server that stands alone.
+    pub(super) roles: Vec<&'static str>,
+}
+
+/// A server of the ensemble, running or not.
+#[derive(Debug)]
+pub(super) struct Member {
+    seat: Seat,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    server: Server,
+    faults: Faults,
+}
+
+impl Member {
+    pub(super) fn new(seat: Seat) -> Self {
+        Self {
+            seat,
+            running: Mutex::new(None),
+        }
+    }
+
+    /// Starts the server on ports that are free now, and tells the links.
+    pub(super) async fn start(&self, links: &Links) -> Result<(), Error> {
+        let index = self.seat.index;
+        let mut running = self.running.lock().await;
+        if running.is_some() {
+            return Err(Error::Running { index });
+        }
+        let faults = Faults::default();
+        let mut builder = Server::builder()
+            .data_dir(&self.seat.data_dir)
+            .faults(&faults);
+        for (key, value) in &self.seat.settings {
+            builder = builder.set(key, value);
+        }
+        if !self.seat.roles.is_empty() {
+            let sockets = Sockets::bind().map_err(Error::Setup)?;
+            // Before it starts, so that the others find it at once.
+            links.peers_moved(index, [sockets.quorum, sockets.election]);
+            for (other, role) in self.seat.roles.iter().enumerate() {
+                let ports = links.ports(index, other);
+                let (quorum, election) =
+                    ports.unwrap_or_else(|| (sockets.quorum.port(), sockets.election.port()));
+                let line = format!("127.0.0.1:{quorum}:{election}:{role}");
+                builder = builder.set(&format!("server.{}", other + 1), line);
+            }
+            builder = builder.member(sid(index), sockets.listeners);
+        }
+        let server = builder.start().await.map_err(|source| Error::Start {
+            index,
+            source: Box::new(source),
+        })?;
+        links.client_moved(index, server.client_address());
+        *running = Some(Running { server, faults });
+        Ok(())
+    }
+
+    /// Ends the server in order.
+    pub(super) async fn stop(&self) -> Result<(), Error> {
+        let index = self.seat.index;
+        let running = self.running.lock().await.take();
+        let running = running.ok_or(Error::NotRunning { index })?;
+        running.faults.resume();
+        let stopped = running.server.shutdown().await;
+        stopped.map_err(|source| Error::Stopped { index, source })
+    }
+
+    /// Ends the server as kill -9 would.
+    pub(super) async fn kill(&self) -> Result<(), Error> {
+        let index = self.seat.index;
+        let running = self.running.lock().await.take();
+        let running = running.ok_or(Error::NotRunning { index })?;
+        running.faults.kill();
+        // What it says about the disk that it lost is no news.
+        running.server.shutdown().await.ok();
+        Ok(())
+    }
+
+    /// Handle on the faults of the server as it runs now.
+    pub(super) async fn faults(&self) -> Result<Faults, Error> {
+        let running = self.running.lock().await;
+        let index = self.seat.index;
+        let running = running.as_ref().ok_or(Error::NotRunning { index })?;
+        Ok(running.faults.clone())
+    }
+
+    /// What the server is to the others, in words, with the zxid of its last transaction.
+    pub(super) async fn role(&self) -> (String, u64) {
+        let running = self.running.lock().await;
+        let Some(running) = running.as_ref() else {
+            return ("(not running)".to_owned(), 0);
+        };
+        if running.faults.is_paused() {
+            return ("(paused)".to_owned(), 0);
+        }
+        let status = running.server.status();
+        let word = match (status.phase, status.role) {
+            (Phase::Broadcast, Role::Alone) => "standalone",
+            (Phase::Broadcast, Role::Leading) => "leader",
+            (Phase::Broadcast, Role::Following) => "follower",
+            (Phase::Broadcast, Role::Observing) => "observer",
+            (phase, role) => return (format!("({role:?}, {phase:?})"), 0),
+        };
+        let zxid = status.applied.get().cast_unsigned();
+        (word.to_owned(), zxid)
+    }
+
+    /// Where the server listens for clients, if it runs.
+    pub(super) async fn client_addr(&self) -> Option<SocketAddr> {
+        let running = self.running.lock().await;
+        Some(running.as_ref()?.server.client_address())
+    }
+}
+
+/// The id of a server is one more than its index.
+fn sid(index: usize) -> ServerId {
+    ServerId::new(i64::try_from(index).map_or(i64::MAX, |index| index + 1))
+}
+
+struct Sockets {
+    quorum: SocketAddr,
+    election: SocketAddr,
+    listeners: MemberSockets,
+}
+
+impl Sockets {
+    fn bind() -> std::io::Result<Self> {
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let (quorum, election) = (bind()?, bind()?);
+        Ok(Self {
+            quorum: quorum.local_addr()?,
+            election: election.local_addr()?,
+            listeners: MemberSockets { quorum, election },
+        })
+    }
+}

@@ -1,0 +1,490 @@
+//! An ensemble for tests, and what can be done to it.
+//!
+//! ```text
+//!            clients of the test
+//!         ┌────────┼────────┐            every line is a proxy
+//!      server 0  server 1  server 2      that can be cut, stalled, slowed
+//!         └───◄──────►──────┘
+//! ```
+
+mod backend;
+mod builder;
+mod error;
+mod expire;
+mod links;
+mod member;
+mod run;
+
+pub use self::backend::Backend;
+pub use self::builder::Builder;
+pub use self::error::Error;
+pub use self::links::Way;
+pub use self::run::with_client;
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+use zk_client::{Client, ConnState, SessionId};
+use zk_server::faults::Faults;
+
+use self::backend::Servers;
+use self::links::Links;
+use crate::ensemble::EnsembleError;
+use crate::fault::{Direction, Proxy};
+
+/// How often a condition is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(2);
+
+/// An ensemble for tests: real servers, on ports that the system chose, in a directory that goes
+/// with it.
+///
+/// Servers are named by their index; the server id is one more. Everything ends when it is dropped.
+///
+/// # Panics
+/// Methods that take an index panic when there is no such server.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), zk_testkit::Error> {
+/// let ensemble = zk_testkit::Ensemble::start(3).await?;
+/// let zk = ensemble.client().await?;
+/// zk.create("/greeting", "hello").await?;
+///
+/// ensemble.kill(ensemble.leader().await?).await?;
+/// zk.set("/greeting", "still here").idempotent().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Ensemble {
+    servers: Servers,
+    links: Links,
+    _directory: TempDir,
+}
+
+impl Ensemble {
+    /// Starts this many servers in this process; they serve when this returns.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing runs then.
+    ///
+    /// # Cancel safety
+    /// What was started is stopped.
+    pub async fn start(servers: usize) -> Result<Self, Error> {
+        Self::builder().servers(servers).start().await
+    }
+
+    /// Describes an ensemble to start; three servers in this process unless told otherwise.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    // --- clients --------------------------------------------------------------------------------
+
+    /// Where clients connect, as they take it: `127.0.0.1:port,…`.
+    pub fn connect_string(&self) -> String {
+        self.connect_string_of(0..self.servers.count())
+    }
+
+    /// The same with some of the servers only.
+    pub fn connect_string_of(&self, servers: impl IntoIterator<Item = usize>) -> String {
+        let addresses = servers
+            .into_iter()
+            .map(|index| self.links.client(index).addr().to_string());
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
+    /// A client of all servers, connected.
+    ///
+    /// # Errors
+    /// [`Error::Client`] if none takes it.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn client(&self) -> Result<Client, Error> {
+        Ok(Client::connect(&self.connect_string()).await?)
+    }
+
+    /// A client of one server, connected.
+    ///
+    /// # Errors
+    /// [`Error::Client`] if it does not take it.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn client_of(&self, server: usize) -> Result<Client, Error> {
+        Ok(Client::connect(&self.connect_string_of([server])).await?)
+    }
+
+    /// Moves a client to a server, where it stays until [`Self::free_client`].
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if it does not get there.
+    ///
+    /// # Cancel safety
+    /// The client may be on its way, and has only the one server.
+    pub async fn move_client(&self, client: &Client, server: usize) -> Result<(), Error> {
+        client.set_servers(&self.connect_string_of([server]))?;
+        let port = self.links.client(server).addr().port();
+        let mut state = client.state();
+        let is_there = |state: &ConnState| matches!(state, ConnState::Connected { server, .. } if server.port() == port);
+        let within = self.servers.patience();
+        let moved = tokio::time::timeout(within, state.wait_for(is_there)).await;
+        if !matches!(moved, Ok(Ok(_))) {
+            return Err(self.timeout("the client's move", within).await);
+        }
+        Ok(())
+    }
+
+    /// Lets a client that was moved use all servers again; it may move at once.
+    ///
+    /// # Errors
+    /// None that can come.
+    pub fn free_client(&self, client: &Client) -> Result<(), Error> {
+        Ok(client.set_servers(&self.connect_string())?)
+    }
+
+    /// Ends a session as if it had run out: its ephemeral znodes are gone when this returns, and its
+    /// client hears of it when it connects again.
+    ///
+    /// # Errors
+    /// [`Error::Expire`] if no server lets it be ended.
+    ///
+    /// # Cancel safety
+    /// The session may be over or not.
+    pub async fn expire(&self, session: SessionId) -> Result<(), Error> {
+        let deadline = Instant::now() + self.servers.patience();
+        loop {
+            let mut last = std::io::Error::from(std::io::ErrorKind::NotConnected);
+            for index in 0..self.servers.count() {
+                let Some(address) = self.servers.client_addr(index).await else {
+                    continue;
+                };
+                match expire::close(address, session).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(error) => last = error,
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Expire {
+                    session,
+                    source: last,
+                });
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    // --- servers --------------------------------------------------------------------------------
+
+    /// Number of servers, running or not.
+    pub fn len(&self) -> usize {
+        self.servers.count()
+    }
+
+    /// Whether there is none, which cannot be.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The index of the server that leads; one that stands alone leads itself.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if none comes to lead.
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn leader(&self) -> Result<usize, Error> {
+        let within = self.servers.patience();
+        let deadline = Instant::now() + within;
+        loop {
+            let roles = self.servers.roles().await;
+            let leads = |word: &str| matches!(word, "leader" | "standalone");
+            let leaders = roles.iter().enumerate();
+            let leaders = leaders.filter(|(_, (word, _))| leads(word));
+            if let Some((index, _)) = leaders.max_by_key(|(_, (_, zxid))| *zxid) {
+                return Ok(index);
+            }
+            if Instant::now() >= deadline {
+                return Err(self.timeout("a leader", within).await);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until every server that runs, and is not paused, has the same last transaction, under
+    /// one leader.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn wait_for_convergence(&self) -> Result<(), Error> {
+        self.wait_until("convergence", |roles| {
+            let running = roles
+                .iter()
+                .filter(|(word, _)| word != "(not running)" && word != "(paused)");
+            let leads = |word: &str| matches!(word, "leader" | "standalone");
+            let leaders = running.clone().filter(|(word, _)| leads(word)).count();
+            let mut zxids = running.clone().map(|(_, zxid)| zxid);
+            let first = zxids.next();
+            leaders == 1
+                && running.clone().all(|(word, _)| !word.starts_with('('))
+                && zxids.all(|zxid| Some(zxid) == first)
+        })
+        .await
+    }
+
+    async fn wait_until_serving(&self) -> Result<(), Error> {
+        self.wait_until("a quorum that serves", |roles| {
+            roles.iter().all(|(word, _)| !word.starts_with('('))
+        })
+        .await
+    }
+
+    async fn wait_until(
+        &self,
+        what: &'static str,
+        is_met: impl Fn(&[(String, u64)]) -> bool,
+    ) -> Result<(), Error> {
+        let within = self.servers.patience();
+        let deadline = Instant::now() + within;
+        while !is_met(&self.servers.roles().await) {
+            if Instant::now() >= deadline {
+                return Err(self.timeout(what, within).await);
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Ends a server without warning, as kill -9 does: nothing of it reaches its disk any more.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    ///
+    /// # Cancel safety
+    /// The server may be left running or not.
+    pub async fn kill(&self, server: usize) -> Result<(), Error> {
+        self.servers.kill(server).await
+    }
+
+    /// Ends a server in order, as SIGTERM does.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`]; [`Error::Stopped`] if it had stopped by itself.
+    ///
+    /// # Cancel safety
+    /// The server is ending.
+    pub async fn stop(&self, server: usize) -> Result<(), Error> {
+        self.servers.stop(server).await
+    }
+
+    /// Starts a server that was stopped or killed, on its directory; does not wait until it serves.
+    ///
+    /// # Errors
+    /// [`Error::Running`]; [`Error::Start`].
+    ///
+    /// # Cancel safety
+    /// The server may be left stopped or running.
+    pub async fn launch(&self, server: usize) -> Result<(), Error> {
+        self.servers.launch(server, &self.links).await
+    }
+
+    /// Stops a server if it runs, starts it again, and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`Self::stop`] and [`Self::launch`]; [`Error::Timeout`] if it does not come to serve.
+    ///
+    /// # Cancel safety
+    /// The server may be left stopped or running.
+    pub async fn restart(&self, server: usize) -> Result<(), Error> {
+        match self.stop(server).await {
+            Ok(())
+            | Err(
+                Error::NotRunning { .. }
+                | Error::Stopped { .. }
+                | Error::Process(EnsembleError::NotRunning { .. }),
+            ) => {}
+            Err(error) => return Err(error),
+        }
+        self.launch(server).await?;
+        self.wait_until("a server that serves", |roles| {
+            let role = roles.get(server);
+            role.is_some_and(|(word, _)| !word.starts_with('('))
+        })
+        .await
+    }
+
+    /// Stops a server in its tracks, as SIGSTOP does: its sockets stay open, and nobody answers.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    ///
+    /// # Cancel safety
+    /// The server may be left running or paused.
+    pub async fn pause(&self, server: usize) -> Result<(), Error> {
+        self.set_frozen(server, true);
+        self.servers.pause(server).await
+    }
+
+    /// Lets a paused server go on.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    ///
+    /// # Cancel safety
+    /// The server may be left running or paused.
+    pub async fn resume(&self, server: usize) -> Result<(), Error> {
+        let resumed = self.servers.resume(server).await;
+        self.set_frozen(server, false);
+        resumed
+    }
+
+    /// A server whose threads stand still must not answer from its connections either.
+    fn set_frozen(&self, server: usize, is_frozen: bool) {
+        if matches!(self.servers, Servers::InProcess(_)) {
+            self.links.client(server).stall(Direction::Both, is_frozen);
+        }
+    }
+
+    /// Makes the leader give way, and waits for the next one: its index.
+    ///
+    /// # Errors
+    /// As [`Self::restart`] and [`Self::leader`].
+    ///
+    /// # Cancel safety
+    /// The old leader may be left stopped.
+    pub async fn force_election(&self) -> Result<usize, Error> {
+        let before = self.leader().await?;
+        self.stop(before).await?;
+        let after = self.leader().await?;
+        self.restart(before).await?;
+        Ok(after)
+    }
+
+    // --- disks ----------------------------------------------------------------------------------
+
+    /// Handle on the faults of a server in this process as it runs now: slow, full or broken disk.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`]; [`Error::Unsupported`] by other backends.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn faults(&self, server: usize) -> Result<Faults, Error> {
+        self.servers
+            .member(server, "hurting a disk")?
+            .faults()
+            .await
+    }
+
+    // --- links ----------------------------------------------------------------------------------
+
+    /// The proxy between clients and a server: cut, stall, delay, throttle, drop.
+    pub fn client_link(&self, server: usize) -> &Proxy {
+        self.links.client(server)
+    }
+
+    /// Cuts the link between two servers: connections stay open, and nothing passes, as if a cable
+    /// were pulled.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    pub fn cut(&self, a: usize, b: usize, way: Way) -> Result<(), Error> {
+        self.need_links("cutting a link")?;
+        self.links.stall(a, b, way, true);
+        Ok(())
+    }
+
+    /// Mends what [`Self::cut`] cut.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    pub fn mend(&self, a: usize, b: usize, way: Way) -> Result<(), Error> {
+        self.need_links("mending a link")?;
+        self.links.stall(a, b, way, false);
+        Ok(())
+    }
+
+    /// Cuts all links between a server and the others. Its clients still reach it.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    pub fn isolate(&self, server: usize) -> Result<(), Error> {
+        self.need_links("isolating a server")?;
+        for other in (0..self.len()).filter(|&other| other != server) {
+            self.links.stall(server, other, Way::Both, true);
+        }
+        Ok(())
+    }
+
+    /// Loses what is sent between two servers, bytes and ends of connections.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    pub fn drop_bytes(&self, a: usize, b: usize, way: Way, drop: bool) -> Result<(), Error> {
+        self.need_links("dropping bytes")?;
+        self.links.drop_bytes(a, b, way, drop);
+        Ok(())
+    }
+
+    /// Lets what is sent between two servers arrive later.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    pub fn delay(&self, a: usize, b: usize, way: Way, delay: Duration) -> Result<(), Error> {
+        self.need_links("delaying a link")?;
+        self.links.delay(a, b, way, delay);
+        Ok(())
+    }
+
+    /// Limits the bytes per second between two servers, on each connection.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    pub fn throttle(&self, a: usize, b: usize, way: Way, rate: Option<u64>) -> Result<(), Error> {
+        self.need_links("throttling a link")?;
+        self.links.throttle(a, b, way, rate);
+        Ok(())
+    }
+
+    /// Resets every connection between two servers; they may connect again.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    pub fn reset(&self, a: usize, b: usize) -> Result<(), Error> {
+        self.need_links("resetting a link")?;
+        self.links.reset(a, b);
+        Ok(())
+    }
+
+    /// Mends all links, those to clients included.
+    pub fn heal(&self) {
+        self.links.heal();
+    }
+
+    fn need_links(&self, verb: &'static str) -> Result<(), Error> {
+        match self.servers {
+            Servers::InProcess(_) => Ok(()),
+            Servers::Processes(_) => Err(Error::Unsupported { verb }),
+        }
+    }
+
+    async fn timeout(&self, what: &'static str, within: Duration) -> Error {
+        let roles = self.servers.roles().await;
+        let describe = |(index, (word, zxid)): (usize, &(String, u64))| {
+            format!("server {index} {word} at {zxid:#x}")
+        };
+        let state: Vec<_> = roles.iter().enumerate().map(describe).collect();
+        Error::Timeout {
+            what,
+            within,
+            state: state.join(", "),
+        }
+    }
+}
