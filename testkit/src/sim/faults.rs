@@ -116,6 +116,13 @@ impl World {
     pub(crate) fn heal(&mut self) {
         say!(self, "healed");
         self.is_healed = true;
+        // Nobody can be well who is given less time than everything takes.
+        self.plan.net.accept = (50, 500);
+        self.plan.disk.sync.1 = self.plan.disk.sync.1.min(5_000);
+        self.plan.disk.apply = (1, 500);
+        self.plan.disk.batch = 100;
+        self.plan.disk.snapshot = (1, 500);
+        self.plan.disk.snapshot_chunk = 10_000;
         self.heal_cuts();
         for place in 0..self.plan.count() {
             let member = self.member(place);
