@@ -62,7 +62,7 @@ mod on {
         HistoryAckBeforeDisk = "A2 ZK-4646",
         /// A learner does not log what it got committed in the sync.
         SyncedTxnsNotLogged = "A5 ZK-3911, 4785",
-        /// A learner accepts a gap among the leader's transactions.
+        /// A leader sends histories with holes, and learners accept them.
         GapAccepted = "A6 ZK-4925",
         /// A server votes while the log has more than its tree.
         VoteWithoutDraining = "A9 ZK-2845, A12 ZK-4712",
@@ -110,6 +110,62 @@ mod on {
         LeadsWithoutQuorum = "G86 Cloudflare 2020",
         /// A recovered server does not take the epoch of its log as its own.
         EpochNotRaised = "A19 ZK-1653",
+        /// A promise that was made before counts once more.
+        OldPromiseCounts = "A20 CH 111454",
+        /// A learner applies what is only proposed.
+        AppliedBeforeCommit = "A10 ZK-3911",
+        /// A commit is told before it is one.
+        EveryAckCommits = "A28 raft fig. 8",
+        /// A session leaves one of its ephemerals behind.
+        EphemeralLeftBehind = "D57 ZK-2355",
+        /// Sessions never run out.
+        SessionsNeverExpire = "D60 ZK-1366",
+        /// Signs of life do not count.
+        SessionsAlwaysExpire = "D60 ZK-366",
+        /// A deletion does not count as a change of the parent.
+        ParentUnchangedByDelete = "F77 CH 115457",
+        /// Numbers of sequential znodes are given twice.
+        SequenceRepeats = "F75 ZK-1046",
+        /// A server that has decided does not answer those who look.
+        DecidedDoNotAnswer = "G82 ZK-3769",
+        /// An election is not joined at a higher round.
+        RoundNotRaised = "G82 ZK-2930",
+        /// Votes are sent once.
+        VotesNotRepeated = "G82 ZK-2164",
+        /// Observers do not hear of commits.
+        ObserversNotInformed = "A18 ZK-2959",
+        /// A leader does not ping.
+        PingsNotSent = "G84 ZK-3240",
+        /// A learner does not answer pings.
+        PingsNotAnswered = "G84 ZK-4074",
+        /// A one-shot watch stays.
+        WatchFiresAgain = "E66 ZK-4475",
+        /// A creation is not told to those who looked for the znode.
+        CreationNotTold = "E67 CH 28190",
+        /// Events are told behind the reply that shows the change.
+        EventsBehindReplies = "E67 CH 28197",
+        /// Of a driver: an event gets lost.
+        EventsLost = "E69 E 15271",
+        /// Of a driver: the log tells that it is durable before it is.
+        LogToldTooEarly = "B43 fsyncgate",
+        /// Of a driver: a write to the log fails, and it goes on.
+        LogHasHole = "B31 ZK-4882",
+        /// Of a driver: what is found in the log at the start is not made durable.
+        FoundLogNotSynced = "B34b",
+        /// Of a driver: an epoch is told to be on disk before it is.
+        EpochToldTooEarly = "A19 ZK-2307, B38",
+        /// Of a driver: snapshots above the target outlive a truncation.
+        SnapshotsOutliveTruncation = "A14 ZK-1154",
+        /// Of a driver: a truncation keeps one transaction too many.
+        TruncationKeepsOne = "A14 ZK-1156",
+        /// Of a driver: the tree is not loaded again after a truncation.
+        TreeOutlivesTruncation = "A9 ZK-2845",
+        /// Of a driver: the old log outlives a leader's snapshot.
+        LogOutlivesSnapshot = "A8 ZK-2872",
+        /// Of a driver: a leader's snapshot is kept in memory only.
+        SnapshotNotWritten = "A7 ZK-3642",
+        /// Of a driver: a snapshot is named by what was applied when it was done.
+        SnapshotNamedLate = "C48 ZK-3127",
     }
 
     thread_local! {

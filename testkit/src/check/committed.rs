@@ -5,7 +5,7 @@
 //! Zab: agreement, leader's initial history, primary integrity. Apache `ZooKeeper`,
 //! `Leader#tryToCommit`; ZOOKEEPER-2845, 3642, 3911, 4643, 4646, 4785 are ways to break it.
 
-use zk_proto::Zxid;
+use zk_proto::{Epoch, Zxid};
 
 use super::{Member, Past, Pasts, Verdict, hold};
 
@@ -60,9 +60,17 @@ impl Committed {
         Ok(())
     }
 
-    /// A leader is established with a history.
-    pub fn established(&self, pasts: &Pasts, member: Member, history: Past) -> Verdict {
-        hold(LAW, pasts.has(history, self.past), || {
+    /// A leader is established with a history: it has everything that was committed in the epochs
+    /// before its own. One that slept may be established when others lead already.
+    pub fn established(
+        &self,
+        pasts: &Pasts,
+        member: Member,
+        epoch: Epoch,
+        history: Past,
+    ) -> Verdict {
+        let before = pasts.up_to(self.past, Zxid::from_parts(epoch, 0));
+        hold(LAW, pasts.has(history, before), || {
             format!(
                 "member {member} leads with {}, and committed was {}",
                 pasts.show(history, 6),

@@ -36,6 +36,8 @@ pub struct Model {
     ended: BTreeMap<SessionId, Zxid>,
     /// Requests of clients that have a transaction.
     requests: BTreeMap<(SessionId, i32), Zxid>,
+    /// The last number given to a sequential znode, by what is in front of it.
+    numbers: BTreeMap<ByteString, u64>,
     last: Zxid,
 }
 
@@ -167,7 +169,10 @@ impl Model {
             return Err(format!("{zxid} is of {session}, which does not live"));
         }
         match &entry.txn {
-            Txn::Single(op) => self.apply(op, session, zxid),
+            Txn::Single(op) => {
+                self.number(op)?;
+                self.apply(op, session, zxid);
+            }
             Txn::Multi(ops) if !ops.iter().any(|op| matches!(op, Op::Error(_))) => {
                 for op in ops {
                     self.apply(op, session, zxid);
@@ -176,6 +181,26 @@ impl Model {
             Txn::Multi(_) | Txn::CreateSession(_) | Txn::CloseSession(_) => {}
         }
         Ok(())
+    }
+
+    /// Numbers of sequential znodes ascend.
+    fn number(&mut self, op: &Op) -> Strange {
+        let (Op::Create(record) | Op::Create2(record)) = op else {
+            return Ok(());
+        };
+        let Some((prefix, number)) = record.path.rsplit_once('-') else {
+            return Ok(());
+        };
+        let (10, Ok(number)) = (number.len(), number.parse()) else {
+            return Ok(());
+        };
+        let last = self.numbers.insert(ByteString::from(prefix), number);
+        match last {
+            Some(last) if last >= number => {
+                Err(format!("{} comes after number {last}", record.path))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn apply(&mut self, op: &Op, session: SessionId, zxid: Zxid) {

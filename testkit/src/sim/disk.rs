@@ -136,6 +136,13 @@ impl Disk {
 
     /// Takes a snapshot from a leader in the place of everything.
     pub fn replace(&mut self, snapshot: Snapshot) {
+        if planted!(SnapshotNotWritten) {
+            return;
+        }
+        if planted!(LogOutlivesSnapshot) {
+            self.replace_half(snapshot);
+            return;
+        }
         self.log.clear();
         self.synced = 0;
         self.snapshots = vec![snapshot];
@@ -150,9 +157,12 @@ impl Disk {
 
     /// Cuts the log behind a transaction, and takes away the snapshots above it.
     pub fn truncate(&mut self, zxid: Zxid) {
-        self.snapshots.retain(|old| old.zxid <= zxid);
+        if !planted!(SnapshotsOutliveTruncation) {
+            self.snapshots.retain(|old| old.zxid <= zxid);
+        }
         let kept = self.log.iter().take_while(|record| record.zxid <= zxid);
-        let kept = kept.count();
+        let kept = kept.count() + usize::from(planted!(TruncationKeepsOne));
+        let kept = kept.min(self.log.len());
         self.log.truncate(kept);
         self.synced = kept;
     }

@@ -30,6 +30,22 @@
 )]
 #![expect(clippy::wrong_self_convention, reason = "directions, not conversions")]
 
+/// Whether a bug of a driver is planted.
+#[cfg(feature = "mutants")]
+macro_rules! planted {
+    ($bug:ident) => {
+        zk_core::mutation::is_on(zk_core::mutation::Mutation::$bug)
+    };
+}
+
+/// Whether a bug of a driver is planted: never.
+#[cfg(not(feature = "mutants"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod client;
 pub mod clock;
 pub mod coverage;

@@ -279,7 +279,7 @@ impl Plan {
         let net = draw_net(&mut rng);
         let disk = draw_disk(&mut rng);
         let safety = rng.pick(&[3_000, 6_000, 6_000, 12_000, 20_000]) * MS;
-        let clients = draw_clients(&mut rng, safety);
+        let clients = draw_clients(&mut rng, safety, members.tick_ms);
         let count = voters + observers;
         let faults = draw_faults(&mut rng, &members, count, safety);
         Self {
@@ -351,7 +351,9 @@ fn draw_disk(rng: &mut Rng) -> DiskKnobs {
     }
 }
 
-fn draw_clients(rng: &mut Rng, safety: Micros) -> Vec<ClientPlan> {
+fn draw_clients(rng: &mut Rng, safety: Micros, tick_ms: u64) -> Vec<ClientPlan> {
+    // What a server grants at least, and some more.
+    let least = i32::try_from(4 * tick_ms).unwrap_or(i32::MAX);
     let count = rng.pick(&[1, 2, 3, 5, 8]);
     let pace = rng.pick(&[1, 5, 30]) * MS;
     let moves = rng.one_in(2);
@@ -361,7 +363,7 @@ fn draw_clients(rng: &mut Rng, safety: Micros) -> Vec<ClientPlan> {
         requests: u32::try_from(rng.between((10, 120)).min(safety / pace)).unwrap_or(10),
         think: (0, 2 * pace),
         pipeline: rng.pick(&[1, 1, 4, 20]).try_into().unwrap_or(1),
-        timeout_ms: rng.pick(&[400, 1_000, 2_000, 8_000]),
+        timeout_ms: rng.pick(&[400, 1_000, 2_000, 8_000]).max(least),
         move_per_mille: if moves { 30 } else { 0 },
         close_per_mille: if closes { 20 } else { 0 },
         vanish_per_mille: if vanishes { 8 } else { 0 },

@@ -95,7 +95,29 @@ impl World {
         }
         self.coverage
             .add("virtual ms until all was well", (at - safety) / 1000);
+        self.stay_quiet(at)?;
         self.judge()
+    }
+
+    /// Nobody asks for anything for longer than sessions last, but every client shows that it lives:
+    /// then every session does.
+    fn stay_quiet(&mut self, since: Micros) -> Verdict {
+        if !self.plan.seed.is_multiple_of(4) {
+            return Ok(());
+        }
+        let sessions: Vec<_> = self.clients.iter().map(|client| client.session).collect();
+        let longest = self
+            .plan
+            .clients
+            .iter()
+            .map(|client| client.timeout_ms)
+            .max();
+        let longest = u64::try_from(longest.unwrap_or(0)).unwrap_or(0) * 1000;
+        self.run_until(since + longest * 3 / 2)?;
+        let after = self.clients.iter().map(|client| client.session);
+        liveness::sessions_last(&sessions, &after.collect::<Vec<_>>(), &self.laws.model)?;
+        self.coverage.note("quiet time in which sessions last");
+        Ok(())
     }
 
     /// What is not as it should be when all is healed.

@@ -11,7 +11,7 @@ use zk_core::peer::{
     ApplyAction, Asker, Barrier, EpochKind, Event, LogAction, LogEntry, Origin, Proposal,
     RangeToken, SnapshotId,
 };
-use zk_core::watch::trigger_effect;
+use zk_core::watch::{Notification, trigger_effect};
 use zk_core::wire::txn::Txn;
 use zk_proto::{ErrorCode, Zxid};
 
@@ -71,8 +71,10 @@ impl World {
                 let mut count = 0;
                 while let Some((bytes, past)) = next.take() {
                     let record = Record { zxid, past, bytes };
-                    let written = member.disk.append(record);
-                    written.map_err(|damage| damaged(place, &damage))?;
+                    if !(planted!(LogHasHole) && record.zxid.counter() % 32 == 31) {
+                        let written = member.disk.append(record);
+                        written.map_err(|damage| damaged(place, &damage))?;
+                    }
                     count += 1;
                     let is_append = |job: &mut super::member::LogJob| {
                         count < most && matches!(job.action, LogAction::Append { .. })
@@ -148,7 +150,9 @@ impl World {
         let old = member.stored();
         let (step, event) = match batch {
             LogBatch::Sync(zxid) => {
-                member.disk.sync();
+                if !planted!(LogToldTooEarly) {
+                    member.disk.sync();
+                }
                 (DurableStep::Append, Event::LogDurable(zxid))
             }
             LogBatch::Other(LogAction::SaveAcceptedEpoch(epoch)) => {
@@ -160,7 +164,9 @@ impl World {
                 )
             }
             LogBatch::Other(LogAction::SaveCurrentEpoch(epoch)) => {
-                member.disk.current = epoch;
+                if !planted!(EpochToldTooEarly) {
+                    member.disk.current = epoch;
+                }
                 let kind = EpochKind::Current;
                 (DurableStep::CurrentEpoch, Event::EpochSaved { kind, epoch })
             }
@@ -200,8 +206,10 @@ impl World {
             .recover(options, &mut laws.pasts)
             .map_err(|damage| damaged(place, &damage))?;
         member.sessions = replicas::sessions(&recovered.tree);
-        member.tree = recovered.tree;
-        member.tree_past = recovered.past;
+        if !planted!(TreeOutlivesTruncation) {
+            member.tree = recovered.tree;
+            member.tree_past = recovered.past;
+        }
         member.handed = recovered.past;
         let (durable, tree) = (member.disk.durable(), member.tree_past);
         let applied = member.tree.applied();
@@ -367,12 +375,15 @@ impl World {
         }
         replicas::checked(&self.laws.pasts, place, past, check)?;
         self.replica_is_equal(place)?;
-        for notification in &told {
-            let frame = notification.frame(zxid);
-            for receiver in &notification.receivers {
-                self.push_event(*receiver, zxid, frame.clone())?;
-            }
+        if planted!(EventsLost) && zxid.counter() % 8 == 7 {
+            told.clear();
         }
+        let late = if planted!(EventsBehindReplies) {
+            std::mem::take(&mut told)
+        } else {
+            Vec::new()
+        };
+        self.tell_watchers(zxid, &told)?;
         match *asker {
             Asker::Client { .. } => {
                 if let Some((conn, origin, op)) = client {
@@ -397,7 +408,19 @@ impl World {
                 }
             }
         }
+        self.tell_watchers(zxid, &late)?;
         self.consider_snapshot(place);
+        Ok(())
+    }
+
+    /// Those who watch hear of a transaction.
+    fn tell_watchers(&mut self, zxid: Zxid, told: &[Notification]) -> Verdict {
+        for notification in told {
+            let frame = notification.frame(zxid);
+            for receiver in &notification.receivers {
+                self.push_event(*receiver, zxid, frame.clone())?;
+            }
+        }
         Ok(())
     }
 
@@ -577,7 +600,11 @@ impl World {
             return Ok(());
         };
         let snapshot = Snapshot {
-            zxid: own.capture.zxid(),
+            zxid: if planted!(SnapshotNamedLate) {
+                member.tree.applied()
+            } else {
+                own.capture.zxid()
+            },
             past: own.past,
             bytes: own.bytes.freeze(),
         };

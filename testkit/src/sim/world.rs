@@ -241,7 +241,9 @@ impl World {
                 .expect("places of members are those of the plan");
             // What a process that was killed had written is there, and must be made to last before
             // anybody hears of it.
-            member.disk.sync();
+            if !planted!(FoundLogNotSynced) {
+                member.disk.sync();
+            }
             member.disk.recover(options, &mut self.laws.pasts)
         };
         let recovered = recovered.map_err(|damage| damaged(place, &damage))?;
@@ -522,7 +524,7 @@ impl World {
                 self.laws.epoch = self.laws.epoch.max(*epoch);
                 self.laws
                     .committed
-                    .established(&self.laws.pasts, place, handed)?;
+                    .established(&self.laws.pasts, place, *epoch, handed)?;
                 self.take(place, handed)?;
             }
             Transition::SyncStarted { link, plan, .. } => {

@@ -37,6 +37,7 @@ use std::time::Duration;
 use zk_proto::{Epoch, ServerId, Zxid};
 
 use crate::ensemble::EnsembleConfig;
+use crate::mutation::mutated;
 use crate::time::Time;
 use crate::wire::election::{Notification, PeerState, Round};
 
@@ -229,6 +230,10 @@ impl Election {
             self.decide(self.proposed(), out);
         } else if now >= self.resend_at {
             self.interval = (self.interval * 2).min(self.options.interval_max);
+            if mutated!(VotesNotRepeated) {
+                self.resend_at = now + self.interval;
+                return;
+            }
             self.broadcast(now, out);
         }
     }
@@ -360,7 +365,7 @@ impl Election {
             return;
         }
         let config = Arc::clone(&self.options.config);
-        let is_later = vote.round > self.round;
+        let is_later = vote.round > self.round && !mutated!(RoundNotRaised);
         if is_later {
             if self.finalize_at.is_some() && !vote.is_better(&self.proposal, &config) {
                 // It will find out that this round is decided, and join.
@@ -488,7 +493,7 @@ impl Election {
 
     /// Tells a server what was decided last.
     fn answer(&self, to: ServerId, out: &mut Vec<ElectionOut>) {
-        let Some(current) = self.current else {
+        let Some(current) = self.current.filter(|_| !mutated!(DecidedDoNotAnswer)) else {
             return;
         };
         // To those without a vote the round is that of the clock, to voters that of the decision.

@@ -7,6 +7,7 @@ use zk_proto::acl::{Acl, Perms};
 use zk_proto::request::{CreateFlags, CreateRequest, CreateTtlRequest};
 use zk_proto::{Bytes, ErrorCode, SessionId, Version};
 
+use crate::mutation::mutated;
 use crate::tree::Lifetime;
 use crate::wire::snapshot::StoredStat;
 use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn, Op};
@@ -110,7 +111,14 @@ impl Attempt<'_> {
         let cversion = parent.stat().cversion;
         let is_below_ephemeral = matches!(self.lifetime(&parent), Lifetime::Ephemeral(_));
         let path = if flags.is_sequential() {
-            format!("{asked}{:010}", cversion.get()).into()
+            {
+                let number = if mutated!(SequenceRepeats) {
+                    cversion.get() / 2
+                } else {
+                    cversion.get()
+                };
+                format!("{asked}{number:010}").into()
+            }
         } else {
             asked.clone()
         };

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytestring::ByteString;
 use zk_proto::ErrorCode;
 
+use crate::mutation::mutated;
 use crate::session::SessionFault;
 use crate::tree::Lifetime;
 use crate::wire::txn::{CloseSessionTxn, CreateSessionTxn, Txn};
@@ -44,6 +45,9 @@ impl Attempt<'_> {
             );
             let owned = self.outstanding.owned_by(session);
             paths.extend(owned.map(|path| ByteString::from(&**path)));
+        }
+        if mutated!(EphemeralLeftBehind) {
+            paths.pop_first();
         }
         for path in &paths {
             self.remove(path);

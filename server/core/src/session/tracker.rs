@@ -6,6 +6,7 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use zk_proto::SessionId;
 
+use crate::mutation::mutated;
 use crate::time::Time;
 
 use super::timeout::SessionTimeout;
@@ -134,7 +135,9 @@ impl SessionTracker {
         if session.is_closing {
             return false;
         }
-        session.deadline = deadline;
+        if !mutated!(SessionsAlwaysExpire) {
+            session.deadline = deadline;
+        }
         // A shorter timeout, or a clock that stands still: the deadline may also come nearer.
         if deadline < session.bucket {
             session.bucket = deadline;
@@ -147,6 +150,9 @@ impl SessionTracker {
     /// id. Each is to be closed by a transaction.
     pub fn expire(&mut self, now: Time, expired: &mut Vec<SessionId>) {
         let tick = now.as_micros() / self.tick;
+        if mutated!(SessionsNeverExpire) {
+            self.buckets.retain(|due, _| *due > tick);
+        }
         while let Some(entry) = self.buckets.first_entry() {
             let due = *entry.key();
             if due > tick {

@@ -12,6 +12,7 @@ use zk_proto::{Acl, ErrorCode, SessionId, Stat, Version, Zxid};
 use super::arena::Handle;
 use super::quota::{self, Quota};
 use super::{Lifetime, Tree, blank};
+use crate::mutation::mutated;
 use crate::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
 
 /// What a transaction did.
@@ -297,7 +298,7 @@ impl Tree {
             return Err(ErrorCode::BadArguments);
         }
         let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
-        if self.arena.at(parent).pzxid < zxid {
+        if self.arena.at(parent).pzxid < zxid && !mutated!(ParentUnchangedByDelete) {
             self.alter_stat(parent, parent_path, |record| record.pzxid = zxid);
         }
         let handle = self

@@ -3,6 +3,7 @@
 use zk_proto::request::WatcherType;
 
 use crate::conn::ConnId;
+use crate::mutation::mutated;
 
 use super::mode::{Modes, WatchKind, WatchSide};
 use super::pairs::PairMap;
@@ -116,7 +117,7 @@ impl WatchTable {
             if modes.intersects(listening) {
                 receivers.push(ConnId::new(conn));
             }
-            if modes.intersects(one_shot) {
+            if modes.intersects(one_shot) && !mutated!(WatchFiresAgain) {
                 // A persistent or recursive watch keeps the connection in the table.
                 consumed += usize::from(!modes.without(one_shot).intersects(listening));
                 *modes = modes.without(one_shot);

@@ -8,6 +8,7 @@ use zk_proto::{Bytes, EventType, KeeperState, WatcherEvent, Xid, Zxid};
 
 use crate::conn::ConnId;
 use crate::conn::auth::{Access, Identities};
+use crate::mutation::mutated;
 use crate::tree::{Effect, EffectKind};
 
 use super::mode::WatchSide;
@@ -161,9 +162,12 @@ pub fn trigger(shards: &mut impl WatchShards, change: &Change<'_>, out: &mut Vec
         EffectKind::DataSet => EventType::NodeDataChanged,
     };
     let mut told = Vec::new();
-    shards.with(path, &mut |table| {
-        table.fire(path, WatchSide::Data, &mut told);
-    });
+    let is_silent = mutated!(CreationNotTold) && change.effect == EffectKind::Created;
+    if !is_silent {
+        shards.with(path, &mut |table| {
+            table.fire(path, WatchSide::Data, &mut told);
+        });
+    }
     if shards.has_recursive() {
         let here = told.len();
         let mut at = path;

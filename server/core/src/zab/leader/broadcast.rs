@@ -169,6 +169,9 @@ impl Leader {
     /// Whether a quorum has a proposal on disk.
     fn has_quorum(&self, zxid: Zxid, shared: &Shared) -> bool {
         let me = shared.me();
+        if mutated!(EveryAckCommits) && !self.acks.is_empty() {
+            return true;
+        }
         let is_durable_here = shared.local.durable() >= zxid || mutated!(CommitBeforeOwnDisk);
         let others = self
             .acks
@@ -189,7 +192,8 @@ impl Leader {
         let zxid = proposal.entry.header.zxid;
         let mut overfull = Vec::new();
         for (&link, learner) in &mut self.links {
-            if !learner.is_forwarding() {
+            let is_deaf = mutated!(ObserversNotInformed) && learner.kind == LearnerKind::Observer;
+            if !learner.is_forwarding() || is_deaf {
                 continue;
             }
             let packet = match learner.kind {

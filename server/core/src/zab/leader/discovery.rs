@@ -167,6 +167,10 @@ impl Leader {
             self.start_sync(id, zxid, shared, turn);
             return;
         }
+        let current = match current {
+            None if mutated!(OldPromiseCounts) => Some(Epoch::default()),
+            current => current,
+        };
         if let Some(current) = current {
             let knows_more = (current, zxid) > self.summary;
             if knows_more && !mutated!(LearnerMayKnowMore) {

@@ -100,7 +100,7 @@ impl Leader {
             Zxid::from_parts(self.epoch, 0)
         };
         for (&link, learner) in &mut self.links {
-            if learner.is_forwarding() {
+            if learner.is_forwarding() && !mutated!(PingsNotSent) {
                 learner.pings += u64::from(learner.state == LinkState::Synced);
                 let packet = LeaderPacket::Ping { zxid };
                 turn.net(NetAction::SendLearner { link, packet });

@@ -34,6 +34,7 @@ impl Learner {
                 }
                 self.commit(zxid, shared, turn)
             }
+            LeaderPacket::Ping { .. } if mutated!(PingsNotAnswered) => Ok(()),
             LeaderPacket::Ping { zxid } => {
                 let touches = self.requests.take_touches();
                 self.send(LearnerPacket::Ping { zxid, touches }, turn);
@@ -64,6 +65,9 @@ impl Learner {
             self.unacked.push_back(zxid);
         }
         shared.local.append(proposal, turn.out);
+        if mutated!(AppliedBeforeCommit) {
+            let _handed = shared.local.hand(|_| crate::peer::Asker::Server, turn.out);
+        }
         if mutated!(AckBeforeDisk) {
             self.acknowledge(shared, turn);
         }
