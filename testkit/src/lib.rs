@@ -37,6 +37,7 @@
 //! # Features
 //! | feature | adds |
 //! |---|---|
+//! | `mutants` | planted bugs in the core, for `--bin mutants` |
 //! | `reference-tests` | this crate's own tests that need Debian's `zookeeper` package |
 
 pub mod check;

@@ -21,7 +21,24 @@ usage: mutants [--places P] [--seconds T] [--jobs J] [NAME...]
   --places P    look for each bug from so many places (3)
   --seconds T   at each place for at most so long (60)
   --jobs J      on so many threads (1)
+  --smoke       only those that fall within seconds
   NAME          only these bugs";
+
+/// Bugs that fall within a few seeds, of all families.
+const SMOKE: &[&str] = &[
+    "CurrentEpochBeforeLog",
+    "HistoryAckBeforeDisk",
+    "SyncedTxnsNotLogged",
+    "EstablishedAlone",
+    "NewLeaderBeforeHistory",
+    "TruncationIgnored",
+    "AckBeforeDisk",
+    "CommitBelowQuorum",
+    "LogToldTooEarly",
+    "SnapshotNotWritten",
+    "EphemeralLeftBehind",
+    "WatchFiresAgain",
+];
 
 /// One bug, found or not, from each place.
 #[derive(Debug, Default)]
@@ -47,6 +64,7 @@ fn main() -> anyhow::Result<ExitCode> {
             "--places" => places = number()?.max(1),
             "--seconds" => seconds = number()?.max(1),
             "--jobs" => jobs = number()?.max(1),
+            "--smoke" => names.extend(SMOKE.iter().map(ToString::to_string)),
             name if !name.starts_with('-') => names.push(name.to_owned()),
             _ => bail!("{USAGE}"),
         }
