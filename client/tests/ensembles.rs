@@ -171,11 +171,7 @@ async fn server_that_is_cut_off_is_read_by_who_allows_it() {
     for i in &others {
         servers.kill(*i).await;
     }
-    let is_read_only = |state: &ConnState, wanted: bool| matches!(state, ConnState::Connected { read_only, .. } if *read_only == wanted);
-    until_state(&zk, "the server is read-only", |state| {
-        is_read_only(state, true)
-    })
-    .await;
+    until_read_only(&zk, true).await;
     assert_eq!(zk.get("/a").await.unwrap().unwrap().data, "x");
     let error = rejected(zk.set("/a", "y").await, ErrorKind::NotReadOnly);
     assert!(error.is_retryable());
@@ -185,11 +181,20 @@ async fn server_that_is_cut_off_is_read_by_who_allows_it() {
     for i in &others {
         servers.start(*i).await;
     }
-    until_state(&zk, "the server is one of many", |state| {
-        is_read_only(state, false)
-    })
-    .await;
+    for i in &others {
+        servers.serving(*i).await;
+    }
+    until_read_only(&zk, false).await;
     zk.set("/a", "y").await.unwrap();
+}
+
+/// Waits until the client is at a server that is cut off, or at one that is not. Servers give up
+/// looking for others, and being alone, in their own time.
+async fn until_read_only(zk: &Client, wanted: bool) {
+    let is_wanted = |state: &ConnState| matches!(state, ConnState::Connected { read_only, .. } if *read_only == wanted);
+    let mut states = zk.state();
+    let found = timeout(Duration::from_mins(1), states.wait_for(is_wanted)).await;
+    assert!(found.is_ok(), "read-only {wanted}: {zk:?}");
 }
 
 #[tokio::test]
