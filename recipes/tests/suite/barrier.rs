@@ -53,7 +53,11 @@ async fn barrier_lifted_and_set_again_while_away_lets_go() {
         let barrier = Barrier::new(&party, "/barrier");
         async move { barrier.wait().await }
     });
-    until("it waits", async || party.stats().watches == 1).await;
+    until("it has seen it and waits", async || {
+        let stats = party.stats();
+        stats.watches == 1 && stats.outstanding == 0
+    })
+    .await;
     party.cut().await;
     barrier.lift().await.unwrap();
     barrier.set().await.unwrap();

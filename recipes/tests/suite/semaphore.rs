@@ -37,7 +37,7 @@ async fn never_more_leases_than_there_are() {
             soon("they get through", task).await.unwrap();
         }
         let most = most.load(Ordering::SeqCst);
-        assert!((2..=3).contains(&most), "{most}");
+        assert!((1..=3).contains(&most), "{most}");
     }
 }
 
