@@ -46,7 +46,15 @@ impl Config {
         let my_id = match &my_id_path {
             Some(path) => match fs::read(path) {
                 Ok(content) => Some((path.display().to_string(), content)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                // A path that leads through a file is the data directory's problem.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) =>
+                {
+                    None
+                }
                 Err(source) => return Err(unreadable(path, source)),
             },
             None => None,

@@ -95,6 +95,8 @@ pub struct Tree {
     /// Digest of the snapshot that was loaded, until the transactions behind it have caught up.
     loaded_digest: Option<(Zxid, u64)>,
     applied: Zxid,
+    /// Invariant: the sum of the lengths of all paths and data.
+    bytes: u64,
     root: Handle,
     /// Data of length 0, shared by all znodes that have it.
     empty: Value,
@@ -138,6 +140,7 @@ impl Tree {
             sessions: BTreeMap::new(),
             captures: Captures::default(),
             digest: 0,
+            bytes: 0,
             loaded_digest: None,
             applied: Zxid::ZERO,
             root,
@@ -306,6 +309,12 @@ impl Tree {
         znode_digest(path, record.data(), &record.stat(owner))
     }
 
+    /// Bytes of data of a znode.
+    fn data_len(&self, handle: Handle) -> u64 {
+        let data = self.arena.at(handle).data();
+        data.map_or(0, |data| data.len() as u64)
+    }
+
     /// Changes the stat of a znode, but neither its data nor its owner; `path` is empty for the root.
     fn alter_stat(&mut self, handle: Handle, path: &str, change: impl FnOnce(&mut ZnodeRecord)) {
         self.captures.keep(handle, &self.arena, &self.owners);
@@ -324,9 +333,10 @@ impl Tree {
     /// Changes anything of a znode but its owner and links; `path` is empty for the root.
     fn alter(&mut self, handle: Handle, path: &str, change: impl FnOnce(&mut ZnodeRecord)) {
         self.captures.keep(handle, &self.arena, &self.owners);
-        let old = self.digest_of(path, handle);
+        let (old, old_bytes) = (self.digest_of(path, handle), self.data_len(handle));
         change(self.arena.at_mut(handle));
-        let new = self.digest_of(path, handle);
+        let (new, new_bytes) = (self.digest_of(path, handle), self.data_len(handle));
+        self.bytes = self.bytes.wrapping_sub(old_bytes).wrapping_add(new_bytes);
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
     }
 
@@ -354,6 +364,7 @@ impl Tree {
         }
         self.index.insert(hash, handle, &self.arena);
         self.digest = self.digest.wrapping_add(self.digest_of(path, handle));
+        self.bytes += path.len() as u64 + self.data_len(handle);
         handle
     }
 
@@ -362,6 +373,7 @@ impl Tree {
         self.captures
             .keep_removed(handle, &self.arena, &self.owners);
         self.digest = self.digest.wrapping_sub(self.digest_of(path, handle));
+        self.bytes -= path.len() as u64 + self.data_len(handle);
         self.index.remove(self.index.hash(path), handle);
         let defer = self.captures.are_active();
         let record = self.arena.remove(handle, defer);

@@ -73,6 +73,11 @@ impl Tree {
         self.arena.len()
     }
 
+    /// Bytes of all paths and data together: what is kept, without what it takes to keep it.
+    pub fn content_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Sessions and the timeouts they began with, in milliseconds, in order.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, i32)> {
         self.sessions
