@@ -1,7 +1,7 @@
 //! `ZooKeeper` server: configuration, storage, threads and sockets around the pure core.
 //!
 //! [`Server`] is a whole server in this process; the binary `zkserver` is one with a configuration
-//! file around it. It stands alone so far: there are no ensembles yet, and no TLS.
+//! file around it.
 //!
 //! - [`config`] turns `zoo.cfg`, the dynamic file, `myid` and JVM flags into one typed
 //!   [`config::Config`].
@@ -9,12 +9,15 @@
 //! - [`shared_tree`] lets many read the tree while one changes it.
 //! - [`faults`] are for tests: a disk that is slow, full or broken, threads that stand still.
 //! - `stage` has the owner threads, `net` the listeners and connections.
+//! - `admin` answers operators over HTTP, `metrics` counts what they ask for.
 //! - [`four_letter`] renders the answers to `srvr`, `mntr` and their kin.
 
+mod admin;
 pub mod config;
 mod entropy;
 pub mod faults;
 pub mod four_letter;
+mod metrics;
 mod net;
 mod server;
 pub mod shared_tree;
@@ -24,5 +27,6 @@ pub mod storage;
 /// What the server says it is: the release of the reference whose behaviour it has, and its own.
 pub const VERSION: &str = concat!("3.9.3-zk-", env!("CARGO_PKG_VERSION"));
 
+pub use net::tls::TlsError;
 pub use server::{Builder, MemberSockets, Server, StartError, StopCause};
 pub use zk_core::peer::{PeerStatus, Phase, Role};

@@ -91,7 +91,8 @@ fn run(place: &Place) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(error, 1))?;
-    runtime.block_on(serve(resolved.config))
+    let text = std::fs::read_to_string(&place.config).unwrap_or_default();
+    runtime.block_on(serve(resolved, &text))
 }
 
 /// Sets up the log.
@@ -112,10 +113,11 @@ fn log(config: &Config) {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(resolved: Resolved, text: &str) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::new(error, 1))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::new(error, 1))?;
-    let server = Server::builder().config(config).start().await?;
+    let builder = Server::builder().config(resolved.config);
+    let server = builder.shown(text, resolved.effective).start().await?;
     tokio::select! {
         _ = interrupt.recv() => tracing::info!("interrupted"),
         _ = terminate.recv() => tracing::info!("terminated"),

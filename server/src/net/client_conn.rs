@@ -1,14 +1,14 @@
 //! One client connection, from its first byte to its last.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
+use tokio::net::tcp;
 use tokio::sync::SemaphorePermit;
 use zk_core::conn::pipeline::{Answer, Drained, Refused, Then};
 use zk_core::conn::request::{Class, Incoming, auth_answer, reply_frame};
@@ -17,11 +17,12 @@ use zk_core::session::SessionTimeout;
 use zk_proto::response::SetSaslResponse;
 use zk_proto::{SessionId, Xid, Zxid, frame};
 
-use super::connections::Conn;
+use super::connections::{Caller, Conn};
 use super::handshake::{Established, establish};
 use super::outbox::ReadJob;
 use super::service::Service;
 use super::write_buf::WriteBuf;
+use crate::metrics::{Advanced, Counter};
 use crate::stage::core::CoreItem;
 
 /// Most bytes read at a time.
@@ -33,13 +34,47 @@ const WRITE_BYTES: usize = 64 << 10;
 /// Reads executed under one guard of the tree, so that the apply thread never waits long.
 const GROUP_MAX: usize = 128;
 
+/// A socket that is read and written at the same time.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Its reading half.
+    type Reader<'a>: AsyncRead + Unpin + Send
+    where
+        Self: 'a;
+    /// Its writing half.
+    type Writer<'a>: AsyncWrite + Unpin + Send
+    where
+        Self: 'a;
+
+    /// Both halves.
+    fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>);
+}
+
+impl Duplex for TcpStream {
+    type Reader<'a> = tcp::ReadHalf<'a>;
+    type Writer<'a> = tcp::WriteHalf<'a>;
+
+    fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>) {
+        self.split()
+    }
+}
+
+impl Duplex for tokio_rustls::server::TlsStream<TcpStream> {
+    type Reader<'a> = ReadHalf<&'a mut Self>;
+    type Writer<'a> = WriteHalf<&'a mut Self>;
+
+    fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>) {
+        tokio::io::split(self)
+    }
+}
+
 /// Serves a connection until it ends, however it ends.
-pub(crate) async fn serve(mut socket: TcpStream, remote: SocketAddr, service: &Service) {
+pub(crate) async fn serve(mut socket: impl Duplex, caller: Caller, service: &Service) {
+    let remote = caller.remote;
     let stopping = service.fail_stop.stopping();
     let deadline = service.config.limits.sessionless_timeout;
     let established = tokio::select! {
         () = stopping.cancelled() => return,
-        done = tokio::time::timeout(deadline, establish(&mut socket, remote, service)) => done,
+        done = tokio::time::timeout(deadline, establish(&mut socket, &caller, service)) => done,
     };
     let established = match established {
         Ok(Ok(Some(established))) => established,
@@ -49,6 +84,8 @@ pub(crate) async fn serve(mut socket: TcpStream, remote: SocketAddr, service: &S
             return;
         }
         Err(_elapsed) => {
+            let metrics = &service.metrics;
+            metrics.count(Counter::SessionlessConnectionsExpired, 1);
             tracing::info!(peer = %remote, "no session in time");
             return;
         }
@@ -105,6 +142,10 @@ enum Intake {
     NoPermit,
 }
 
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Why a connection ends by the server's decision.
 fn closed(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, why)
@@ -138,10 +179,10 @@ impl<'a> ConnTask<'a> {
     }
 
     /// Reads, executes and writes until one side has had enough.
-    async fn run(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+    async fn run(&mut self, socket: &mut impl Duplex) -> io::Result<()> {
         let service = self.service;
         let conn = Arc::clone(&self.conn);
-        let (mut reader, mut writer) = socket.split();
+        let (mut reader, mut writer) = socket.halves();
         loop {
             let intake = self.take_in()?;
             self.run_group()?;
@@ -161,8 +202,10 @@ impl<'a> ConnTask<'a> {
             }
             tokio::select! {
                 read = reader.read_buf(&mut self.input), if may_read => {
-                    if read? == 0 {
-                        return Ok(());
+                    match u64::try_from(read?) {
+                        Ok(0) => return Ok(()),
+                        Ok(count) => service.metrics.count(Counter::BytesReceivedCount, count),
+                        Err(_) => {}
                     }
                     self.arrived = Instant::now();
                 }
@@ -359,6 +402,10 @@ impl<'a> ConnTask<'a> {
         drop(reading);
         let took = self.arrived.elapsed();
         service.stats.took(std::iter::repeat_n(took, count));
+        let reads = u64::try_from(count).unwrap_or(0);
+        service
+            .metrics
+            .add_many(Advanced::Readlatency, millis(took), reads);
         let finished = self.conn.outbox.finish_group(zxid, bytes.freeze(), then);
         if let Err(broken) = finished {
             service.fail_stop.fail(broken.into());
@@ -388,6 +435,10 @@ impl<'a> ConnTask<'a> {
             }
         }
         self.count_sent(self.took.len());
+        for took in &self.took {
+            let metrics = &self.service.metrics;
+            metrics.add_many(Advanced::Updatelatency, millis(*took), 1);
+        }
         self.service.stats.took(self.took.drain(..));
         is_over
     }

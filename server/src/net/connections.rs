@@ -14,11 +14,22 @@ use zk_proto::SessionId;
 
 use super::outbox::Outbox;
 
+/// Who is at the other end, as far as that is known before a word is said.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) remote: SocketAddr,
+    /// It came over TLS.
+    pub(crate) is_secure: bool,
+    /// Its address, and what its certificate says.
+    pub(crate) identities: Identities,
+}
+
 /// A client connection, as other threads see it.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) id: ConnId,
     pub(crate) remote: SocketAddr,
+    pub(crate) is_secure: bool,
     pub(crate) outbox: Outbox,
     /// Who it is, by what it said so far.
     pub(crate) identities: Mutex<Identities>,
@@ -125,7 +136,7 @@ impl Connections {
     }
 
     /// Adds a connection that is about to ask for a session.
-    pub(crate) fn add(&self, remote: SocketAddr) -> Arc<Conn> {
+    pub(crate) fn add(&self, caller: &Caller) -> Arc<Conn> {
         let mut by_id = self.by_id.write();
         // After four billion connections numbers come again; those still there are passed over.
         let id = loop {
@@ -136,9 +147,10 @@ impl Connections {
         };
         let conn = Arc::new(Conn {
             id,
-            remote,
+            remote: caller.remote,
+            is_secure: caller.is_secure,
             outbox: Outbox::new(Arc::clone(&self.permits)),
-            identities: Mutex::new(Identities::of_peer(remote.ip())),
+            identities: Mutex::new(caller.identities.clone()),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             session: Mutex::new(None),

@@ -1,11 +1,10 @@
 //! From the first bytes of a connection to its session.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zk_core::conn::handshake::{
     CloseReason, Decision, Handshake, Resumed, ServerFacts, ServingMode,
 };
@@ -13,10 +12,11 @@ use zk_core::peer::Event;
 use zk_core::session::SessionTimeout;
 use zk_proto::{SessionId, frame};
 
-use super::connections::{Conn, SessionReply};
+use super::connections::{Caller, Conn, SessionReply};
 use super::service::Service;
 use super::words;
 use crate::four_letter::Word;
+use crate::metrics::Counter;
 use crate::stage::core::CoreItem;
 
 /// Longest first frame: what a connection may cost before it has a session. A handshake is a tenth
@@ -55,10 +55,11 @@ impl Drop for Registered<'_> {
 ///
 /// Safe: a session that was asked for meanwhile expires.
 pub(crate) async fn establish(
-    socket: &mut TcpStream,
-    remote: SocketAddr,
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    caller: &Caller,
     service: &Service,
 ) -> std::io::Result<Option<Established>> {
+    let remote = caller.remote;
     let mut input = BytesMut::with_capacity(64);
     while input.len() < frame::LENGTH_LEN {
         if socket.read_buf(&mut input).await? == 0 {
@@ -83,7 +84,7 @@ pub(crate) async fn establish(
             return Ok(None);
         }
     };
-    let outcome = decide(&payload, remote, service).await;
+    let outcome = decide(&payload, caller, service).await;
     match outcome {
         Outcome::Serve {
             conn,
@@ -103,6 +104,9 @@ pub(crate) async fn establish(
             Ok(None)
         }
         Outcome::Close(reason) => {
+            if reason == CloseReason::Throttled {
+                service.metrics.count(Counter::ConnectionDropCount, 1);
+            }
             tracing::info!(peer = %remote, ?reason, "handshake refused");
             Ok(None)
         }
@@ -122,17 +126,18 @@ enum Outcome {
     Stopping,
 }
 
-async fn decide(payload: &Bytes, remote: SocketAddr, service: &Service) -> Outcome {
+async fn decide(payload: &Bytes, caller: &Caller, service: &Service) -> Outcome {
     let handshake = match Handshake::decode(payload) {
         Ok(handshake) => handshake,
         Err(reason) => return Outcome::Close(reason),
     };
+    service.metrics.count(Counter::ConnectionRequestCount, 1);
     let facts = ServerFacts {
         mode: service.connections.mode(),
         last_zxid: service.tree.applied(),
         bounds: service.bounds,
         has_local_sessions: false,
-        has_tokens: true,
+        has_tokens: service.throttle.take(handshake.cost(false), Instant::now()),
     };
     match handshake.decide(&facts) {
         Decision::Close(reason) => Outcome::Close(reason),
@@ -146,7 +151,7 @@ async fn decide(payload: &Bytes, remote: SocketAddr, service: &Service) -> Outco
                 conn: conn.id,
                 timeout,
             };
-            match ask_core(remote, service, ask).await {
+            match ask_core(caller, service, ask).await {
                 Some((conn, SessionReply::Opened(session))) => {
                     service.connections.bind(&conn, session);
                     let reply = awaiting.created(session);
@@ -162,6 +167,7 @@ async fn decide(payload: &Bytes, remote: SocketAddr, service: &Service) -> Outco
         }
         Decision::Resume(awaiting) => {
             let (session, timeout) = (awaiting.session(), awaiting.timeout());
+            service.metrics.count(Counter::ConnectionRevalidateCount, 1);
             service.connections.close_session(session);
             let ask = |conn: &Conn| Event::SessionClaimed {
                 conn: conn.id,
@@ -169,7 +175,7 @@ async fn decide(payload: &Bytes, remote: SocketAddr, service: &Service) -> Outco
                 timeout,
             };
             let Some((conn, SessionReply::Claimed { is_alive })) =
-                ask_core(remote, service, ask).await
+                ask_core(caller, service, ask).await
             else {
                 return Outcome::Stopping;
             };
@@ -199,11 +205,11 @@ async fn decide(payload: &Bytes, remote: SocketAddr, service: &Service) -> Outco
 /// Asks the core for a session and waits for its reply; `None` if the server stops, or has too much
 /// to do.
 async fn ask_core(
-    remote: SocketAddr,
+    caller: &Caller,
     service: &Service,
     ask: impl FnOnce(&Conn) -> Event,
 ) -> Option<(Arc<Conn>, SessionReply)> {
-    let conn = service.connections.add(remote);
+    let conn = service.connections.add(caller);
     let mut registered = Registered {
         service,
         conn: Some(Arc::clone(&conn)),

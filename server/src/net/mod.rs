@@ -1,7 +1,7 @@
 //! The network: listeners, and a task for each connection of a client or member.
 //!
 //! ```text
-//!  client_listener ─accept─► client_conn ─┬─ four-letter word ─► words
+//!  client_listener ─accept─► [tls] ─► client_conn ─┬─ four-letter word ─► words
 //!                                         ├─ handshake ─► core ─► session
 //!                                         └─ requests ─► outbox (conn/pipeline) ─► socket
 //!
@@ -23,6 +23,7 @@ pub(crate) mod client_conn;
 pub(crate) mod client_listener;
 pub(crate) mod connections;
 pub(crate) mod election_mesh;
+pub(crate) mod gauges;
 pub(crate) mod handshake;
 pub(crate) mod leader_link;
 pub(crate) mod learner_links;
@@ -31,5 +32,7 @@ mod packets;
 pub(crate) mod peers;
 pub(crate) mod reports;
 pub(crate) mod service;
+pub(crate) mod throttle;
+pub(crate) mod tls;
 pub(crate) mod words;
 pub(crate) mod write_buf;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -13,8 +13,11 @@ use zk_core::peer::{Peer, PeerStatus};
 use zk_core::session::TimeoutBounds;
 
 use super::connections::Connections;
+use super::throttle::Throttle;
+use super::tls::Tls;
 use crate::config::Config;
 use crate::four_letter::Latency;
+use crate::metrics::Metrics;
 use crate::shared_tree::SharedTree;
 use crate::stage::clock::Clock;
 use crate::stage::core::CoreItem;
@@ -26,7 +29,15 @@ use crate::stage::mailbox::Mailbox;
 pub(crate) struct Service {
     pub(crate) config: Config,
     /// Port that plaintext clients connect to.
-    pub(crate) port: u16,
+    pub(crate) port: Option<u16>,
+    /// Port that speaks TLS only.
+    pub(crate) secure_port: Option<u16>,
+    /// TLS of client ports, if there is any.
+    pub(crate) tls: Option<Tls>,
+    /// TLS handshakes in progress.
+    pub(crate) handshaking: AtomicUsize,
+    pub(crate) throttle: Throttle,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: TimeoutBounds,
     pub(crate) access: Access,
     /// Schemes of which every client must have an identity.
@@ -57,6 +68,11 @@ impl Service {
     /// Connections in all.
     pub(crate) fn connections_max(&self) -> Option<usize> {
         as_count(self.config.limits.max_cnxns)
+    }
+
+    /// TLS handshakes in progress.
+    pub(crate) fn tls_handshakes(&self) -> usize {
+        self.handshaking.load(Ordering::Relaxed)
     }
 
     /// Asks the core thread to have a look at itself; `None` if it stops.

@@ -1,7 +1,6 @@
 //! Four-letter words on a live server.
 //!
-//! Not answered yet: `cons`, `crst`, `dirs`, `envi`, `gtmk`, `hash`, `mntr`, `stmk`. A client that
-//! asks one of them, allowed or not, is told that it is not on the whitelist.
+//! Not answered yet: `cons`, `envi`, `gtmk`, `hash`, `stmk`. A client that asks one of them, allowed or not, is told that it is not on the whitelist.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,26 +8,27 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use zk_core::conn::handshake::ServingMode;
 use zk_core::peer::{Peer, PeerStatus, Role};
 use zk_core::time::Now;
 use zk_proto::{SessionId, Zxid};
 
 use super::connections::Conn;
+use super::gauges::gauges;
 use super::service::Service;
 use crate::VERSION;
 use crate::config::Topology;
 use crate::four_letter::{
-    ConfView, ConnectionInfo, DumpView, ExpiryBucket, MemberConf, Mode, ServerStatus, SessionsView,
-    WithoutService, Word, conf, dump, isro, ruok, srst, srvr, stat, wchc, wchp, wchs,
+    ConfView, ConnectionInfo, DumpView, ExpiryBucket, MemberConf, Mode, MonitorView, ServerStatus,
+    SessionsView, WithoutService, Word, conf, crst, dirs, dump, isro, mntr, ruok, srst, srvr, stat,
+    wchc, wchp, wchs,
 };
 
 /// Answers a word and ends the connection.
 pub(crate) async fn answer(
     word: Word,
-    socket: &mut TcpStream,
+    socket: &mut (impl AsyncWrite + Unpin),
     _input: BytesMut,
     service: &Service,
 ) -> std::io::Result<()> {
@@ -61,6 +61,7 @@ async fn text(word: Word, service: &Service) -> Option<String> {
         }
         Word::Srst => {
             service.stats.reset();
+            service.metrics.reset();
             srst().to_owned()
         }
         Word::Conf => conf(&configuration(service)),
@@ -97,19 +98,34 @@ async fn text(word: Word, service: &Service) -> Option<String> {
             });
             wchp(&by_path.collect::<Vec<(String, Vec<SessionId>)>>())
         }
-        Word::Cons
-        | Word::Crst
-        | Word::Dirs
-        | Word::Envi
-        | Word::Gtmk
-        | Word::Hash
-        | Word::Mntr
-        | Word::Stmk
-        | Word::TelnetClose => word.refusal(),
+        Word::Crst => {
+            for conn in service.connections.all() {
+                conn.received.store(0, Ordering::Relaxed);
+                conn.sent.store(0, Ordering::Relaxed);
+            }
+            crst().to_owned()
+        }
+        Word::Dirs => {
+            let conf = configuration(service);
+            dirs(conf.data_dir_bytes, conf.data_log_bytes)
+        }
+        Word::Mntr => mntr(&MonitorView {
+            version: VERSION.to_owned(),
+            mode: status(service).mode,
+            peer_state: None,
+            observer_master_id: None,
+            metrics: gauges(service)
+                .into_iter()
+                .chain(service.metrics.samples())
+                .collect(),
+        }),
+        Word::Cons | Word::Envi | Word::Gtmk | Word::Hash | Word::Stmk | Word::TelnetClose => {
+            word.refusal()
+        }
     })
 }
 
-fn status(service: &Service) -> ServerStatus {
+pub(crate) fn status(service: &Service) -> ServerStatus {
     let core = *service.status.lock();
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let reading = service.tree.read();
@@ -147,7 +163,7 @@ fn info(conn: &Conn) -> ConnectionInfo {
     }
 }
 
-fn configuration(service: &Service) -> ConfView {
+pub(crate) fn configuration(service: &Service) -> ConfView {
     let config = &service.config;
     let ensemble = match &config.topology {
         Topology::Ensemble(ensemble) => Some(ensemble),
@@ -157,8 +173,8 @@ fn configuration(service: &Service) -> ConfView {
     let log_dir = config.data_log_dir.join("version-2");
     let millis = |time: &std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     ConfView {
-        client_port: service.port.into(),
-        secure_client_port: -1,
+        client_port: service.port.map_or(-1, i32::from),
+        secure_client_port: service.secure_port.map_or(-1, i32::from),
         data_dir_bytes: bytes_in(&data_dir),
         data_dir: data_dir.display().to_string(),
         data_log_bytes: bytes_in(&log_dir),
@@ -167,7 +183,10 @@ fn configuration(service: &Service) -> ConfView {
         max_client_cnxns: config.limits.max_client_cnxns.map_or(0, u32::from),
         min_session_timeout_ms: millis(config.session_timeout.start()),
         max_session_timeout_ms: millis(config.session_timeout.end()),
-        listen_backlog: -1,
+        listen_backlog: config
+            .limits
+            .listen_backlog
+            .map_or(-1, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX)),
         server_id: ensemble.map_or(0, |ensemble| ensemble.my_id.get()),
         member: ensemble.map(|ensemble| MemberConf {
             membership: (service.connections.mode() == ServingMode::Full)
@@ -184,7 +203,7 @@ fn bytes_in(directory: &Path) -> u64 {
     lens.sum()
 }
 
-async fn sessions(service: &Service) -> Option<DumpView> {
+pub(crate) async fn sessions(service: &Service) -> Option<DumpView> {
     let now = service.clock.now();
     let sessions = service.inspect(Peer::sessions).await?;
     let mut global: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();

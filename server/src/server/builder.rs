@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zk_proto::ServerId;
 
 use super::error::StartError;
-use super::{MemberSockets, Server};
-use crate::config::{Config, Properties, Sources, Strictness};
+use super::{MemberSockets, Server, listeners};
+use crate::admin::{Admin, ConfigOrigin, export};
+use crate::config::{Config, Properties, Resolved, Setting, Sources, Strictness};
 use crate::faults::Faults;
-use crate::net::client_listener;
+use crate::net::client_listener::{self, Speaks};
 
 /// Sets up a server in this process.
 #[derive(Debug, Default)]
@@ -19,6 +21,7 @@ pub struct Builder {
     settings: Vec<(String, String)>,
     faults: Faults,
     member: Option<(ServerId, MemberSockets)>,
+    origin: ConfigOrigin,
 }
 
 impl Builder {
@@ -48,6 +51,15 @@ impl Builder {
     #[must_use]
     pub fn member(mut self, id: ServerId, sockets: MemberSockets) -> Self {
         self.member = Some((id, sockets));
+        self
+    }
+
+    /// What the admin server shows of the configuration: the file as it was written, and every key
+    /// in effect.
+    #[must_use]
+    pub fn shown(mut self, text: &str, effective: Vec<Setting>) -> Self {
+        text.clone_into(&mut self.origin.text);
+        self.origin.effective = effective;
         self
     }
 
@@ -82,6 +94,7 @@ impl Builder {
     async fn launch(self) -> Result<Server, StartError> {
         let (my_id, sockets) = self.member.unzip();
         let mut temporary = None;
+        let mut origin = self.origin;
         let config = if let Some(config) = self.config {
             config
         } else {
@@ -91,18 +104,44 @@ impl Builder {
                 let made = tempfile::tempdir().map_err(StartError::Temporary)?;
                 temporary.insert(made).path().to_owned()
             };
-            embedded_config(&data_dir, &self.settings, my_id)?
+            let (text, resolved) = embedded_config(&data_dir, &self.settings, my_id)?;
+            origin = ConfigOrigin {
+                text,
+                effective: resolved.effective,
+            };
+            resolved.config
         };
-        let (server, listener, service) =
+        let (mut server, listeners, service) =
             Server::prepare(config, self.faults, sockets, temporary).await?;
         // The core serves before it looks at what it is asked. One that is gone already has stopped
         // the server, which says so by itself.
         let _is_serving = service.inspect(|_| ()).await;
-        let tasks = server.tasks.clone();
-        server
-            .tasks
-            .spawn(client_listener::accept(listener, service, tasks));
-        server.tasks.close();
+        let tasks = &server.tasks;
+        let plain = if service.tls.is_some() && service.config.tls.client_port_unification {
+            Speaks::Either
+        } else {
+            Speaks::Plain
+        };
+        for (listener, speaks) in [(listeners.plain, plain), (listeners.secure, Speaks::Tls)] {
+            if let Some(listener) = listener {
+                let service = Arc::clone(&service);
+                tasks.spawn(client_listener::accept(
+                    listener,
+                    speaks,
+                    service,
+                    tasks.clone(),
+                ));
+            }
+        }
+        if let Some(listener) = listeners.exporter {
+            tasks.spawn(export(Arc::clone(&service), listener, tasks.clone()));
+        }
+        if let Some(listener) = listeners::bind_admin(&service.config).await {
+            server.addresses.admin = listener.local_addr().ok();
+            let admin = Arc::new(Admin::new(Arc::clone(&service), origin));
+            tasks.spawn(admin.serve(listener, tasks.clone()));
+        }
+        tasks.close();
         Ok(server)
     }
 }
@@ -112,7 +151,7 @@ fn embedded_config(
     data_dir: &Path,
     settings: &[(String, String)],
     my_id: Option<ServerId>,
-) -> Result<Config, StartError> {
+) -> Result<(String, Resolved), StartError> {
     let mut text = format!(
         "dataDir={}\nclientPort=0\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n\
          preAllocSize=1024\n",
@@ -134,5 +173,5 @@ fn embedded_config(
         my_id: my_id.as_ref().map(|id| ("(embedded)", id.as_bytes())),
         strictness,
     })?;
-    Ok(resolved.config)
+    Ok((text, resolved))
 }

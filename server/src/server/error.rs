@@ -4,6 +4,7 @@ use zk_core::session::{BoundsError, ServerIdError};
 use zk_proto::ServerId;
 
 use crate::config::ConfigError;
+use crate::net::tls::TlsError;
 use crate::stage::fail_stop::StopCause;
 use crate::storage::{DataDirError, LogError, RecoverError};
 
@@ -20,6 +21,9 @@ pub enum StartError {
         /// What it is.
         what: &'static str,
     },
+    /// Key material of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Session timeouts make no sense.
     #[error(transparent)]
     Timeouts(#[from] BoundsError),
@@ -64,6 +68,7 @@ impl StartError {
         match self {
             Self::Config(_)
             | Self::Unsupported { .. }
+            | Self::Tls(_)
             | Self::Timeouts(_)
             | Self::NoMember { .. } => 2,
             Self::DataDir(_) | Self::Temporary(_) => 3,

@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod listeners;
 mod member;
 mod plan;
 
@@ -12,27 +13,30 @@ pub use crate::stage::fail_stop::StopCause;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zk_core::peer::{Event, Peer, PeerOptions, PeerStatus, RecoveredEpochs};
 use zk_proto::{ServerId, Zxid};
 
+use self::listeners::{Addresses, Listeners};
 use self::member::Membership;
 use self::plan::Plan;
 use crate::config::{Config, Topology};
 use crate::entropy::random;
 use crate::faults::{FaultDisk, Faults};
+use crate::metrics::{Basic, Metrics};
 use crate::net::connections::Connections;
 use crate::net::service::{Service, Stats};
+use crate::net::throttle::Throttle;
 use crate::shared_tree::SharedTree;
 use crate::stage::apply::{ApplyStage, Captures};
-use crate::stage::clock::Clock;
+use crate::stage::clock::{Clock, wall};
 use crate::stage::core::{CoreItem, CoreStage, MAILBOX_MAX};
 use crate::stage::fail_stop::{FailStop, chain};
 use crate::stage::heard::Heard;
@@ -40,7 +44,7 @@ use crate::stage::log::LogStage;
 use crate::stage::log_reader::LogReader;
 use crate::stage::mailbox::Mailbox;
 use crate::stage::snapshot::SnapshotStage;
-use crate::storage::{FileLog, RecoverReport, StdDisk, recover};
+use crate::storage::{FileLog, Name, RecoverReport, StdDisk, recover};
 
 /// How long connections may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -64,7 +68,7 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 /// ```
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    addresses: Addresses,
     fail_stop: Arc<FailStop>,
     tree: Arc<SharedTree>,
     core: Arc<Mailbox<CoreItem>>,
@@ -83,9 +87,28 @@ impl Server {
         Builder::default()
     }
 
-    /// Where clients connect to.
+    /// Where clients connect to: the plaintext port, or the TLS port if there is no other.
     pub fn client_address(&self) -> SocketAddr {
-        self.address
+        let Addresses { plain, secure, .. } = self.addresses;
+        // A server without both is not started.
+        plain
+            .or(secure)
+            .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// Where clients connect to with TLS, if there is such a port.
+    pub fn secure_client_address(&self) -> Option<SocketAddr> {
+        self.addresses.secure
+    }
+
+    /// Where the admin server listens, if it does.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.addresses.admin
+    }
+
+    /// Where metrics are exported, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.addresses.exporter
     }
 
     /// Last transaction applied.
@@ -148,19 +171,17 @@ impl Server {
     }
 
     /// Everything but the acceptance of clients.
-    pub(super) async fn prepare(
+    async fn prepare(
         config: Config,
         faults: Faults,
         sockets: Option<MemberSockets>,
         temporary: Option<tempfile::TempDir>,
-    ) -> Result<(Self, TcpListener, Arc<Service>), StartError> {
+    ) -> Result<(Self, Listeners, Arc<Service>), StartError> {
         plan::warn_of_absent(&config);
         let plan = Plan::new(&config)?;
-        let listener = plan::listen(&plan.listen).await?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: plan.listen.to_string(),
-            source,
-        })?;
+        let tls = plan::tls(&config)?;
+        let listeners = Listeners::bind(&config).await?;
+        let addresses = listeners.addresses();
 
         let membership = match &config.topology {
             Topology::Standalone => None,
@@ -170,6 +191,7 @@ impl Server {
         };
 
         // Reading a large state takes long, and blocks.
+        let begun = Instant::now();
         let disk_faults = faults.clone();
         let recover_options = plan.recover;
         let recovering = tokio::task::spawn_blocking(move || {
@@ -186,6 +208,17 @@ impl Server {
             Err(_panic) => return Err(StopCause::Panic { thread: "recovery" }.into()),
         };
         report(&recovered.report);
+        let metrics = Arc::new(Metrics::default());
+        metrics.add(
+            Basic::Dbinittime,
+            u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        );
+        metrics.add(Basic::StartupTxnsLoaded, recovered.report.replayed);
+        let snapshot = recovered.report.snapshot;
+        let snapshot = snapshot.or_else(|| recovered.report.written.map(|(name, _)| name));
+        if let Some(zxid) = snapshot.and_then(Name::as_snapshot) {
+            metrics.snapshot_written(zxid, wall().as_millis());
+        }
 
         let clock = Clock::start();
         let access = plan::access(&config);
@@ -263,6 +296,9 @@ impl Server {
             apply: Arc::clone(&apply_box),
             compression: plan::compression(&config),
             purge: plan::purge(&config),
+            purge_bytes_max: config.purge.max_bytes.map(std::num::NonZeroU64::get),
+            has_last_zxid: config.storage.serialize_last_processed_zxid,
+            metrics: Arc::clone(&metrics),
         };
         let log_stage = LogStage {
             disk,
@@ -273,6 +309,13 @@ impl Server {
             mailbox: Arc::clone(&log_box),
             core: Arc::clone(&core_box),
             slow: config.storage.fsync_warning_threshold,
+            delay: config.storage.flush_delay,
+            poll: config
+                .storage
+                .max_write_queue_poll_time
+                .unwrap_or(config.storage.flush_delay / 3),
+            batch_max: usize::try_from(config.storage.max_batch_size).unwrap_or(usize::MAX),
+            metrics: Arc::clone(&metrics),
         };
         let apply_stage = ApplyStage {
             tree: Arc::clone(&tree),
@@ -303,7 +346,12 @@ impl Server {
             appends: Vec::new(),
         };
         let service = Arc::new(Service {
-            port: address.port(),
+            port: addresses.plain.map(|address| address.port()),
+            secure_port: addresses.secure.map(|address| address.port()),
+            tls,
+            handshaking: AtomicUsize::new(0),
+            throttle: Throttle::new(&config.throttle, Instant::now(), random()),
+            metrics: Arc::clone(&metrics),
             bounds: plan::bounds(&config)?,
             access,
             wanted_schemes: plan::wanted_schemes(&config),
@@ -320,7 +368,7 @@ impl Server {
         });
         // From here on dropping the server stops what runs already.
         let mut server = Self {
-            address,
+            addresses,
             fail_stop: Arc::clone(&fail_stop),
             tree,
             tasks,
@@ -343,8 +391,9 @@ impl Server {
         server
             .threads
             .push(fail_stop.spawn("core", move || core_stage.run())?);
+        let address = server.client_address();
         tracing::info!(%address, zxid = %server.last_zxid(), "serving");
-        Ok((server, listener, service))
+        Ok((server, listeners, service))
     }
 }
 

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytestring::ByteString;
-use tokio::net::TcpListener;
 use zk_core::conn::auth::{Access, AuthScheme, DigestScheme, IpScheme, Schemes};
 use zk_core::prep::PrepOptions;
 use zk_core::session::{BoundsError, TimeoutBounds};
@@ -15,12 +14,12 @@ use zk_core::wire::file_name::Compression;
 use super::error::StartError;
 use crate::config::{Config, ListenAddress, Topology};
 use crate::entropy::random;
+use crate::net::tls::{Tls, TlsError, X509Scheme};
 use crate::stage::apply::SnapshotPace;
 use crate::storage::{DataDirs, LogOptions, RecoverOptions, Standing};
 
 /// What is decided by the configuration before anything is touched.
 pub(super) struct Plan {
-    pub(super) listen: SocketPlace,
     pub(super) dirs: DataDirs,
     pub(super) recover: RecoverOptions,
     pub(super) log: LogOptions,
@@ -29,22 +28,18 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(config: &Config) -> Result<Self, StartError> {
         let unsupported = |what| Err(StartError::Unsupported { what });
-        if config.secure_client_port.is_some() {
-            return unsupported("secureClientPort");
-        }
         if !config.auth_providers.is_empty() {
             return unsupported("authProvider");
         }
         if config.auth.session_require_client_sasl {
             return unsupported("sessionRequireClientSASLAuth");
         }
-        let Some(listen) = config.client_port.as_ref().map(SocketPlace::new) else {
-            return unsupported("a server without clientPort");
-        };
+        if config.client_port.is_none() && config.secure_client_port.is_none() {
+            return unsupported("a server without clientPort and secureClientPort");
+        }
         bounds(config)?;
         let entry_bytes_max = entry_bytes_max(config);
         Ok(Self {
-            listen,
             dirs: DataDirs {
                 data: config.data_dir.clone(),
                 log: config.data_log_dir.clone(),
@@ -85,12 +80,12 @@ impl Plan {
 
 /// Where to listen, in words for the system.
 pub(super) struct SocketPlace {
-    host: String,
-    port: u16,
+    pub(super) host: String,
+    pub(super) port: u16,
 }
 
 impl SocketPlace {
-    fn new(address: &ListenAddress) -> Self {
+    pub(super) fn new(address: &ListenAddress) -> Self {
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED).to_string();
         Self {
             host: address.host.clone().unwrap_or(any),
@@ -103,15 +98,6 @@ impl fmt::Display for SocketPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
-}
-
-pub(super) async fn listen(place: &SocketPlace) -> Result<TcpListener, StartError> {
-    TcpListener::bind((place.host.as_str(), place.port))
-        .await
-        .map_err(|source| StartError::Listen {
-            address: place.to_string(),
-            source,
-        })
 }
 
 pub(super) fn bounds(config: &Config) -> Result<TimeoutBounds, BoundsError> {
@@ -137,6 +123,9 @@ pub(super) fn access(config: &Config) -> Access {
         let super_digest = config.auth.super_digest.as_ref();
         let super_digest = super_digest.map(|digest| ByteString::from(digest.expose()));
         schemes.push(Box::new(DigestScheme::new(super_digest)));
+    }
+    if speaks_tls(config) {
+        schemes.push(Box::new(X509Scheme));
     }
     Access {
         is_skipped: config.limits.skip_acl,
@@ -195,46 +184,65 @@ pub(super) fn purge(config: &Config) -> Option<(Duration, usize)> {
     (!interval.is_zero()).then_some((interval, retain))
 }
 
-/// Warns of what is configured and has no effect yet.
+/// Whether a client port speaks TLS.
+fn speaks_tls(config: &Config) -> bool {
+    config.secure_client_port.is_some() || config.tls.client_port_unification
+}
+
+/// TLS of the client ports, if any of them speaks it.
+pub(super) fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
+    if !speaks_tls(config) {
+        return Ok(None);
+    }
+    let is_watched = config.tls.client_cert_reload;
+    Tls::new(config.client_tls.clone(), "ssl.", is_watched).map(Some)
+}
+
+/// Tells of what is configured and has no effect, with the reason.
 pub(super) fn warn_of_absent(config: &Config) {
+    const LATER: &str = "not there yet";
     let (limits, throttle, storage) = (&config.limits, &config.throttle, &config.storage);
     let absent = [
-        (config.admin.enabled, "admin.enableServer"),
-        (config.metrics.is_prometheus(), "metricsProvider.className"),
-        (config.service.audit_enabled, "audit.enable"),
-        (config.ensemble.read_only_mode, "readonlymode.enabled"),
-        (config.purge.max_bytes.is_some(), "autopurge.maxBytes"),
-        (!config.purge.max_age.is_zero(), "autopurge.maxAge"),
-        (!storage.flush_delay.is_zero(), "flushDelay"),
+        (config.service.audit_enabled, "audit.enable", LATER),
+        (
+            config.ensemble.read_only_mode,
+            "readonlymode.enabled",
+            LATER,
+        ),
+        (!config.purge.max_age.is_zero(), "autopurge.maxAge", LATER),
+        (limits.memory_limit.is_some(), "memory.limit", LATER),
+        (
+            config.metrics.https_port.is_some(),
+            "metricsProvider.httpsPort",
+            "metrics are exported without TLS",
+        ),
+        (
+            config.admin.force_https || config.admin.port_unification,
+            "admin.forceHttps, admin.portUnification",
+            "the admin server speaks no TLS; it listens on the loopback address unless told otherwise",
+        ),
+        (
+            config.client_tls.client_hostname_verification,
+            "ssl.clientHostnameVerification",
+            "names are never looked up from addresses",
+        ),
         (
             !storage.close_session_txn_enabled,
             "closeSessionTxn.enabled",
+            "the ephemerals of a closed session are always listed; every release reads that",
         ),
-        (
-            !storage.serialize_last_processed_zxid,
-            "serializeLastProcessedZxid.enabled",
-        ),
-        (limits.listen_backlog.is_some(), "clientPortListenBacklog"),
-        (limits.client_tcp_keep_alive, "clientTcpKeepAlive"),
         (
             limits.large_request_threshold.is_some(),
             "largeRequestThreshold",
-        ),
-        (limits.memory_limit.is_some(), "memory.limit"),
-        (
-            throttle.max_requests.is_some(),
-            "request_throttle_max_requests",
+            "requests of a connection that wait are bounded together, whatever their size",
         ),
         (
             !throttle.throttled_op_wait.is_zero(),
             "throttled_op_wait_time",
-        ),
-        (
-            throttle.connection_tokens.is_some(),
-            "connection_throttle_tokens",
+            "a request that has to wait is not read from its connection before its turn",
         ),
     ];
-    for (_, key) in absent.iter().filter(|(is_wanted, _)| *is_wanted) {
-        tracing::warn!(key, "configured, but not there yet");
+    for (_, key, why) in absent.iter().filter(|(is_wanted, ..)| *is_wanted) {
+        tracing::warn!(key, why, "configured, and without effect");
     }
 }

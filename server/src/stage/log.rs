@@ -10,6 +10,7 @@ use super::apply::ApplyItem;
 use super::core::CoreItem;
 use super::fail_stop::StopCause;
 use super::mailbox::{Mailbox, Taken};
+use crate::metrics::{Basic, Metrics};
 use crate::storage::{Disk, Epochs, FileLog, LogEntry, RecoverOptions, recover};
 
 /// Bytes that go into one write, unless a single entry is longer.
@@ -56,6 +57,13 @@ pub(crate) struct LogStage<D: Disk> {
     pub(crate) core: Arc<Mailbox<CoreItem>>,
     /// Duration of a sync above which it is worth a warning.
     pub(crate) slow: Duration,
+    /// How long the first of a batch waits for more (`flushDelay`), if it does.
+    pub(crate) delay: Duration,
+    /// How long it waits without any coming (`maxWriteQueuePollTime`).
+    pub(crate) poll: Duration,
+    /// As many are waited for (`maxBatchSize`).
+    pub(crate) batch_max: usize,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl<D: Disk + Clone> LogStage<D> {
@@ -65,6 +73,9 @@ impl<D: Disk + Clone> LogStage<D> {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
         while self.mailbox.take(None, &mut items) != Taken::Closed {
+            if !self.delay.is_zero() {
+                self.gather(&mut items);
+            }
             for item in items.drain(..) {
                 match item {
                     LogItem::Append { zxid, bytes } => {
@@ -118,6 +129,19 @@ impl<D: Disk + Clone> LogStage<D> {
         Ok(())
     }
 
+    /// Waits for more that can be synced together.
+    fn gather(&self, items: &mut Vec<LogItem>) {
+        let until = Instant::now() + self.delay;
+        let mut more = Vec::new();
+        while items.len() < self.batch_max {
+            let deadline = until.min(Instant::now() + self.poll);
+            if self.mailbox.take(Some(deadline), &mut more) != Taken::Items {
+                return;
+            }
+            items.append(&mut more);
+        }
+    }
+
     fn append(&mut self, batch: &mut Vec<LogEntry>) -> Result<(), StopCause> {
         if batch.is_empty() {
             return Ok(());
@@ -125,7 +149,12 @@ impl<D: Disk + Clone> LogStage<D> {
         let start = Instant::now();
         let last = self.log.append(batch)?;
         let elapsed = start.elapsed();
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.metrics.add(Basic::Fsynctime, millis);
+        let entries = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        self.metrics.add(Basic::SyncProcessorBatchSize, entries);
         if elapsed > self.slow {
+            self.metrics.sync_was_slow();
             let count = batch.len();
             let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
             tracing::warn!(elapsed_us, count, "slow sync of the transaction log");
@@ -168,6 +197,10 @@ mod tests {
             mailbox: Arc::new(Mailbox::new(10)),
             core: Arc::new(Mailbox::new(10)),
             slow: Duration::MAX,
+            delay: Duration::ZERO,
+            poll: Duration::ZERO,
+            batch_max: usize::MAX,
+            metrics: Arc::default(),
         }
     }
 
@@ -187,6 +220,25 @@ mod tests {
             CoreItem::Event(_) | CoreItem::Inspect(_) => None,
         };
         assert_eq!(reports.first().and_then(last), Some(Zxid::new(100)));
+    }
+
+    #[test]
+    fn with_a_delay_what_comes_a_little_later_is_synced_with_the_rest() {
+        let disk = SimDisk::new(1);
+        let mut stage = stage(&disk);
+        stage.delay = Duration::from_mins(1);
+        stage.poll = stage.delay;
+        stage.batch_max = 3;
+        let (mailbox, core) = (Arc::clone(&stage.mailbox), Arc::clone(&stage.core));
+        let thread = std::thread::spawn(move || stage.run());
+        for zxid in 1..=3 {
+            mailbox.send([append(zxid)]);
+        }
+        let mut reports = Vec::new();
+        assert_eq!(core.take(None, &mut reports), Taken::Items);
+        assert_eq!(reports.len(), 1, "one sync for all three");
+        mailbox.close();
+        thread.join().expect("no panic").expect("a disk that works");
     }
 
     #[test]

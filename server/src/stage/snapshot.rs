@@ -10,11 +10,13 @@ use zk_core::tree::Capture;
 use zk_core::wire::file_name::Compression;
 
 use super::apply::ApplyItem;
+use super::clock::wall;
 use super::fail_stop::StopCause;
 use super::log::{LogItem, LogTask};
 use super::mailbox::{Mailbox, Taken};
+use crate::metrics::{Basic, Counter, Metrics};
 use crate::shared_tree::SharedTree;
-use crate::storage::{Disk, SnapshotWriter, purge};
+use crate::storage::{Area, Disk, DiskFile as _, SnapshotWriter, purge};
 
 /// Bytes encoded under one guard of the tree: long enough to be worth it, short enough that the
 /// apply thread hardly notices.
@@ -50,6 +52,11 @@ pub(crate) struct SnapshotStage<D> {
     pub(crate) compression: Compression,
     /// How often old files are purged, and how many snapshots stay.
     pub(crate) purge: Option<(Duration, usize)>,
+    /// Bytes of files above which fewer snapshots stay (`autopurge.maxBytes`).
+    pub(crate) purge_bytes_max: Option<u64>,
+    /// Whether the last zxid stands in snapshots (`serializeLastProcessedZxid.enabled`).
+    pub(crate) has_last_zxid: bool,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl<D: Disk + Clone> SnapshotStage<D> {
@@ -76,6 +83,9 @@ impl<D: Disk + Clone> SnapshotStage<D> {
                 let zxid = capture.zxid();
                 let written = self.write(&mut capture, &is_stopping);
                 self.apply.send([ApplyItem::Captured { capture, purpose }]);
+                if written.is_err() {
+                    self.metrics.count(Counter::SnapshotErrorCount, 1);
+                }
                 let is_whole = written.map_err(StopCause::Snapshot)?;
                 if purpose == SnapshotPurpose::Restart && is_whole {
                     self.log.send([LogItem::Alone(LogTask::Restart(zxid))]);
@@ -86,21 +96,42 @@ impl<D: Disk + Clone> SnapshotStage<D> {
 
     /// Removes what recovery does not need. What cannot be removed stays for the next time.
     fn purge(&self, retain: usize) {
-        match purge(&self.disk, retain) {
-            Ok(report) => {
-                for (name, error) in &report.failed {
-                    tracing::warn!(%name, err = %error, "cannot remove an old file");
+        let mut retain = retain;
+        loop {
+            match purge(&self.disk, retain) {
+                Ok(report) => {
+                    for (name, error) in &report.failed {
+                        tracing::warn!(%name, err = %error, "cannot remove an old file");
+                    }
+                    tracing::info!(count = report.removed.len(), retain, "old files purged");
                 }
-                tracing::info!(count = report.removed.len(), "old files purged");
+                Err(error) => {
+                    tracing::warn!(err = %error, "cannot purge old files");
+                    return;
+                }
             }
-            Err(error) => tracing::warn!(err = %error, "cannot purge old files"),
+            let is_over = self.purge_bytes_max.is_some_and(|max| self.bytes() > max);
+            if !is_over || retain <= 1 {
+                return;
+            }
+            retain -= 1;
         }
+    }
+
+    /// Bytes of all files; what cannot be read does not count.
+    fn bytes(&self) -> u64 {
+        let areas = [Area::Data, Area::Log].into_iter();
+        let names = areas.flat_map(|area| self.disk.list(area).unwrap_or_default());
+        names
+            .filter_map(|name| self.disk.open(name).ok()?.len().ok())
+            .sum()
     }
 
     /// Writes a snapshot; false if it was given up.
     fn write(&self, capture: &mut Capture, is_stopping: &impl Fn() -> bool) -> io::Result<bool> {
         let start = Instant::now();
         let zxid = capture.zxid();
+        capture.limit_trailer(true, self.has_last_zxid);
         let mut writer = SnapshotWriter::create(self.disk.clone(), zxid, self.compression)?;
         let mut chunk = BytesMut::new();
         loop {
@@ -116,6 +147,8 @@ impl<D: Disk + Clone> SnapshotStage<D> {
         }
         let (name, bytes) = writer.finish()?;
         let elapsed_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.metrics.add(Basic::Snapshottime, elapsed_us / 1000);
+        self.metrics.snapshot_written(zxid, wall().as_millis());
         tracing::info!(%name, bytes, elapsed_us, "snapshot written");
         Ok(true)
     }

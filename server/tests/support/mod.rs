@@ -14,7 +14,7 @@ use zk_proto::connect::ConnectRequest;
 use zk_proto::{Bytes, SessionId, Zxid};
 
 /// Long enough for whatever is to happen soon.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// A server that is killed when the test is over.
 pub(crate) struct Process {

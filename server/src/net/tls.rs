@@ -1,0 +1,490 @@
+//! TLS of client ports: key material from PEM files, read again when they change.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio_rustls::TlsAcceptor;
+use x509_cert::der::Decode as _;
+use x509_cert::name::RdnSequence;
+use zk_core::conn::auth::{AuthRefused, AuthScheme, Identity};
+
+use crate::config::keys::TlsSettings;
+
+/// Time between looks for changed files, at most one for each connection.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Why TLS cannot be spoken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A key that is needed is not set.
+    #[error("{prefix}{key} is not set, and {why}")]
+    Missing {
+        /// Which side.
+        prefix: &'static str,
+        /// The rest of the key.
+        key: &'static str,
+        /// What needs it.
+        why: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("{prefix}{key}={}: cannot be read", path.display())]
+    Unreadable {
+        /// Which side.
+        prefix: &'static str,
+        /// The rest of the key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is no PEM file, or not a good one.
+    #[error("{prefix}{key}={}: is no good PEM file", path.display())]
+    Pem {
+        /// Which side.
+        prefix: &'static str,
+        /// The rest of the key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pem::Error,
+    },
+    /// A PEM file has not what is looked for.
+    #[error("{prefix}{key}={}: has no {what}", path.display())]
+    Lacking {
+        /// Which side.
+        prefix: &'static str,
+        /// The rest of the key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it should have.
+        what: &'static str,
+    },
+    /// A store of another form.
+    #[error(
+        "{prefix}{key}={}: {form} stores cannot be read, only PEM; \
+         keytool -importkeystore -deststoretype PKCS12 and openssl pkcs12 -nodes convert them",
+        path.display()
+    )]
+    Form {
+        /// Which side.
+        prefix: &'static str,
+        /// The rest of the key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its form.
+        form: String,
+    },
+    /// A name that means nothing here.
+    #[error("{prefix}{key}: {name} is none of {known}")]
+    Unknown {
+        /// Which side.
+        prefix: &'static str,
+        /// The rest of the key.
+        key: &'static str,
+        /// The name.
+        name: String,
+        /// Names that do.
+        known: String,
+    },
+    /// Key and certificates do not go together.
+    #[error("{prefix}* cannot be used")]
+    Rustls {
+        /// Which side.
+        prefix: &'static str,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+/// One side of TLS, as far as a server that is connected to needs it.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    settings: TlsSettings,
+    prefix: &'static str,
+    /// Whether the files are looked at again.
+    is_watched: bool,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    looked: Instant,
+    changed: Vec<Option<SystemTime>>,
+}
+
+impl Tls {
+    /// Reads the key material of the settings whose keys begin with `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// The first key that does not do.
+    pub(crate) fn new(
+        settings: TlsSettings,
+        prefix: &'static str,
+        is_watched: bool,
+    ) -> Result<Self, TlsError> {
+        let reader = Reader {
+            settings: &settings,
+            prefix,
+        };
+        let current = Mutex::new(Current {
+            config: reader.config()?,
+            looked: Instant::now(),
+            changed: reader.changed(),
+        });
+        Ok(Self {
+            settings,
+            prefix,
+            is_watched,
+            current,
+        })
+    }
+
+    /// What accepts the next connection.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        let mut current = self.current.lock();
+        if self.is_watched && current.looked.elapsed() >= LOOK {
+            current.looked = Instant::now();
+            self.look(&mut current);
+        }
+        TlsAcceptor::from(Arc::clone(&current.config))
+    }
+
+    /// Reads files that changed. While they are no good, what was read before stays in use.
+    fn look(&self, current: &mut Current) {
+        let reader = Reader {
+            settings: &self.settings,
+            prefix: self.prefix,
+        };
+        let changed = reader.changed();
+        if changed == current.changed {
+            return;
+        }
+        current.changed = changed;
+        match reader.config() {
+            Ok(config) => {
+                current.config = config;
+                tracing::info!(side = self.prefix, "certificates read again");
+            }
+            Err(error) => {
+                let err = crate::stage::fail_stop::chain(&error);
+                tracing::error!(side = self.prefix, err, "changed certificates are not used");
+            }
+        }
+    }
+}
+
+/// The distinguished name of a certificate, as ACLs have it: RFC 2253, such as `CN=client,O=Acme`.
+pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+    Some(certificate.tbs_certificate.subject.to_string())
+}
+
+/// Scheme `x509`: the name in the certificate of a client. The handshake of TLS proves it; a packet
+/// cannot.
+///
+/// # Source
+///
+/// Apache `ZooKeeper` 3.9, `X509AuthenticationProvider`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct X509Scheme;
+
+impl AuthScheme for X509Scheme {
+    fn name(&self) -> &'static str {
+        "x509"
+    }
+
+    fn authenticate(&self, _: Option<&[u8]>, _: IpAddr) -> Result<Vec<Identity>, AuthRefused> {
+        Err(AuthRefused)
+    }
+
+    fn is_valid(&self, id: &str) -> bool {
+        id.parse::<RdnSequence>().is_ok()
+    }
+
+    fn matches(&self, own: &str, listed: &str) -> bool {
+        own == listed
+    }
+
+    fn is_authenticated(&self) -> bool {
+        true
+    }
+}
+
+/// Reads what the settings of one side name.
+struct Reader<'a> {
+    settings: &'a TlsSettings,
+    prefix: &'static str,
+}
+
+impl Reader<'_> {
+    fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let failed = |source| TlsError::Rustls {
+            prefix: self.prefix,
+            source,
+        };
+        let mut provider = rustls::crypto::ring::default_provider();
+        self.choose_suites(&mut provider.cipher_suites)?;
+        let provider = Arc::new(provider);
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&self.versions()?)
+            .map_err(failed)?;
+        let builder = match self.settings.client_auth.as_str() {
+            "none" => builder.with_no_client_auth(),
+            demand => {
+                let roots = Arc::new(self.roots()?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = if demand == "want" {
+                    verifier.allow_unauthenticated()
+                } else {
+                    verifier
+                };
+                let verifier = verifier
+                    .build()
+                    .map_err(|error| failed(rustls::Error::General(error.to_string())))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let (chain, key) = self.identity()?;
+        builder
+            .with_single_cert(chain, key)
+            .map(Arc::new)
+            .map_err(failed)
+    }
+
+    /// The own certificates and key.
+    fn identity(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let settings = self.settings;
+        let or_store = |apart: &'static str, location: &'static str| {
+            let own = match apart {
+                "keyStore.certLocation" => settings.key_store_cert_location.as_str(),
+                _ => settings.key_store_key_location.as_str(),
+            };
+            if own.is_empty() {
+                (location, settings.key_store_location.as_str())
+            } else {
+                (apart, own)
+            }
+        };
+        let (key, path) = or_store("keyStore.certLocation", "keyStore.location");
+        let why = "a server needs a certificate";
+        let content = self.read(key, path, &settings.key_store_type, why)?;
+        let chain = self.certificates(key, path, &content)?;
+        let (key, path) = or_store("keyStore.keyLocation", "keyStore.location");
+        let content = self.read(key, path, &settings.key_store_type, why)?;
+        let private = PrivateKeyDer::from_pem_slice(&content).map_err(|source| {
+            let path = path.into();
+            let prefix = self.prefix;
+            if !matches!(source, pem::Error::NoItemsFound) {
+                return TlsError::Pem {
+                    prefix,
+                    key,
+                    path,
+                    source,
+                };
+            }
+            TlsError::Lacking {
+                prefix,
+                key,
+                path,
+                what: if is_encrypted(&content) {
+                    "private key without a password; openssl pkey takes it off"
+                } else {
+                    "private key"
+                },
+            }
+        })?;
+        Ok((chain, private))
+    }
+
+    /// The certificates that those of others have to lead to.
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let (key, path) = (
+            "trustStore.location",
+            self.settings.trust_store_location.as_str(),
+        );
+        let why = "clientAuth asks clients for certificates";
+        let content = self.read(key, path, &self.settings.trust_store_type, why)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates(key, path, &content)? {
+            roots.add(certificate).map_err(|source| TlsError::Rustls {
+                prefix: self.prefix,
+                source,
+            })?;
+        }
+        Ok(roots)
+    }
+
+    fn certificates(
+        &self,
+        key: &'static str,
+        path: &str,
+        content: &[u8],
+    ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let certificates = CertificateDer::pem_slice_iter(content).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|source| TlsError::Pem {
+            prefix: self.prefix,
+            key,
+            path: path.into(),
+            source,
+        })?;
+        if certificates.is_empty() {
+            return Err(TlsError::Lacking {
+                prefix: self.prefix,
+                key,
+                path: path.into(),
+                what: "certificate",
+            });
+        }
+        Ok(certificates)
+    }
+
+    fn read(
+        &self,
+        key: &'static str,
+        path: &str,
+        form: &str,
+        why: &'static str,
+    ) -> Result<Vec<u8>, TlsError> {
+        let prefix = self.prefix;
+        if path.is_empty() {
+            return Err(TlsError::Missing { prefix, key, why });
+        }
+        let form = match form {
+            "" => form_of(Path::new(path)),
+            form => form,
+        };
+        if form != "PEM" {
+            return Err(TlsError::Form {
+                prefix,
+                key,
+                path: path.into(),
+                form: form.to_owned(),
+            });
+        }
+        fs::read(path).map_err(|source| TlsError::Unreadable {
+            prefix,
+            key,
+            path: path.into(),
+            source,
+        })
+    }
+
+    fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
+        let (key, text) = match self.settings.enabled_protocols.as_str() {
+            "" => ("protocol", self.settings.protocol.as_str()),
+            text => ("enabledProtocols", text),
+        };
+        let mut versions = Vec::new();
+        for name in text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            versions.push(match name {
+                "TLSv1.3" => &rustls::version::TLS13,
+                "TLSv1.2" => &rustls::version::TLS12,
+                // What Java calls whatever it has.
+                "TLS" => continue,
+                _ => {
+                    return Err(TlsError::Unknown {
+                        prefix: self.prefix,
+                        key,
+                        name: name.to_owned(),
+                        known: "TLSv1.3, TLSv1.2".to_owned(),
+                    });
+                }
+            });
+        }
+        if versions.is_empty() {
+            versions.extend_from_slice(rustls::ALL_VERSIONS);
+        }
+        Ok(versions)
+    }
+
+    /// Leaves the suites that are named, if any are.
+    fn choose_suites(
+        &self,
+        suites: &mut Vec<rustls::SupportedCipherSuite>,
+    ) -> Result<(), TlsError> {
+        let wanted: Vec<&str> = self.settings.cipher_suites.split(',').collect();
+        let wanted: Vec<&str> = wanted
+            .into_iter()
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let known: Vec<String> = suites.iter().map(java_name).collect();
+        if let Some(name) = wanted
+            .iter()
+            .find(|name| !known.iter().any(|own| own == *name))
+        {
+            return Err(TlsError::Unknown {
+                prefix: self.prefix,
+                key: "ciphersuites",
+                name: (*name).to_owned(),
+                known: known.join(", "),
+            });
+        }
+        suites.retain(|suite| wanted.contains(&java_name(suite).as_str()));
+        Ok(())
+    }
+
+    /// When the files last changed.
+    fn changed(&self) -> Vec<Option<SystemTime>> {
+        let settings = self.settings;
+        [
+            &settings.key_store_location,
+            &settings.key_store_cert_location,
+            &settings.key_store_key_location,
+            &settings.trust_store_location,
+        ]
+        .iter()
+        .map(|path| fs::metadata(path.as_str()).ok()?.modified().ok())
+        .collect()
+    }
+}
+
+/// The form of a store by the name of its file. What is none of Java's is taken for PEM.
+fn form_of(path: &Path) -> &'static str {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("jks") => "JKS",
+        Some("p12" | "pfx") => "PKCS12",
+        Some("bcfks") => "BCFKS",
+        Some(_) | None => "PEM",
+    }
+}
+
+fn is_encrypted(content: &[u8]) -> bool {
+    let mark = b"ENCRYPTED";
+    content.windows(mark.len()).any(|part| part == mark)
+}
+
+/// The name of a suite in Java: without the version of the protocol.
+fn java_name(suite: &rustls::SupportedCipherSuite) -> String {
+    let name = format!("{:?}", suite.suite());
+    match name.strip_prefix("TLS13_") {
+        Some(rest) => format!("TLS_{rest}"),
+        None => name,
+    }
+}

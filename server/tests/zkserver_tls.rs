@@ -1,0 +1,265 @@
+//! TLS on client ports, with certificates made here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
+use tokio::time::timeout;
+use zk_client::{Acl, Client, Tls};
+use zk_server::{Server, StartError};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Certificates in PEM files.
+struct Papers {
+    directory: tempfile::TempDir,
+}
+
+impl Papers {
+    fn new() -> Self {
+        let papers = Self {
+            directory: tempfile::tempdir().expect("a directory"),
+        };
+        let mut params = CertificateParams::new(Vec::new()).expect("legal");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority");
+        let authority = KeyPair::generate().expect("a key");
+        let ca = params.self_signed(&authority).expect("signed");
+        papers.write("ca.pem", &ca.pem());
+        for (name, common_name) in [("server", "server"), ("client", "client"), ("boss", "boss")] {
+            let mut params =
+                CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+                    .expect("legal");
+            params.distinguished_name = DistinguishedName::new();
+            let subject = &mut params.distinguished_name;
+            subject.push(DnType::OrganizationName, "Acme");
+            subject.push(DnType::CommonName, common_name);
+            let key = KeyPair::generate().expect("a key");
+            let cert = params.signed_by(&key, &ca, &authority).expect("signed");
+            papers.write(&format!("{name}.crt"), &cert.pem());
+            papers.write(&format!("{name}.key"), &key.serialize_pem());
+            let both = format!("{}{}", key.serialize_pem(), cert.pem());
+            papers.write(&format!("{name}.pem"), &both);
+        }
+        papers
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).expect("read")
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).expect("written");
+    }
+
+    fn tls(&self, client: Option<&str>) -> Tls {
+        let own = client.map(|name| {
+            (
+                self.read(&format!("{name}.crt")),
+                self.read(&format!("{name}.key")),
+            )
+        });
+        let own = own.as_ref().map(|(cert, key)| (&**cert, &**key));
+        Tls::from_pem(&self.read("ca.pem"), own).expect("good papers")
+    }
+
+    async fn start(&self, settings: &[(&str, &str)]) -> Result<Server, StartError> {
+        let (key, trust) = (self.text("server.pem"), self.text("ca.pem"));
+        let builder = Server::builder()
+            .set("secureClientPort", 0)
+            .set("secureClientPortAddress", "127.0.0.1")
+            .set("ssl.keyStore.location", key)
+            .set("ssl.trustStore.location", trust);
+        settings
+            .iter()
+            .fold(builder, |builder, (key, value)| builder.set(key, value))
+            .start()
+            .await
+    }
+}
+
+async fn connect(address: std::net::SocketAddr, tls: Option<Tls>) -> Option<Client> {
+    let text = address.to_string();
+    let builder = Client::builder(&text).connect_timeout(Duration::from_secs(2));
+    let builder = match tls {
+        Some(tls) => builder.tls(tls),
+        None => builder,
+    };
+    timeout(Duration::from_secs(6), builder.connect())
+        .await
+        .ok()?
+        .ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_a_certificate_is_known_by_its_name() {
+    let papers = Papers::new();
+    let boss = "CN=boss,O=Acme";
+    let server = papers
+        .start(&[("X509AuthenticationProvider.superUser", boss)])
+        .await
+        .expect("started");
+    let address = server.secure_client_address().expect("a TLS port");
+    assert_ne!(address, server.client_address());
+    let zk = connect(address, Some(papers.tls(Some("client"))))
+        .await
+        .expect("connected");
+    let who = zk.who_am_i().await.expect("read");
+    let who = format!("{who:?}");
+    assert!(
+        who.contains("x509") && who.contains("CN=client,O=Acme"),
+        "{who}"
+    );
+    zk.create("/mine", "secret")
+        .acl(Acl::creator_all())
+        .await
+        .expect("created");
+    // Neither a plaintext client nor one of another name may read it; the super user may.
+    let plain = connect(server.client_address(), None)
+        .await
+        .expect("connected");
+    plain.get("/mine").await.expect_err("not allowed");
+    let super_user = connect(address, Some(papers.tls(Some("boss"))))
+        .await
+        .expect("connected");
+    assert!(super_user.get("/mine").await.expect("allowed").is_some());
+    // Large values pass through, both ways.
+    let large = vec![7; 900_000];
+    zk.create("/large", large.clone()).await.expect("created");
+    let node = zk.get("/large").await.expect("read").expect("there");
+    assert_eq!(node.data, large);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_a_certificate_comes_in_only_if_none_is_needed() {
+    let papers = Papers::new();
+    for (demand, comes_in) in [("need", false), ("want", true), ("none", true)] {
+        let server = papers
+            .start(&[("ssl.clientAuth", demand)])
+            .await
+            .expect("started");
+        let address = server.secure_client_address().expect("a TLS port");
+        let zk = connect(address, Some(papers.tls(None))).await;
+        assert_eq!(zk.is_some(), comes_in, "{demand}");
+        // Plaintext is not for this port.
+        assert!(connect(address, None).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_port_takes_both_when_told_so() {
+    let papers = Papers::new();
+    let server = papers
+        .start(&[("client.portUnification", "true")])
+        .await
+        .expect("started");
+    let address = server.client_address();
+    let secure = connect(address, Some(papers.tls(Some("client"))))
+        .await
+        .expect("connected");
+    secure.create("/s", "").await.expect("created");
+    let plain = connect(address, None).await.expect("connected");
+    assert!(plain.exists("/s").await.expect("read").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_certificates_are_used_without_a_restart() {
+    let papers = Papers::new();
+    let server = papers.start(&[]).await.expect("started");
+    let address = server.secure_client_address().expect("a TLS port");
+    let old = papers.tls(Some("client"));
+    connect(address, Some(old.clone()))
+        .await
+        .expect("connected");
+    // Another authority altogether.
+    let others = Papers::new();
+    for name in ["server.pem", "ca.pem"] {
+        fs::copy(others.path(name), papers.path(name)).expect("copied");
+    }
+    let deadline = tokio::time::Instant::now() + SOON;
+    while connect(address, Some(others.tls(Some("client"))))
+        .await
+        .is_none()
+    {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the old ones are still used"
+        );
+    }
+    assert!(connect(address, Some(old)).await.is_none());
+    // Nonsense is not used.
+    papers.write("server.pem", "nonsense");
+    for _ in 0..3 {
+        connect(address, Some(others.tls(Some("client"))))
+            .await
+            .expect("connected");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_key_material_is_named_before_anything_starts() {
+    let papers = Papers::new();
+    papers.write("empty.pem", "");
+    papers.write("store.jks", "x");
+    let crt = papers.text("server.crt");
+    let other = papers.text("client.pem");
+    let cases: [(&str, &str, &str); 8] = [
+        (
+            "ssl.keyStore.location",
+            "",
+            "secureClientPort needs ssl.keyStore.location",
+        ),
+        (
+            "ssl.keyStore.location",
+            "/nosuch.pem",
+            "ssl.keyStore.location=/nosuch.pem: cannot be read",
+        ),
+        ("ssl.keyStore.location", &crt, "has no private key"),
+        (
+            "ssl.trustStore.location",
+            &papers.text("empty.pem"),
+            "has no certificate",
+        ),
+        (
+            "ssl.keyStore.location",
+            &papers.text("store.jks"),
+            "JKS stores cannot be read",
+        ),
+        (
+            "ssl.enabledProtocols",
+            "TLSv1.1",
+            "TLSv1.1 is none of TLSv1.3, TLSv1.2",
+        ),
+        (
+            "ssl.ciphersuites",
+            "TLS_NOSUCH",
+            "TLS_NOSUCH is none of TLS_",
+        ),
+        ("ssl.keyStore.keyLocation", &other, "ssl.* cannot be used"),
+    ];
+    for (key, value, reason) in cases {
+        let error = papers.start(&[(key, value)]).await.expect_err(reason);
+        assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!(error.exit_code(), 2, "{error}");
+    }
+    let suites = "TLS_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+    papers
+        .start(&[
+            ("ssl.ciphersuites", suites),
+            ("ssl.enabledProtocols", "TLSv1.2,TLSv1.3"),
+        ])
+        .await
+        .expect("started");
+    assert!(Path::new(&crt).exists());
+}
