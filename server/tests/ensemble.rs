@@ -10,10 +10,11 @@
 mod ensembles;
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use zk_client::Client;
 use zk_testkit::ensemble::Ensemble;
@@ -273,35 +274,151 @@ async fn strangers_on_the_members_ports_harm_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_the_death_of_the_leader_to_the_next_write_it_takes_little() {
+async fn members_that_cannot_be_found_or_say_nothing_stall_nobody() {
+    // Two that accept and never speak, and one whose name nobody knows.
+    let silent = [listen().await, listen().await];
+    let port = |at: usize| silent[at].local_addr().unwrap().port();
+    let ensemble = builder(5)
+        .config("server.4", "no-such-host.invalid:2888:3888;2181")
+        .config(
+            "server.5",
+            format!("127.0.0.1:{}:{};2181", port(0), port(1)),
+        )
+        .lay_out()
+        .unwrap();
+    for server in 0..3 {
+        ensemble.start_server(server).await.unwrap();
+    }
+    let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+    ensemble.kill(leader).await.unwrap();
+    ensemble.start_server(leader).await.unwrap();
+    until_settled(&ensemble, &[0, 1, 2]).await;
+    let log = ensemble.logs(0);
+    let told = log
+        .matches("server cannot be reached for elections sid=4")
+        .count();
+    assert_eq!(told, 1, "{log}");
+    ensemble.shutdown().await;
+}
+
+async fn listen() -> TcpListener {
+    TcpListener::bind(("127.0.0.1", 0)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_with_the_id_of_one_does_not_harm_the_others() {
+    let ensemble = builder(3).start().await.unwrap();
+    let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+    let double = (leader + 1) % 3;
+    let other = (leader + 2) % 3;
+    // The same member list, but for the ports of the one that is there twice.
+    let dir = tempfile::tempdir().unwrap();
+    let home = ensemble.server(double).data_dir().parent().unwrap();
+    let text = fs::read_to_string(home.join("zoo.cfg")).unwrap();
+    let mut ports = Vec::new();
+    for _ in 0..3 {
+        ports.push(listen().await);
+    }
+    let port = |at: usize| ports[at].local_addr().unwrap().port();
+    let mine = format!("server.{}=", double + 1);
+    let lines = text.lines().map(|line| {
+        if line.starts_with(&mine) {
+            format!(
+                "{mine}127.0.0.1:{}:{};127.0.0.1:{}",
+                port(0),
+                port(1),
+                port(2)
+            )
+        } else if line.starts_with("dataDir=") {
+            format!("dataDir={}", dir.path().display())
+        } else {
+            line.to_owned()
+        }
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let config = dir.path().join("zoo.cfg");
+    fs::write(&config, text).unwrap();
+    fs::write(dir.path().join("myid"), (double + 1).to_string()).unwrap();
+    drop(ports);
+    let mut twin = Command::new(env!("CARGO_BIN_EXE_zkserver"))
+        .arg("start-foreground")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let zk = client(&ensemble, other).await;
+    zk.create("/twin", "").await.unwrap();
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut writes = 0;
+    while Instant::now() < end {
+        zk.set("/twin", "x").await.unwrap();
+        writes += 1;
+    }
+    assert!(writes > 10, "{writes}");
+    assert_eq!(mode(&ensemble, leader).await.as_deref(), Some("leader"));
+    twin.kill().unwrap();
+    twin.wait().unwrap();
+    until_settled(&ensemble, &[0, 1, 2]).await;
+    let trees = trees(&ensemble, &[0, 1, 2]).await;
+    assert_eq!(trees[0].1, trees[1].1);
+    assert_eq!(trees[0].1, trees[2].1);
+    ensemble.shutdown().await;
+}
+
+/// How long no write is acknowledged when the leader goes away in this manner, three times.
+async fn outages(ensemble: &Ensemble, is_killed: bool) -> Vec<Duration> {
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let leader = until_settled(ensemble, &[0, 1, 2]).await;
+        let others: Vec<usize> = (0..3).filter(|one| *one != leader).collect();
+        let mut clients = Vec::new();
+        for other in &others {
+            let zk = client(ensemble, *other).await;
+            zk.create("/outage", "").if_absent().await.unwrap();
+            clients.push(zk);
+        }
+        let start = Instant::now();
+        if is_killed {
+            ensemble.kill(leader).await.unwrap();
+        } else {
+            ensemble.stop(leader).await.unwrap();
+        }
+        let first = clients.iter().map(|zk| {
+            Box::pin(async move {
+                while zk.set("/outage", "x").await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        let acked = timeout(SOON, futures_util::future::select_all(first));
+        let is_acked = acked.await.is_ok();
+        took.push(start.elapsed());
+        assert!(is_acked, "{}", ensemble.logs(others[0]));
+        for zk in clients {
+            zk.close(SOON).await;
+        }
+        ensemble.start_server(leader).await.unwrap();
+    }
+    took
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_leader_an_ensemble_acknowledges_again_in_little_time() {
     let ensemble = builder(3)
         .tick_time(Duration::from_secs(2))
         .start()
         .await
         .unwrap();
-    let mut took = Vec::new();
-    for _ in 0..3 {
-        let leader = until_settled(&ensemble, &[0, 1, 2]).await;
-        let others: Vec<usize> = (0..3).filter(|one| *one != leader).collect();
-        let addresses: Vec<String> = others
-            .iter()
-            .map(|one| ensemble.server(*one).client_addr().to_string())
-            .collect();
-        let zk = Client::connect(&addresses.join(",")).await.unwrap();
-        zk.create("/kill", "").if_absent().await.unwrap();
-        let start = Instant::now();
-        ensemble.kill(leader).await.unwrap();
-        while zk.set("/kill", "x").await.is_err() {
-            assert!(start.elapsed() < SOON, "{}", ensemble.logs(others[0]));
-        }
-        took.push(start.elapsed());
-        zk.close(SOON).await;
-        ensemble.start_server(leader).await.unwrap();
+    let killed = outages(&ensemble, true).await;
+    let stopped = outages(&ensemble, false).await;
+    println!("killed: {killed:?}, stopped: {stopped:?}");
+    // On a machine of its own it is a tenth of this; tests run beside others.
+    for took in [killed, stopped] {
+        assert!(
+            took.iter().min() < Some(&Duration::from_secs(2)),
+            "{took:?}"
+        );
     }
-    // With nothing else to do it is a tenth of this; tests run beside others.
-    assert!(
-        took.iter().min() < Some(&Duration::from_secs(2)),
-        "{took:?}"
-    );
     ensemble.shutdown().await;
 }

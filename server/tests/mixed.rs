@@ -9,13 +9,17 @@
 
 mod ensembles;
 
+use std::fs;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::timeout;
+use zk_client::{Acl, Client, Ttl};
 use zk_testkit::ensemble::Ensemble;
 use zk_testkit::ensemble::mixed::Kind::{Apache, Ours};
 use zk_testkit::ensemble::mixed::{Builder, Kind, Mixed};
 
-use ensembles::{Load, until_modes, until_settled};
+use ensembles::{Load, SOON, trees, until_modes, until_settled};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -94,6 +98,132 @@ async fn ours_observes_apache_and_apache_ours() {
         load.judge(&ensemble, &[0, 1, 2, 3]).await;
         ensemble.shutdown().await;
     }
+}
+
+/// Has a server of this kind lead, by restarts of those that do: of two that are left the one with
+/// the higher id leads, as they know the same.
+async fn lead(ensemble: &Ensemble, kinds: &[Kind; 3], kind: Kind) -> usize {
+    for _ in 0..10 {
+        let leader = until_settled(ensemble, &ALL).await;
+        if kinds[leader] == kind {
+            return leader;
+        }
+        replace(ensemble, leader, kinds[leader], false).await;
+    }
+    panic!("none of {kind:?} leads");
+}
+
+/// Znodes of all kinds, and a session that owns some.
+async fn grow(ensemble: &Ensemble) -> Client {
+    let zk = Client::builder(&ensemble.connect_string())
+        .session_timeout(Duration::from_secs(40))
+        .connect()
+        .await
+        .unwrap();
+    zk.create("/big", "").await.unwrap();
+    for chunk in 0..20 {
+        let data = vec![b'x'; 1000];
+        let paths: Vec<_> = (0..100).map(|n| format!("/big/{chunk}-{n}")).collect();
+        let creates = paths
+            .iter()
+            .map(|path| zk.create(path, data.clone()).send());
+        for created in join_all(creates).await {
+            created.unwrap();
+        }
+    }
+    let open = Acl::read_only();
+    zk.create("/locked", "").acl(open).await.unwrap();
+    zk.create("/box", "").container().await.unwrap();
+    let ttl = Ttl::new(Duration::from_hours(10)).unwrap();
+    zk.create("/timed", "").ttl(ttl).await.unwrap();
+    zk.create("/seq-", "").sequential().await.unwrap();
+    zk.create("/mine", "").ephemeral().await.unwrap();
+    zk
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_its_disk_gets_the_tree_from_a_leader_of_the_other_kind() {
+    for (kinds, leading) in [
+        ([Ours, Apache, Apache], Apache),
+        ([Apache, Ours, Ours], Ours),
+    ] {
+        let ensemble = builder(&kinds).start().await.unwrap();
+        let zk = grow(&ensemble).await;
+        let load = Load::start(&ensemble, 2).await;
+        lead(&ensemble, &kinds, leading).await;
+        ensemble.kill(0).await.unwrap();
+        let state = ensemble.server(0).data_dir().join("version-2");
+        fs::remove_dir_all(state).unwrap();
+        ensemble.start_server(0).await.unwrap();
+        until_settled(&ensemble, &ALL).await;
+        // What it got is on its disk, too.
+        replace(&ensemble, 0, kinds[0], true).await;
+        load.judge(&ensemble, &ALL).await;
+        assert!(zk.exists("/mine").await.unwrap().is_some());
+        ensemble.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_leader_of_either_kind_proposed_alone_is_taken_back() {
+    for (kinds, leading) in [
+        ([Apache, Apache, Ours], Ours),
+        ([Ours, Ours, Apache], Apache),
+        ([Ours, Ours, Ours], Ours),
+    ] {
+        let ensemble = builder(&kinds).start().await.unwrap();
+        let load = Load::start(&ensemble, 2).await;
+        let leader = lead(&ensemble, &kinds, leading).await;
+        let others: Vec<usize> = ALL.into_iter().filter(|one| *one != leader).collect();
+        let address = ensemble.server(leader).client_addr().to_string();
+        let zk = Client::connect(&address).await.unwrap();
+        zk.create("/alone", "").await.unwrap();
+        for other in &others {
+            ensemble.pause(*other).await.unwrap();
+        }
+        // Logged by the leader, and by nobody else.
+        let lost: Vec<_> = (0..5).map(|n| format!("/alone/{n}")).collect();
+        let asked: Vec<_> = lost.iter().map(|path| zk.create(path, "").send()).collect();
+        until_logged(&ensemble, leader, &lost).await;
+        ensemble.kill(leader).await.unwrap();
+        // What was on its way to them goes with them.
+        for other in &others {
+            ensemble.kill(*other).await.unwrap();
+            ensemble.start_server(*other).await.unwrap();
+        }
+        for answer in asked {
+            assert!(answer.await.is_err(), "acknowledged by nobody");
+        }
+        until_settled(&ensemble, &others).await;
+        ensemble.start_server(leader).await.unwrap();
+        until_settled(&ensemble, &ALL).await;
+        load.judge(&ensemble, &ALL).await;
+        let (_, tree) = &trees(&ensemble, &[leader]).await[0];
+        assert!(lost.iter().all(|path| !tree.contains_key(path)));
+        ensemble.shutdown().await;
+    }
+}
+
+/// Waits until the log of a server holds these paths.
+async fn until_logged(ensemble: &Ensemble, server: usize, paths: &[String]) {
+    let dir = ensemble.server(server).data_dir().join("version-2");
+    let mut poll = tokio::time::interval(Duration::from_millis(10));
+    let logged = async {
+        loop {
+            poll.tick().await;
+            let mut all = Vec::new();
+            for file in fs::read_dir(&dir).unwrap().map(|file| file.unwrap()) {
+                if file.file_name().to_string_lossy().starts_with("log.") {
+                    all.extend(fs::read(file.path()).unwrap());
+                }
+            }
+            let has = |path: &String| all.windows(path.len()).any(|some| some == path.as_bytes());
+            if paths.iter().all(has) {
+                return;
+            }
+        }
+    };
+    timeout(SOON, logged).await.expect("logged in time");
 }
 
 /// Three of Apache's are replaced in this order, and then back.

@@ -65,6 +65,10 @@ impl Membership {
             init_limit: ensemble.init_limit.get(),
             sync_limit: ensemble.sync_limit.get(),
             connect_limit: ensemble.connect_limit.get(),
+            notification_interval: (
+                settings.min_notification_interval,
+                settings.max_notification_interval,
+            ),
             leader_serves: settings.leader_serves,
             read_only: settings.read_only_mode,
             local_sessions: settings.local_sessions_enabled,

@@ -237,6 +237,8 @@ impl Peer {
         let history = History::new(last, member.history_count_max, member.history_bytes_max);
         let election = Election::new(ElectionOptions {
             finalize_wait: member.finalize_wait,
+            interval_min: member.notification_interval.0,
+            interval_max: member.notification_interval.1,
             ..ElectionOptions::new(options.server, Arc::clone(&member.config))
         });
         Ok(Self {

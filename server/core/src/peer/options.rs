@@ -44,6 +44,9 @@ pub struct MemberOptions {
     pub connect_limit: u32,
     /// Silence after which an election with a quorum of agreeing votes is decided.
     pub finalize_wait: Duration,
+    /// Time until votes are sent again, and what it grows to
+    /// (`fastleader.minNotificationInterval`, `fastleader.maxNotificationInterval`).
+    pub notification_interval: (Duration, Duration),
     /// Most committed transactions kept for learners.
     pub history_count_max: usize,
     /// Most bytes of them.
@@ -74,6 +77,7 @@ impl MemberOptions {
             sync_limit: 5,
             connect_limit: 0,
             finalize_wait: Duration::from_millis(200),
+            notification_interval: (Duration::from_millis(200), Duration::from_mins(1)),
             history_count_max: 10_000,
             history_bytes_max: 32 << 20,
             log_sync_bytes_max: 32 << 20,
