@@ -1,6 +1,6 @@
 //! Connects to the ensemble named on the command line, writes, watches and reads.
 //!
-//! `cargo run -p zk-examples --bin quickstart -- localhost:2181`
+//! `cargo run -p zk-examples --bin tour -- localhost:2181`
 #![expect(
     clippy::print_stdout,
     reason = "telling what happens is what it is for"
@@ -15,7 +15,7 @@ use zk_client::{Change, Client, WatchEnd, WatchItem};
 async fn main() -> Result<(), Box<dyn Error>> {
     let servers = std::env::args()
         .nth(1)
-        .ok_or("usage: quickstart HOST:PORT[,HOST:PORT…]")?;
+        .ok_or("usage: tour HOST:PORT[,HOST:PORT…]")?;
 
     // Everything below lives under one path, so that nothing else is touched.
     let root = Client::connect(&servers).await?;
@@ -25,9 +25,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         session.id(),
         session.timeout()
     );
-    root.delete_tree("/zk-quickstart").await?;
-    root.ensure_path("/zk-quickstart").await?;
-    let zk = root.chroot("/zk-quickstart")?;
+    root.delete_tree("/zk-tour").await?;
+    root.ensure_path("/zk-tour").await?;
+    let zk = root.chroot("/zk-tour")?;
 
     // Write and read.
     zk.create("/greeting", "hello").or_set().await?;
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut members = zk.watch_tree("/members").await?;
     let worker = Client::connect(&servers).await?;
     let me = worker
-        .chroot("/zk-quickstart")?
+        .chroot("/zk-tour")?
         .create("/members/worker-", "")
         .ephemeral()
         .sequential()
@@ -97,7 +97,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!(
         "cleaned up    {} znodes",
-        root.delete_tree("/zk-quickstart").await?
+        root.delete_tree("/zk-tour").await?
     );
     root.close(Duration::from_secs(5)).await;
     Ok(())
