@@ -255,7 +255,8 @@ impl<'a> ConnTask<'a> {
     fn decode(&self, payload: &Bytes) -> io::Result<Incoming> {
         let incoming = Incoming::decode(payload)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        let incoming = incoming.allowed_in(self.service.connections.mode(), false);
+        // Whoever is served without a leader has a session that only this server knows.
+        let incoming = incoming.allowed_in(self.service.connections.mode(), true);
         let wanted = &self.service.wanted_schemes;
         Ok(incoming.allowed_for(&self.conn.identities.lock(), wanted))
     }

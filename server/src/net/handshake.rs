@@ -15,6 +15,7 @@ use zk_proto::{SessionId, frame};
 use super::connections::{Caller, Conn, SessionReply};
 use super::service::Service;
 use super::words;
+use crate::config::Topology;
 use crate::four_letter::Word;
 use crate::metrics::Counter;
 use crate::stage::core::CoreItem;
@@ -136,7 +137,8 @@ async fn decide(payload: &Bytes, caller: &Caller, service: &Service) -> Outcome 
         mode: service.connections.mode(),
         last_zxid: service.tree.applied(),
         bounds: service.bounds,
-        has_local_sessions: false,
+        has_local_sessions: service.config.topology != Topology::Standalone
+            && service.config.ensemble.local_sessions_enabled,
         has_tokens: service.throttle.take(handshake.cost(false), Instant::now()),
     };
     match handshake.decide(&facts) {

@@ -204,11 +204,6 @@ pub(super) fn warn_of_absent(config: &Config) {
     let (limits, throttle, storage) = (&config.limits, &config.throttle, &config.storage);
     let absent = [
         (config.service.audit_enabled, "audit.enable", LATER),
-        (
-            config.ensemble.read_only_mode,
-            "readonlymode.enabled",
-            LATER,
-        ),
         (!config.purge.max_age.is_zero(), "autopurge.maxAge", LATER),
         (limits.memory_limit.is_some(), "memory.limit", LATER),
         (

@@ -13,7 +13,7 @@ use super::action::NetAction;
 use super::event::{EpochKind, Event, Submission};
 use super::ids::Attempt;
 use super::shared::{Halt, Shared, Turn};
-use super::{Current, LeaveReason, Peer, Phase};
+use super::{Current, LeaveReason, Peer, Phase, local_sessions};
 use crate::conn::ConnId;
 
 impl Peer {
@@ -164,9 +164,20 @@ impl Peer {
     /// Who is in no role serves none: the connection is closed, or about to be.
     fn take_submission(&mut self, submission: Submission, turn: &mut Turn<'_>) -> Result<(), Halt> {
         let shared = &mut self.shared;
+        let upgraded = local_sessions::admit(&submission, shared, turn);
         match &mut self.role {
-            Current::Leading(leader) => leader.submit(submission, shared, turn)?,
-            Current::Learning(learner) => learner.submit(submission, shared, turn),
+            Current::Leading(leader) => {
+                if let Some((session, timeout)) = upgraded {
+                    leader.upgrade_session(session, timeout, shared, turn)?;
+                }
+                leader.submit(submission, shared, turn)?;
+            }
+            Current::Learning(learner) => {
+                if let Some((session, timeout)) = upgraded {
+                    learner.upgrade_session(session, timeout, turn);
+                }
+                learner.submit(submission, shared, turn);
+            }
             Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
         Ok(())
@@ -179,6 +190,10 @@ impl Peer {
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
         let shared = &mut self.shared;
+        if shared.member.local_sessions {
+            local_sessions::open(conn, timeout, shared, turn);
+            return Ok(());
+        }
         match &mut self.role {
             Current::Leading(leader) => leader.open_session(conn, timeout, shared, turn)?,
             Current::Learning(learner) => learner.open_session(conn, timeout, shared, turn),
@@ -195,6 +210,9 @@ impl Peer {
         turn: &mut Turn<'_>,
     ) {
         let shared = &mut self.shared;
+        if local_sessions::claim(conn, session, timeout, shared, turn) {
+            return;
+        }
         match &mut self.role {
             Current::Leading(leader) => leader.claim_session(conn, session, timeout, turn),
             Current::Learning(learner) => {
@@ -205,6 +223,9 @@ impl Peer {
     }
 
     fn take_sign_of_life(&mut self, session: SessionId, timeout: SessionTimeout, at: Time) {
+        if self.shared.local_sessions.touch(at, session, timeout) {
+            return;
+        }
         match &mut self.role {
             Current::Leading(leader) => leader.touch(session, timeout, at),
             Current::Learning(learner) => learner.touch(session, timeout),

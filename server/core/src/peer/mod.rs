@@ -44,6 +44,7 @@ mod draining;
 mod event;
 mod ids;
 pub(crate) mod local;
+pub(crate) mod local_sessions;
 mod options;
 pub(crate) mod shared;
 mod status;
@@ -69,7 +70,7 @@ use zk_proto::{Epoch, SessionId, Zxid};
 use crate::conn::handshake::ServingMode;
 use crate::election::{Election, ElectionOptions, ElectionOut, Vote};
 use crate::ensemble::{self, EnsembleConfig};
-use crate::session::{IdStart, ServerIdError, SessionIds};
+use crate::session::{IdStart, ServerIdError, SessionIds, SessionTracker};
 use crate::time::{Now, Time};
 use crate::tree::Tree;
 use crate::wire::election::PeerState;
@@ -245,6 +246,7 @@ impl Peer {
             shared: Shared {
                 ids: SessionIds::new(options.server, start)?,
                 local: Local::new(last, recovered.accepted, recovered.current, history),
+                local_sessions: SessionTracker::new(options.tick),
                 options,
                 member,
                 is_alone: false,
@@ -299,6 +301,7 @@ impl Peer {
     ) -> Result<(), Fatal> {
         let mut turn = Turn { now, tree, out };
         let shared = &mut self.shared;
+        local_sessions::expire(shared, &mut turn);
         let done = match &mut self.role {
             Current::Leading(leader) => leader.handle_deadlines(shared, &mut turn),
             Current::Learning(learner) => learner.handle_deadlines(shared, &mut turn),
@@ -319,7 +322,7 @@ impl Peer {
 
     /// When [`Self::handle_deadlines`] has something to do next, and what.
     pub fn next_deadline(&self) -> Option<(Time, TimerKind)> {
-        match &self.role {
+        let of_role = match &self.role {
             Current::Leading(leader) => leader.next_deadline(&self.shared),
             Current::Learning(learner) => learner.next_deadline(&self.shared),
             Current::Looking(looking) => {
@@ -329,7 +332,10 @@ impl Peer {
                 [election, read_only].into_iter().flatten().min()
             }
             Current::Draining | Current::Stopped => None,
-        }
+        };
+        let expiry = self.shared.local_sessions.next_deadline();
+        let expiry = expiry.map(|at| (at, TimerKind::SessionExpiry));
+        [of_role, expiry].into_iter().flatten().min()
     }
 
     /// The server at a glance.

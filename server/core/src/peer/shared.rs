@@ -6,7 +6,7 @@ use zk_proto::{Epoch, ServerId};
 
 use crate::conn::handshake::ServingMode;
 use crate::prep::EpochExhausted;
-use crate::session::SessionIds;
+use crate::session::{SessionIds, SessionTracker};
 use crate::time::Now;
 use crate::tree::Tree;
 
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) is_alone: bool,
     pub(crate) local: Local,
     pub(crate) ids: SessionIds,
+    /// Sessions that only this server knows.
+    pub(crate) local_sessions: SessionTracker,
     pub(crate) mode: ServingMode,
     /// Whether the next leader is to be asked for the whole tree, because what the last one sent
     /// could not be used.

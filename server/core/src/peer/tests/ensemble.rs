@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use zk_proto::request::{Request, SyncRequest};
 use zk_proto::{Epoch, ErrorCode, ServerId, SessionId};
 
-use super::world::{CONN, World, create, zxid};
+use super::world::{CONN, World, create, create_ephemeral, zxid};
 use crate::conn::handshake::ServingMode;
 use crate::peer::*;
 use crate::session::SessionTimeout;
@@ -517,4 +517,106 @@ fn leader_makes_way_for_a_voter_that_promised_a_later_epoch() {
     assert_eq!(world.status(1).phase, Phase::Broadcast);
     world.create(1, session, "/b");
     world.assert_equal();
+}
+
+fn open_local(world: &mut World, id: i64) -> SessionId {
+    world.request_session(id);
+    world.settle();
+    world.members.get_mut(&id).unwrap().opened.pop().unwrap()
+}
+
+fn with_local_sessions(adjust: fn(&mut MemberOptions)) -> World {
+    let mut world = World::new(3, 0);
+    world.adjust = adjust;
+    for id in 1..=3 {
+        world.start(id);
+    }
+    world.pass(1000);
+    world
+}
+
+#[test]
+fn local_session_writes_without_a_transaction_of_its_own() {
+    let mut world = with_local_sessions(|options| options.local_sessions = true);
+    for id in [1, 3] {
+        let before = world.members[&2].tree.applied();
+        let session = open_local(&mut world, id);
+        assert_eq!(world.members[&2].tree.applied(), before);
+        world.ask(id, session, 5, &create(format!("/a{id}")));
+        world.ask(id, session, 6, &create_ephemeral(format!("/e{id}")));
+        world.settle();
+        let results: Vec<TxnResult> = world
+            .members
+            .get_mut(&id)
+            .unwrap()
+            .answers
+            .drain(..)
+            .map(|(_, result)| result)
+            .collect();
+        assert!(matches!(results[0], TxnResult::Done(_)), "{results:?}");
+        assert_eq!(
+            results[1],
+            TxnResult::Failed(ErrorCode::EphemeralOnLocalSession)
+        );
+        world.pass(6000);
+        assert_eq!(world.members[&id].ended, [session]);
+        world.assert_equal();
+    }
+}
+
+#[test]
+fn local_session_becomes_global_for_an_ephemeral_znode() {
+    let mut world = with_local_sessions(|options| {
+        options.local_sessions = true;
+        options.local_sessions_upgrading = true;
+    });
+    for id in [1, 3] {
+        let session = open_local(&mut world, id);
+        let path = format!("/e{id}");
+        world.ask(id, session, 6, &create_ephemeral(path.clone()));
+        world.settle();
+        assert!(world.members[&2].tree.get(&path).is_some());
+        assert!(
+            world.members[&2]
+                .tree
+                .sessions()
+                .any(|(one, _)| one == session)
+        );
+        world.pass(6000);
+        assert!(
+            world.members[&2].tree.get(&path).is_none(),
+            "it ran out as all do"
+        );
+        assert_eq!(world.members[&id].ended, []);
+        world.assert_equal();
+    }
+}
+
+#[test]
+fn member_without_a_leader_serves_reads_to_local_sessions() {
+    let mut world = World::new(3, 0);
+    world.adjust = |options| {
+        options.read_only = true;
+        options.local_sessions = true;
+    };
+    world.start(1);
+    world.pass(1900);
+    assert_eq!(world.members[&1].mode, ServingMode::NotServing);
+    world.pass(200);
+    assert_eq!(world.members[&1].mode, ServingMode::ReadOnly);
+    let session = open_local(&mut world, 1);
+    let claim = |session| Event::SessionClaimed {
+        conn: CONN,
+        session,
+        timeout: SessionTimeout::from_millis(4000),
+    };
+    world.feed(1, claim(session));
+    world.feed(1, claim(SessionId::new(7)));
+    let claims = [(session, true), (SessionId::new(7), false)];
+    assert_eq!(world.members[&1].claims, claims);
+    world.pass(6000);
+    assert_eq!(world.members[&1].ended, [session]);
+    world.start(2);
+    world.pass(61_000);
+    assert_eq!(world.members[&1].mode, ServingMode::Full);
 }

@@ -63,6 +63,9 @@ pub(super) struct Member {
     pub(super) answers: Vec<(Asker, TxnResult)>,
     pub(super) synced: Vec<Barrier>,
     pub(super) claims: Vec<(SessionId, bool)>,
+    /// Local sessions that began, and that ended.
+    pub(super) opened: Vec<SessionId>,
+    pub(super) ended: Vec<SessionId>,
     pub(super) transitions: Vec<Transition>,
     pub(super) is_stopped: bool,
     /// Trees captured for links, and received for attempts.
@@ -593,6 +596,8 @@ impl Member {
             answers: Vec::new(),
             synced: Vec::new(),
             claims: Vec::new(),
+            opened: Vec::new(),
+            ended: Vec::new(),
             transitions: Vec::new(),
             is_stopped: false,
             captured: BTreeMap::new(),
@@ -740,7 +745,8 @@ impl Member {
                 });
             }
             ControlAction::Stopped => self.is_stopped = true,
-            ControlAction::SessionOpened { .. } | ControlAction::SessionEnded { .. } => {}
+            ControlAction::SessionOpened { session, .. } => self.opened.push(session),
+            ControlAction::SessionEnded { session } => self.ended.push(session),
         }
     }
 }
@@ -777,6 +783,16 @@ fn load(zxid: Zxid, stream: &Bytes) -> Tree {
     }
     let (tree, _) = loader.finish(zxid, &Trailer::default()).unwrap();
     tree
+}
+
+/// Creates an ephemeral znode.
+pub(super) fn create_ephemeral(path: impl Into<ByteString>) -> Request {
+    Request::Create(CreateRequest {
+        path: Some(path.into()),
+        data: None,
+        acl: Some(vec![Acl::new(Perms::ALL, Id::ANYONE)]),
+        flags: CreateFlags::Ephemeral.code(),
+    })
 }
 
 pub(super) fn create(path: impl Into<ByteString>) -> Request {

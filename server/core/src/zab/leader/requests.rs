@@ -8,6 +8,7 @@ use crate::conn::ConnId;
 use crate::conn::auth::{Identities, Identity};
 use crate::conn::handshake::SessionKind;
 use crate::mutation::mutated;
+use crate::peer::local_sessions::may_be_local;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{
     Asker, Barrier, ControlAction, DropReason, LinkId, NetAction, Note, Origin, Submission,
@@ -37,10 +38,10 @@ impl Leader {
             identities,
             write,
         } = submission;
-        let standing = self.tracker.check(session, Owner::SELF);
+        let standing = self.standing(session, Owner::SELF, shared);
         if let Request::Sync(sync) = write.request() {
             let outcome = match standing {
-                Ok(()) => Ok(sync.path.clone()),
+                Ok(_) => Ok(sync.path.clone()),
                 Err(fault) => Err(session_error(fault, shared)),
             };
             self.push_sync(SyncAsker::Here(Barrier { origin, outcome }), shared, turn);
@@ -53,10 +54,46 @@ impl Leader {
             session,
             cxid: origin.xid,
             identities,
-            standing: standing.map(|()| SessionKind::Global),
+            standing,
         };
         let asker = asker(origin, write.op());
         self.propose(&requester, write.request(), asker, shared, turn)
+    }
+
+    /// Whether a session lives, and of which kind it is, for whoever asks on its behalf.
+    fn standing(
+        &mut self,
+        session: SessionId,
+        owner: Owner,
+        shared: &Shared,
+    ) -> Result<SessionKind, SessionFault> {
+        match self.tracker.check(session, owner) {
+            Ok(()) => Ok(SessionKind::Global),
+            Err(SessionFault::Unknown) if may_be_local(session, owner, shared) => {
+                Ok(SessionKind::Local)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Makes a session that only this server knows one that all know.
+    pub(crate) fn upgrade_session(
+        &mut self,
+        session: SessionId,
+        timeout: SessionTimeout,
+        shared: &mut Shared,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Halt> {
+        if !self.is_proposing() {
+            return Ok(());
+        }
+        self.tracker.track(turn.now.time, session, timeout);
+        let standing = self.tracker.set_owner(session, Owner::SELF);
+        let request = Request::CreateSession(CreateSessionRequest {
+            timeout_ms: timeout.as_millis(),
+        });
+        let from = requester(session, standing);
+        self.propose(&from, &request, Asker::Server, shared, turn)
     }
 
     /// A client of a learner asks for something.
@@ -94,7 +131,7 @@ impl Leader {
             // One that is closing: prep tells.
             self.tracker.set_owner(*session, owner).ok();
         }
-        let standing = self.tracker.check(*session, owner);
+        let standing = self.standing(*session, owner, shared);
         if matches!(decoded, Ok(Request::CloseSession)) && standing.is_ok() {
             self.set_closing(*session);
         }
@@ -106,7 +143,7 @@ impl Leader {
             session: *session,
             cxid: *cxid,
             identities: Identities::collected(named),
-            standing: standing.map(|()| SessionKind::Global),
+            standing,
         };
         if let Ok(request) = decoded {
             return self.propose(&requester, &request, Asker::Server, shared, turn);

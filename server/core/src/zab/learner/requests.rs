@@ -87,6 +87,22 @@ impl Learner {
         }
         let session = shared.ids.allocate();
         self.requests.opening.insert(session, conn);
+        self.create_session(session, timeout, turn);
+    }
+
+    /// Makes a session that only this server knows one that all know.
+    pub(crate) fn upgrade_session(
+        &mut self,
+        session: SessionId,
+        timeout: SessionTimeout,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.phase == LearnerPhase::Following {
+            self.create_session(session, timeout, turn);
+        }
+    }
+
+    fn create_session(&self, session: SessionId, timeout: SessionTimeout, turn: &mut Turn<'_>) {
         let create = CreateSessionRequest {
             timeout_ms: timeout.as_millis(),
         };
