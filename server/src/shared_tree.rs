@@ -15,6 +15,7 @@
 //! the read saw and the watch. Watches are fired while the apply thread holds the guard alone, so
 //! that no reader sees a change before its events are on their way.
 
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
@@ -32,6 +33,14 @@ use zk_proto::request::WatcherType;
 /// Number of watch tables, a power of two: enough that readers on many cores rarely meet.
 const SHARDS: usize = 64;
 
+/// A digest is kept of every so many transactions.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `DataTree#DIGEST_LOG_INTERVAL`, `DataTree#DIGEST_LOG_LIMIT`.
+const DIGEST_INTERVAL: i64 = 128;
+/// Digests that are kept.
+const DIGESTS_MAX: usize = 1024;
+
 /// A tree that many read and one changes.
 #[derive(Debug)]
 pub struct SharedTree {
@@ -40,6 +49,8 @@ pub struct SharedTree {
     /// What `tree.applied()` was when the last [`Applying`] ended, for those who only want to know
     /// that.
     applied: AtomicI64,
+    /// Digests at some transactions, oldest first, for operators who compare servers.
+    digests: Mutex<VecDeque<(Zxid, u64)>>,
 }
 
 /// Read access, shared with other readers.
@@ -76,7 +87,13 @@ impl SharedTree {
             tree: RwLock::new(tree),
             watches: WatchSet::new(seed),
             applied,
+            digests: Mutex::default(),
         }
+    }
+
+    /// Digests at some transactions, oldest first.
+    pub fn digests(&self) -> Vec<(Zxid, u64)> {
+        self.digests.lock().iter().copied().collect()
     }
 
     /// Waits until nobody applies, and keeps it so.
@@ -130,6 +147,21 @@ impl Applying<'_> {
     /// Puts another tree in its place, and hands the old one out. The old one must have no capture.
     pub fn replace(&mut self, tree: Tree) -> Tree {
         std::mem::replace(&mut *self.tree, tree)
+    }
+
+    /// Keeps the digest of the transaction just applied, if its turn has come.
+    pub fn note_digest(&self) {
+        let zxid = self.tree.applied();
+        if zxid.get() % DIGEST_INTERVAL != 0 {
+            return;
+        }
+        if let Some(digest) = self.tree.digest() {
+            let mut digests = self.shared.digests.lock();
+            if digests.len() == DIGESTS_MAX {
+                digests.pop_front();
+            }
+            digests.push_back((zxid, digest));
+        }
     }
 
     /// The watches.

@@ -17,6 +17,7 @@ use zk_core::session::SessionTimeout;
 use zk_proto::response::SetSaslResponse;
 use zk_proto::{SessionId, Xid, Zxid, frame};
 
+use super::activity::{Activity, four_letters};
 use super::connections::{Caller, Conn};
 use super::handshake::{Established, establish};
 use super::outbox::ReadJob;
@@ -160,6 +161,8 @@ impl<'a> ConnTask<'a> {
             rest,
             reply,
         } = established;
+        let wall = service.clock.now().wall.as_millis();
+        *conn.activity.lock() = Some(Activity::new(wall, timeout.as_millis()));
         let mut output = WriteBuf::default();
         output.push(reply);
         Self {
@@ -223,6 +226,7 @@ impl<'a> ConnTask<'a> {
     /// Takes in the requests that came, as far as there is room.
     fn take_in(&mut self) -> io::Result<Intake> {
         let mut heard = 0;
+        let mut last = None;
         let intake = loop {
             let (incoming, len) = match self.held.take() {
                 Some(held) => held,
@@ -230,7 +234,9 @@ impl<'a> ConnTask<'a> {
                     Ok(None) => break Intake::Drained,
                     Ok(Some(payload)) => {
                         heard += 1;
-                        (self.decode(&payload)?, payload.len())
+                        let incoming = self.decode(&payload)?;
+                        last = Some((four_letters(&incoming.class), incoming.xid));
+                        (incoming, payload.len())
                     }
                     Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
                 },
@@ -240,6 +246,9 @@ impl<'a> ConnTask<'a> {
                 Some(intake) => break intake,
             }
         };
+        if let (Some((operation, xid)), Some(activity)) = (last, &mut *self.conn.activity.lock()) {
+            activity.asked(operation, xid);
+        }
         if heard > 0 {
             let at = self.service.clock.time();
             self.service.heard.note(self.session, self.timeout, at);
@@ -407,6 +416,7 @@ impl<'a> ConnTask<'a> {
         service
             .metrics
             .add_many(Advanced::Readlatency, millis(took), reads);
+        self.note_answers(&[took]);
         let finished = self.conn.outbox.finish_group(zxid, bytes.freeze(), then);
         if let Err(broken) = finished {
             service.fail_stop.fail(broken.into());
@@ -440,8 +450,21 @@ impl<'a> ConnTask<'a> {
             let metrics = &self.service.metrics;
             metrics.add_many(Advanced::Updatelatency, millis(*took), 1);
         }
+        self.note_answers(&self.took);
         self.service.stats.took(self.took.drain(..));
         is_over
+    }
+
+    /// For people who look; of reads that were executed together, once.
+    fn note_answers(&self, took: &[Duration]) {
+        if took.is_empty() {
+            return;
+        }
+        if let Some(activity) = &mut *self.conn.activity.lock() {
+            let now_ms = self.service.clock.time().as_millis();
+            let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+            activity.answered(took, self.service.tree.applied(), now_ms);
+        }
     }
 
     fn count_sent(&self, count: usize) {

@@ -12,6 +12,7 @@ use zk_core::conn::auth::Identities;
 use zk_core::conn::handshake::ServingMode;
 use zk_proto::SessionId;
 
+use super::activity::Activity;
 use super::outbox::Outbox;
 
 /// Who is at the other end, as far as that is known before a word is said.
@@ -35,6 +36,8 @@ pub(crate) struct Conn {
     pub(crate) identities: Mutex<Identities>,
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
+    /// What it did last, once it has a session.
+    pub(crate) activity: Mutex<Option<Activity>>,
     /// Its session, once there is one.
     session: Mutex<Option<SessionId>>,
     /// Where the handshake waits for the core.
@@ -54,6 +57,14 @@ pub(crate) enum SessionReply {
 }
 
 impl Conn {
+    pub(crate) fn reset(&self) {
+        self.received.store(0, Ordering::Relaxed);
+        self.sent.store(0, Ordering::Relaxed);
+        if let Some(activity) = &mut *self.activity.lock() {
+            activity.reset();
+        }
+    }
+
     pub(crate) fn session(&self) -> Option<SessionId> {
         *self.session.lock()
     }
@@ -153,6 +164,7 @@ impl Connections {
             identities: Mutex::new(caller.identities.clone()),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            activity: Mutex::new(None),
             session: Mutex::new(None),
             handshake: Mutex::new(None),
         });

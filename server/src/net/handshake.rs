@@ -69,7 +69,7 @@ pub(crate) async fn establish(
     }
     let first = input.first_chunk().copied().unwrap_or_default();
     if let Some(word) = Word::recognise(first) {
-        words::answer(word, socket, input, service).await?;
+        words::answer(word, socket, input, remote, service).await?;
         return Ok(None);
     }
     let payload = loop {

@@ -19,6 +19,7 @@
 //! | answers and events to a connection | [`outbox::LIMITS`] | closed |
 //! | packets to a member | 64 MiB | closed, and synchronised anew |
 
+mod activity;
 pub(crate) mod client_conn;
 pub(crate) mod client_listener;
 pub(crate) mod connections;
@@ -27,6 +28,7 @@ pub(crate) mod gauges;
 pub(crate) mod handshake;
 pub(crate) mod leader_link;
 pub(crate) mod learner_links;
+mod monitor;
 pub(crate) mod outbox;
 mod packets;
 pub(crate) mod peers;

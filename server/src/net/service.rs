@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -16,7 +16,7 @@ use super::connections::Connections;
 use super::throttle::Throttle;
 use super::tls::Tls;
 use crate::config::Config;
-use crate::four_letter::Latency;
+use crate::four_letter::{Latency, TRACE_MASK_DEFAULT};
 use crate::metrics::Metrics;
 use crate::shared_tree::SharedTree;
 use crate::stage::clock::Clock;
@@ -94,10 +94,12 @@ fn as_count(limit: Option<NonZeroU32>) -> Option<usize> {
 }
 
 /// Counters since the start, or since `srst`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stats {
     pub(crate) received: AtomicU64,
     pub(crate) sent: AtomicU64,
+    /// Kept for those who set it; nothing is traced by it.
+    pub(crate) trace_mask: AtomicI64,
     latency: Mutex<LatencySum>,
 }
 
@@ -107,6 +109,17 @@ struct LatencySum {
     sum_ms: u64,
     min_ms: Option<u64>,
     max_ms: u64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
+            latency: Mutex::default(),
+        }
+    }
 }
 
 impl Stats {

@@ -1,9 +1,8 @@
 //! Four-letter words on a live server.
-//!
-//! Not answered yet: `cons`, `envi`, `gtmk`, `hash`, `stmk`. A client that asks one of them, allowed or not, is told that it is not on the whitelist.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -16,30 +15,46 @@ use zk_proto::{SessionId, Zxid};
 
 use super::connections::Conn;
 use super::gauges::gauges;
+use super::monitor::{digests, environment, peer_state};
 use super::service::Service;
 use crate::VERSION;
 use crate::config::Topology;
 use crate::four_letter::{
     ConfView, ConnectionInfo, DumpView, ExpiryBucket, MemberConf, Mode, MonitorView, ServerStatus,
-    SessionsView, WithoutService, Word, conf, crst, dirs, dump, isro, mntr, ruok, srst, srvr, stat,
-    wchc, wchp, wchs,
+    SessionsView, WithoutService, Word, conf, cons, crst, dirs, dump, envi, gtmk, hash, isro, mntr,
+    ruok, srst, srvr, stat, stmk, trace_mask_argument, wchc, wchp, wchs,
 };
 
 /// Answers a word and ends the connection.
 pub(crate) async fn answer(
     word: Word,
     socket: &mut (impl AsyncWrite + Unpin),
-    _input: BytesMut,
+    input: BytesMut,
+    remote: SocketAddr,
     service: &Service,
 ) -> std::io::Result<()> {
     service.stats.received.fetch_add(1, Ordering::Relaxed);
-    if let Some(text) = text(word, service).await {
+    // The asking connection is one of those that are listed.
+    let asker = ConnectionInfo {
+        remote,
+        interest_ops: 0,
+        queued: 0,
+        received: 1,
+        sent: 0,
+        session: None,
+    };
+    if let Some(text) = text(word, &input, asker, service).await {
         socket.write_all(text.as_bytes()).await?;
     }
     socket.shutdown().await
 }
 
-async fn text(word: Word, service: &Service) -> Option<String> {
+async fn text(
+    word: Word,
+    input: &[u8],
+    asker: ConnectionInfo,
+    service: &Service,
+) -> Option<String> {
     if word == Word::TelnetClose {
         return None;
     }
@@ -55,10 +70,8 @@ async fn text(word: Word, service: &Service) -> Option<String> {
         Word::Ruok => ruok().to_owned(),
         Word::Isro => isro(service.connections.mode() == ServingMode::ReadOnly).to_owned(),
         Word::Srvr => srvr(&status(service)),
-        Word::Stat => {
-            let connections: Vec<_> = service.connections.all().iter().map(|c| info(c)).collect();
-            stat(&status(service), &connections)
-        }
+        Word::Stat => stat(&status(service), &connections(service, asker)),
+        Word::Cons => cons(&connections(service, asker)),
         Word::Srst => {
             service.stats.reset();
             service.metrics.reset();
@@ -100,8 +113,7 @@ async fn text(word: Word, service: &Service) -> Option<String> {
         }
         Word::Crst => {
             for conn in service.connections.all() {
-                conn.received.store(0, Ordering::Relaxed);
-                conn.sent.store(0, Ordering::Relaxed);
+                conn.reset();
             }
             crst().to_owned()
         }
@@ -112,16 +124,23 @@ async fn text(word: Word, service: &Service) -> Option<String> {
         Word::Mntr => mntr(&MonitorView {
             version: VERSION.to_owned(),
             mode: status(service).mode,
-            peer_state: None,
+            peer_state: peer_state(&service.status.lock()),
             observer_master_id: None,
             metrics: gauges(service)
                 .into_iter()
                 .chain(service.metrics.samples())
                 .collect(),
         }),
-        Word::Cons | Word::Envi | Word::Gtmk | Word::Hash | Word::Stmk | Word::TelnetClose => {
-            word.refusal()
+        Word::Envi => envi(&environment()),
+        Word::Gtmk => gtmk(service.stats.trace_mask.load(Ordering::Relaxed)),
+        Word::Stmk => {
+            let mask = trace_mask_argument(input)?;
+            service.stats.trace_mask.store(mask, Ordering::Relaxed);
+            stmk(mask)
         }
+        Word::Hash => hash(&digests(service)),
+        // Answered above.
+        Word::TelnetClose => return None,
     })
 }
 
@@ -152,6 +171,12 @@ fn shown_zxid(core: &PeerStatus, applied: Zxid) -> Zxid {
     }
 }
 
+fn connections(service: &Service, asker: ConnectionInfo) -> Vec<ConnectionInfo> {
+    let all = service.connections.all();
+    let known = all.iter().map(|conn| info(conn));
+    known.chain([asker]).collect()
+}
+
 fn info(conn: &Conn) -> ConnectionInfo {
     ConnectionInfo {
         remote: conn.remote,
@@ -159,7 +184,10 @@ fn info(conn: &Conn) -> ConnectionInfo {
         queued: u64::try_from(conn.outbox.waiting()).unwrap_or(u64::MAX),
         received: conn.received.load(Ordering::Relaxed),
         sent: conn.sent.load(Ordering::Relaxed),
-        session: None,
+        session: conn
+            .session()
+            .zip(*conn.activity.lock())
+            .map(|(id, done)| done.info(id)),
     }
 }
 

@@ -316,6 +316,7 @@ impl ApplyStage {
         {
             return Err(StopCause::Digest { zxid });
         }
+        guard.note_digest();
         let mut told = Vec::new();
         let who = |conn| self.connections.identities(conn);
         for effect in &applied.effects {

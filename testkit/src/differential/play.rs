@@ -283,8 +283,8 @@ impl Pair {
             .try_for_each(|side| side.send(seat, &asks))?;
         let [theirs, ours] = &mut self.sides;
         let (mut theirs, mut ours) = (theirs.until_closed(seat)?, ours.until_closed(seat)?);
-        theirs.sort();
-        ours.sort();
+        theirs.sort_by_key(sort_key);
+        ours.sort_by_key(sort_key);
         let scene = Scene {
             step,
             seat,
@@ -352,6 +352,7 @@ impl Pair {
     }
 }
 
+/// Events first, in the order of what they tell; the rest stays as it is behind them.
 fn sort_key(seen: &Seen) -> (bool, String) {
     let is_event = matches!(seen, Seen::Event { .. });
     // Zxids are not compared with the reference's, which sends none.

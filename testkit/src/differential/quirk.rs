@@ -25,6 +25,8 @@ pub enum Quirk {
     MultiCreate2,
     /// checkWatches does not find watches of others.
     ForeignWatches,
+    /// The empty path has as many descendants as `/`.
+    EmptyPathCount,
 }
 
 /// The end of a list of results.
@@ -32,7 +34,8 @@ const REMNANT: &str = "ff, ff, ff, ff, 1, ff, ff, ff, ff]";
 
 impl Quirk {
     /// All.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::EmptyPathCount,
         Self::ForeignWatches,
         Self::MultiCreate2,
         Self::MultiRemnant,
@@ -54,6 +57,7 @@ impl Quirk {
             Self::MultiRemnant => "multi-remnant",
             Self::MultiCreate2 => "multi-create2",
             Self::ForeignWatches => "foreign-watches",
+            Self::EmptyPathCount => "empty-path-count",
         }
     }
 
@@ -69,8 +73,17 @@ impl Quirk {
         }
         let is_multi = matches!(ask.op(), Some(OpCode::Multi | OpCode::MultiRead));
         match (theirs.error(), ours.error()) {
+            (None, None) if ask.op() == Some(OpCode::GetAllChildrenNumber) => {
+                let Ask::Request(Request::GetAllChildrenNumber(request)) = ask else {
+                    return None;
+                };
+                let is_empty = request.path.as_deref() == Some("");
+                let one_more = number(ours.body).map(|ours| ours + 1);
+                (is_empty && number(theirs.body) == one_more).then_some(Self::EmptyPathCount)
+            }
             (None, None) => {
-                let is_same = is_multi && theirs.body == without_created_stats(ours.body);
+                let is_same =
+                    is_multi && theirs.body == without_created_stats(ours.body, theirs.body);
                 is_same.then_some(Self::MultiCreate2)
             }
             (Some(ErrorCode::MarshallingError), Some(ErrorCode::MarshallingError)) => {
@@ -129,20 +142,49 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// The text of a multi response with every result of a create2 as one of a create.
-fn without_created_stats(body: &str) -> String {
-    let mut parts = body.split("Create2(Create2Response { ");
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let cut = part.split_once(", stat: Stat {").and_then(|(path, rest)| {
-            let (_, behind) = rest.split_once(" } })")?;
-            Some((path, behind))
-        });
-        let (path, behind) = cut.unwrap_or((part, ""));
-        text.push_str("Create(CreateResponse { ");
+/// The only number in a text.
+fn number(body: &str) -> Option<u64> {
+    let digits: String = body.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// Where the result of a create2 begins in a text, and of a create.
+const CREATED2: &str = "Create2(Create2Response { ";
+const CREATED: &str = "Create(CreateResponse { ";
+
+/// The text of our multi response with the results of those operations without a stat that have
+/// none in theirs.
+fn without_created_stats(ours: &str, theirs: &str) -> String {
+    let mut has_stat = results(theirs).map(|(_, has_stat)| has_stat);
+    let (mut text, mut done) = (String::new(), 0);
+    for (at, is_create2) in results(ours) {
+        let keeps = has_stat.next().unwrap_or(true);
+        if !is_create2 || keeps {
+            continue;
+        }
+        let rest = ours.get(at + CREATED2.len()..).unwrap_or_default();
+        let Some((path, behind)) = rest.split_once(", stat: Stat {") else {
+            continue;
+        };
+        let Some((_, behind)) = behind.split_once(" } })") else {
+            continue;
+        };
+        text.push_str(ours.get(done..at).unwrap_or_default());
+        text.push_str(CREATED);
         text.push_str(path);
         text.push_str(" })");
-        text.push_str(behind);
+        done = ours.len() - behind.len();
     }
+    text.push_str(ours.get(done..).unwrap_or_default());
     text
+}
+
+/// Where each result of a creation begins, and whether it is one of a create2.
+fn results(text: &str) -> impl Iterator<Item = (usize, bool)> {
+    let starts = text.match_indices("Create");
+    starts.filter_map(|(at, _)| {
+        let rest = text.get(at..)?;
+        let is_create2 = rest.starts_with(CREATED2);
+        (is_create2 || rest.starts_with(CREATED)).then_some((at, is_create2))
+    })
 }

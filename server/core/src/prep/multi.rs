@@ -14,9 +14,13 @@ impl Attempt<'_> {
     /// [`ErrorCode::RuntimeInconsistency`]. Those before keep their transactions, which nobody
     /// applies.
     ///
+    /// # Errors
+    /// [`ErrorCode::MarshallingError`], for the request: a part has something that cannot be read.
+    ///
     /// # Source
-    /// Apache `ZooKeeper` 3.9, `PrepRequestProcessor#pRequest`, case `multi`.
-    pub(super) fn multi(&mut self, parts: &[MultiOp]) -> Vec<Op> {
+    /// Apache `ZooKeeper` 3.8 and 3.9, `PrepRequestProcessor#pRequest`, case `multi`: what is no
+    /// `KeeperException` is no error of one part.
+    pub(super) fn multi(&mut self, parts: &[MultiOp]) -> Result<Vec<Op>, ErrorCode> {
         self.outstanding.begin_multi();
         let mut ops = Vec::with_capacity(parts.len());
         for part in parts {
@@ -25,14 +29,17 @@ impl Attempt<'_> {
                 Err(code) => {
                     self.outstanding.undo_multi();
                     self.warnings.clear();
+                    if code == ErrorCode::MarshallingError {
+                        return Err(code);
+                    }
                     ops.push(error(code));
                     ops.resize(parts.len(), error(ErrorCode::RuntimeInconsistency));
-                    return ops;
+                    return Ok(ops);
                 }
             }
         }
         self.outstanding.keep_multi();
-        ops
+        Ok(ops)
     }
 
     fn part(&mut self, part: &MultiOp) -> Result<Op, ErrorCode> {

@@ -253,6 +253,8 @@ impl Tree {
         record.mtime = header.time;
         record.acl = self.acls.acquire(znode.acl, self.captures.are_active());
         let handle = self.insert(parent, path, hash, record, znode.owner);
+        // As it was created: usage that is counted right behind it has another length.
+        let stat = self.client_stat(handle);
         self.quota_created(parent_path, name);
         self.count_usage(path, 1, signed_len(znode.data));
         effects.push(Effect {
@@ -263,7 +265,7 @@ impl Tree {
         });
         Ok(Done::Created {
             path: znode.path.clone(),
-            stat: self.client_stat(handle),
+            stat,
         })
     }
 
