@@ -13,7 +13,9 @@ use zk_testkit::ensemble::reference::Reference;
 /// it.
 struct Pair {
     servers: [Ensemble; 2],
-    _clients: [Client; 2],
+    /// Alive as long as their servers.
+    #[expect(dead_code, reason = "held for what they hold")]
+    clients: [Client; 2],
 }
 
 async fn busy(server: &Ensemble) -> Client {
@@ -38,8 +40,8 @@ impl Pair {
                 .unwrap(),
         ];
         let [theirs, ours] = &servers;
-        let _clients = [busy(theirs).await, busy(ours).await];
-        Self { servers, _clients }
+        let clients = [busy(theirs).await, busy(ours).await];
+        Self { servers, clients }
     }
 
     async fn ask(&self, word: &str) -> [String; 2] {
@@ -54,14 +56,14 @@ fn shape(text: &str) -> String {
     let mut out = String::new();
     let mut in_number = false;
     for char in text.chars() {
-        let is_number = char.is_ascii_hexdigit() && (in_number || char.is_ascii_digit())
+        let belongs = char.is_ascii_hexdigit() && (in_number || char.is_ascii_digit())
             || in_number && matches!(char, 'x' | '.');
-        if !is_number {
+        if !belongs {
             out.push(char);
         } else if !in_number {
             out.push('#');
         }
-        in_number = is_number;
+        in_number = belongs;
     }
     out
 }
