@@ -52,3 +52,8 @@ impl Servers {
         &self.connect
     }
 }
+
+/// The programs in README.md compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
