@@ -153,7 +153,7 @@ impl Learner {
             LearnerPhase::Receiving => self.receive(packet, shared, turn),
             LearnerPhase::AwaitingLog
             | LearnerPhase::SavingCurrent
-            | LearnerPhase::AwaitingUpToDate => self.await_quorum(packet, shared, turn),
+            | LearnerPhase::AwaitingUpToDate => self.handle_synced(packet, shared, turn),
             LearnerPhase::Following => self.follow(packet, shared, turn),
         }
     }

@@ -158,7 +158,7 @@ impl Learner {
     }
 
     /// A packet behind NEWLEADER.
-    pub(super) fn await_quorum(
+    pub(super) fn handle_synced(
         &mut self,
         packet: LeaderPacket,
         shared: &mut Shared,
