@@ -373,3 +373,68 @@ fn leader_of_an_empty_ensemble() {
     );
     assert_eq!(status.synced_followers, 2);
 }
+
+/// What a leader may not say ends the connection, and nothing else.
+#[test]
+fn learner_leaves_a_leader_that_makes_no_sense() {
+    let proposal = |zxid: Zxid| LeaderPacket::Proposal {
+        zxid,
+        entry: entry(zxid).bytes,
+    };
+    let epoch = Epoch::new(1);
+    let committed = zxid(1, 4);
+    let diff = LeaderPacket::Diff { committed };
+    let config = None;
+    let new_leader = LeaderPacket::NewLeader { epoch, config };
+    let cases = [
+        vec![LeaderPacket::UpToDate],
+        vec![new_leader.clone()],
+        vec![LeaderPacket::Snap { zxid: zxid(2, 0) }],
+        vec![LeaderPacket::Snap {
+            zxid: Zxid::new(-1),
+        }],
+        vec![LeaderPacket::Trunc { target: zxid(1, 5) }],
+        vec![LeaderPacket::Trunc {
+            target: Zxid::new(-5),
+        }],
+        vec![LeaderPacket::Trunc { target: zxid(1, 0) }],
+        // ZOOKEEPER-4925: a gap.
+        vec![diff.clone(), proposal(zxid(1, 6))],
+        vec![diff.clone(), proposal(zxid(2, 1))],
+        vec![diff.clone(), LeaderPacket::Commit { zxid: zxid(1, 5) }],
+        vec![diff.clone(), LeaderPacket::UpToDate],
+        vec![
+            diff.clone(),
+            LeaderPacket::NewLeader {
+                epoch: Epoch::new(2),
+                config: None,
+            },
+        ],
+        vec![
+            diff.clone(),
+            LeaderPacket::Proposal {
+                zxid: zxid(1, 5),
+                entry: entry(zxid(1, 6)).bytes,
+            },
+        ],
+        vec![
+            diff,
+            LeaderPacket::Inform {
+                zxid: zxid(1, 5),
+                entry: Bytes::from_static(b"no transaction"),
+            },
+        ],
+    ];
+    for packets in cases {
+        let mut solo = Solo::new(1, (1, 4), 1, 1);
+        let attempt = solo.follow(1, 3);
+        let info = LeaderPacket::LeaderInfo { epoch };
+        for packet in [info].into_iter().chain(packets.clone()) {
+            solo.feed(Event::LeaderPacket { attempt, packet });
+        }
+        let last = solo.said.pop_back();
+        assert_eq!(last, Some(NetAction::DropLeader { attempt }), "{packets:?}");
+        let status = solo.member.peer.as_ref().unwrap().status();
+        assert_eq!(status.role, Role::Looking, "{packets:?}");
+    }
+}

@@ -64,8 +64,8 @@ impl Learner {
                 }
             }
             SyncPlan::Snap(zxid) => {
-                if zxid < Zxid::ZERO {
-                    return Err(LeaveReason::BadPacket("SNAP without a zxid").into());
+                if zxid < Zxid::ZERO || zxid.epoch() > self.epoch {
+                    return Err(LeaveReason::BadPacket("SNAP of a later epoch, or of none").into());
                 }
                 self.phase = LearnerPhase::AwaitingTree(zxid);
             }
