@@ -54,7 +54,8 @@ impl Leader {
         if votes {
             shared.epoch_floor = shared.epoch_floor.max(accepted);
         }
-        if self.phase != LeaderPhase::CollectingEpochs && accepted > self.epoch {
+        let is_later = accepted > self.epoch && !mutated!(OldEpochAccepted);
+        if self.phase != LeaderPhase::CollectingEpochs && is_later {
             // It gave its promise to a leader that nobody else heard of. The next epoch is above.
             self.drop_link(id, DropReason::LaterEpoch, turn);
             return if votes {
@@ -106,8 +107,9 @@ impl Leader {
 
     /// With a quorum, fixes the epoch: promises it itself, on disk, before anybody else is asked to.
     fn fix_epoch(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
-        if self.phase == LeaderPhase::CollectingEpochs && shared.member.config.is_quorum(&self.told)
-        {
+        let is_quorum = shared.member.config.is_quorum(&self.told)
+            || (mutated!(ObserversCountForEpoch) && !self.links.is_empty());
+        if self.phase == LeaderPhase::CollectingEpochs && is_quorum {
             self.phase = LeaderPhase::SavingAccepted;
             turn.note(Transition::EpochFixed(self.epoch));
             shared.local.save_accepted(self.epoch, turn.out);
@@ -180,8 +182,8 @@ impl Leader {
             let is_follower = link.kind == LearnerKind::Follower;
             if zxid != Zxid::new(-1)
                 && let Some(server) = link.server
-                && is_follower
-                && shared.member.config.is_voter(server)
+                && ((is_follower && shared.member.config.is_voter(server))
+                    || mutated!(ObserversCountForEpoch))
             {
                 self.epoch_acks.insert(server);
             }
@@ -192,7 +194,8 @@ impl Leader {
     /// With a quorum, synchronises everybody, and takes the epoch as its own.
     fn check_epoch_acks(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
         if self.phase != LeaderPhase::CollectingEpochAcks
-            || !shared.member.config.is_quorum(&self.epoch_acks)
+            || !(shared.member.config.is_quorum(&self.epoch_acks)
+                || (mutated!(ObserversCountForEpoch) && self.epoch_acks.len() > 1))
         {
             return;
         }

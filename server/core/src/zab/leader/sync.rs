@@ -186,7 +186,8 @@ impl Leader {
         if mutated!(NewLeaderBeforeHistory) {
             send_new_leader(turn, id, self.epoch, shared.member.config.text());
         }
-        for Committed { zxid, bytes } in shared.local.history().after(from) {
+        let skipped = usize::from(mutated!(GapAccepted));
+        for Committed { zxid, bytes } in shared.local.history().after(from).skip(skipped) {
             send_committed(turn, id, *zxid, bytes);
         }
         if link.kind == LearnerKind::Follower && !mutated!(OutstandingNotForwarded) {

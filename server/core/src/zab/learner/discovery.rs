@@ -75,7 +75,7 @@ impl Learner {
             return Err(LeaveReason::OldEpoch.into());
         }
         self.epoch = epoch;
-        if epoch <= accepted {
+        if epoch == accepted {
             // Promised before, perhaps to somebody else: this server cannot vouch for what it has.
             self.send_epoch_ack(false, shared, turn);
             return Ok(());

@@ -278,6 +278,6 @@ impl Learner {
 
     /// Whether it acknowledges proposals.
     pub(super) fn acknowledges(&self) -> bool {
-        self.kind == LearnerKind::Follower
+        self.kind == LearnerKind::Follower || mutated!(ObserversAck)
     }
 }
