@@ -40,6 +40,25 @@ async fn three_servers_are_one() {
     let leader = until_settled(&ensemble, &[0, 1, 2]).await;
     let follower = (leader + 1) % 3;
     let other = (leader + 2) % 3;
+    for (server, told) in [
+        (
+            leader,
+            "zk_server_state\tleader\nzk_peer_state\tleading - broadcast\n",
+        ),
+        (leader, "zk_synced_followers\t2\n"),
+        (
+            follower,
+            "zk_server_state\tfollower\nzk_peer_state\tfollowing - broadcast\n",
+        ),
+        (follower, "zk_quorum_size\t3\n"),
+    ] {
+        let mntr = ensemble.four_letter(server, "mntr").await.unwrap();
+        assert!(mntr.contains(told), "{told:?} not in {mntr}");
+    }
+    let conf = ensemble.four_letter(follower, "conf").await.unwrap();
+    let (quorum, election) = member_ports(&ensemble, follower);
+    let ports = format!("electionPort={election}\nquorumPort={quorum}\npeerType=0\n");
+    assert!(conf.contains(&ports), "{conf}");
     let (zk, reader) = (
         client(&ensemble, follower).await,
         client(&ensemble, other).await,

@@ -49,7 +49,7 @@ pub use hash::{DigestAt, hash};
 pub use isro::isro;
 pub use java::{civil_date, java_address, java_date, java_double};
 pub use mntr::{MonitorView, Sample, mntr};
-pub use role::{Mode, peer_state};
+pub use role::Mode;
 pub use ruok::ruok;
 pub use srst::srst;
 pub use srvr::{Latency, ProposalSizes, ServerStatus, srvr};

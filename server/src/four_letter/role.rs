@@ -3,7 +3,7 @@
 use std::fmt;
 
 use zk_core::conn::handshake::ServingMode;
-use zk_core::peer::{PeerStatus, Phase, Role};
+use zk_core::peer::{PeerStatus, Role};
 
 /// Role of a server, as operators know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,25 +39,4 @@ impl fmt::Display for Mode {
             Self::ReadOnly => "read-only",
         })
     }
-}
-
-/// State of a member, such as `following - broadcast`; none for a server on its own.
-///
-/// # Source
-/// Apache `ZooKeeper` 3.9, `QuorumPeer#getDetailedState`.
-pub fn peer_state(status: &PeerStatus) -> Option<String> {
-    let role = match status.role {
-        Role::Alone => return None,
-        Role::Looking | Role::Stopped => return Some("looking".to_owned()),
-        Role::Leading => "leading",
-        Role::Following => "following",
-        Role::Observing => "observing",
-    };
-    let phase = match status.phase {
-        Phase::Draining | Phase::Election => "election",
-        Phase::Discovery => "discovery",
-        Phase::Synchronization => "synchronization",
-        Phase::Broadcast | Phase::Stopping => "broadcast",
-    };
-    Some(format!("{role} - {phase}"))
 }

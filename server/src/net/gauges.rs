@@ -2,12 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
+use zk_core::peer::Role;
+
 use super::service::Service;
 use super::words;
+use crate::config::{self, Topology};
 use crate::four_letter::Sample;
 use crate::metrics::Process;
 
-/// The gauges of a server on its own, in the order of the reference's `mntr`.
+/// The gauges of a server, in the order of the reference's `mntr` on a server on its own; what members
+/// have more comes behind.
 ///
 /// # Source
 ///
@@ -67,6 +71,31 @@ pub(crate) fn gauges(service: &Service) -> Vec<(String, Sample)> {
     ];
     gauges
         .into_iter()
+        .chain(of_member(service))
         .map(|(name, sample)| (name.to_owned(), sample))
         .collect()
+}
+
+/// What a member of an ensemble has more, and a leader more than that.
+fn of_member(service: &Service) -> Vec<(&'static str, Sample)> {
+    let Topology::Ensemble(ensemble) = &service.config.topology else {
+        return Vec::new();
+    };
+    let number = |value: usize| Sample::Int(i64::try_from(value).unwrap_or(i64::MAX));
+    let voters = ensemble.members.with_role(config::Role::Voter).count();
+    let mut gauges = vec![("quorum_size", number(voters))];
+    let core = *service.status.lock();
+    if core.role == Role::Leading {
+        gauges.extend([
+            ("learners", number(core.followers + core.observers)),
+            ("synced_followers", number(core.synced_followers)),
+            (
+                "synced_non_voting_followers",
+                number(core.synced_non_voting),
+            ),
+            ("synced_observers", number(core.synced_observers)),
+            ("pending_syncs", number(core.pending_syncs)),
+        ]);
+    }
+    gauges
 }

@@ -121,16 +121,20 @@ async fn text(
             let conf = configuration(service);
             dirs(conf.data_dir_bytes, conf.data_log_bytes)
         }
-        Word::Mntr => mntr(&MonitorView {
-            version: VERSION.to_owned(),
-            mode: status(service).mode,
-            peer_state: peer_state(&service.status.lock()),
-            observer_master_id: None,
-            metrics: gauges(service)
-                .into_iter()
-                .chain(service.metrics.samples())
-                .collect(),
-        }),
+        Word::Mntr => {
+            // Not looked at under its lock: the gauges look at it, too.
+            let core = *service.status.lock();
+            mntr(&MonitorView {
+                version: VERSION.to_owned(),
+                mode: Mode::of(&core),
+                peer_state: peer_state(&core),
+                observer_master_id: None,
+                metrics: gauges(service)
+                    .into_iter()
+                    .chain(service.metrics.samples())
+                    .collect(),
+            })
+        }
         Word::Envi => envi(&environment()),
         Word::Gtmk => gtmk(service.stats.trace_mask.load(Ordering::Relaxed)),
         Word::Stmk => {
