@@ -165,12 +165,12 @@ impl Hold {
 
     /// Whether it may be relied on now. Exact at any time, even if tasks are late.
     pub fn is_held(&self) -> bool {
-        self.inner.loss(Instant::now()).is_none()
+        self.inner.settled().is_none()
     }
 
     /// Where it stands.
     pub fn state(&self) -> HoldState {
-        match self.inner.loss(Instant::now()) {
+        match self.inner.settled() {
             Some(reason) => HoldState::Lost(reason),
             None => *self.inner.state.borrow(),
         }
@@ -219,7 +219,7 @@ impl Hold {
         tokio::select! {
             biased;
             reason = self.lost() => Err(self.inner.lost(reason)),
-            output = future => match self.inner.loss(Instant::now()) {
+            output = future => match self.inner.settled() {
                 Some(reason) => Err(self.inner.lost(reason)),
                 None => Ok(output),
             },
@@ -231,7 +231,7 @@ impl Hold {
     /// # Errors
     /// [`Lost`] if it is not.
     pub fn check(&self) -> Result<(), Lost> {
-        match self.inner.loss(Instant::now()) {
+        match self.inner.settled() {
             Some(reason) => Err(self.inner.lost(reason)),
             None => Ok(()),
         }
@@ -260,7 +260,7 @@ impl Hold {
 
     /// Why it was lost, if it was.
     pub(crate) fn loss(&self) -> Option<Lost> {
-        let reason = self.inner.loss(Instant::now())?;
+        let reason = self.inner.settled()?;
         Some(self.inner.lost(reason))
     }
 }
@@ -292,6 +292,13 @@ impl Inner {
                 Some(self.session.confirmed()? + self.session.timeout() * share / of)
             }
         }
+    }
+
+    /// Why it is lost, if it is at this moment: then it is for good, and everybody is told.
+    fn settled(&self) -> Option<LossReason> {
+        let reason = self.loss(Instant::now())?;
+        self.end(reason);
+        Some(reason)
     }
 
     /// Why it is lost at this moment, whatever the monitor has noticed of it.

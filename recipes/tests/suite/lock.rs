@@ -334,6 +334,27 @@ async fn holder_behind_a_dead_link_gives_up_before_others_get_in() {
 }
 
 #[tokio::test]
+async fn holder_that_was_asleep_knows_at_once_that_it_may_have_lost() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(BRISK).await);
+    let guard = Lock::new(&party, "/l").acquire().await.unwrap();
+    let lost = guard.lost();
+    assert!(guard.is_held());
+    let safe_until = guard.safe_until().expect("the session is not over");
+    // Everything in this thread stands still: the client, its timers, whoever looks after the lock.
+    while Instant::now() <= safe_until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!guard.is_held(), "no task has had a chance to notice");
+    assert!(guard.check().is_err());
+    // What was told once stays so, though the session goes on.
+    assert_eq!(soon("it is told", lost).await, LossReason::PresumedExpired);
+    party.reconnected().await;
+    until_children(&zk, "/l", 0).await;
+    assert!(!guard.is_held());
+}
+
+#[tokio::test]
 async fn presumed_loss_is_final_and_makes_way() {
     let world = World::start().await;
     let (zk, party) = (world.client().await, world.party(BRISK).await);
