@@ -31,7 +31,8 @@ fn main() {
             let content = fs::read(file.path()).expect("a file");
             let name = file.file_name().to_string_lossy().into_owned();
             if name.starts_with("log.") {
-                let end = content.len() - content.iter().rev().take_while(|byte| **byte == 0).count();
+                let end =
+                    content.len() - content.iter().rev().take_while(|byte| **byte == 0).count();
                 seed("log", &[&[0], &content[..end]].concat());
                 seed("log", &entries(&content));
             } else if name.starts_with("snapshot.") {

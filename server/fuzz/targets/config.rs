@@ -30,7 +30,10 @@ fuzz_target!(|input: &[u8]| {
         });
         match resolved {
             Ok(resolved) => {
-                assert!(resolved.config.session_timeout.start() <= resolved.config.session_timeout.end());
+                assert!(
+                    resolved.config.session_timeout.start()
+                        <= resolved.config.session_timeout.end()
+                );
             }
             Err(error) => assert!(!error.to_string().is_empty()),
         }

@@ -109,12 +109,10 @@ fuzz_target!(|input: &[u8]| {
         };
         let xid = incoming.reply_xid();
         match incoming.class {
-            Class::Auth(packet) => {
-                match ACCESS.schemes.authenticate(&packet, PEER, &identities) {
-                    Ok(more) => identities = more,
-                    Err(_) => break,
-                }
-            }
+            Class::Auth(packet) => match ACCESS.schemes.authenticate(&packet, PEER, &identities) {
+                Ok(more) => identities = more,
+                Err(_) => break,
+            },
             Class::Sasl(_) => {}
             Class::Read(read) => {
                 let viewer = Viewer {

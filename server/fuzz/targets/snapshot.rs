@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use zk_core::tree::{Tree, TreeLoader, TreeOptions};
-use zk_core::wire::snapshot::{Item, SnapshotDecoder, SnapshotEncoder, Trailer};
+use zk_core::wire::snapshot::{Form, Item, SnapshotDecoder, SnapshotEncoder, Trailer};
 use zk_proto::Zxid;
 
 /// Longest entry; small, so that the limit is met.
@@ -72,9 +72,11 @@ fn load(items: &[Item]) -> Option<Tree> {
 
 fn encode(items: &[Item]) -> BytesMut {
     let mut out = BytesMut::new();
-    let sessions = items.iter().filter(|item| matches!(item, Item::Session(..)));
+    let sessions = items
+        .iter()
+        .filter(|item| matches!(item, Item::Session(..)));
     let acls = items.iter().filter(|item| matches!(item, Item::Acl(..)));
-    let mut encoder = SnapshotEncoder::begin(sessions.count(), &mut out);
+    let mut encoder = SnapshotEncoder::begin(Form::File, sessions.count(), &mut out);
     let acls = acls.count();
     let mut began = false;
     for item in items {
@@ -86,7 +88,13 @@ fn encode(items: &[Item]) -> BytesMut {
             Item::Session(session, timeout) => encoder.session(*session, *timeout, &mut out),
             Item::Acl(key, acl) => encoder.acl(*key, acl, &mut out),
             Item::Znode(path, znode) => {
-                encoder.znode(path, znode.data.as_deref(), znode.acl, &znode.stat, &mut out);
+                encoder.znode(
+                    path,
+                    znode.data.as_deref(),
+                    znode.acl,
+                    &znode.stat,
+                    &mut out,
+                );
             }
         }
     }
