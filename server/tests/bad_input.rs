@@ -21,7 +21,7 @@ use zk_server::faults::Faults;
 /// Half-open connections at a time.
 const HALF_OPEN: usize = 10_000;
 /// What each of them may cost the server, in bytes.
-const HALF_OPEN_BYTES: u64 = 6 << 10;
+const HALF_OPEN_BYTES: u64 = 5 << 10;
 
 async fn embedded(settings: &[(&str, &str)]) -> Server {
     let builder = settings

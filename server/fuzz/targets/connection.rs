@@ -19,7 +19,7 @@ use zk_core::session::TimeoutBounds;
 use zk_core::time::WallTime;
 use zk_core::tree::{OwnerRules, Tree, TreeOptions};
 use zk_core::watch::WatchKind;
-use zk_core::wire::txn::{Txn, TxnEntry};
+use zk_core::wire::txn::{Txn, TxnDigest, TxnEntry};
 use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Encode as _, Reader};
 use zk_proto::request::WatcherType;
@@ -161,7 +161,11 @@ fn settle(
         let zxid = entry.header.zxid;
         let applied = tree.apply(&entry.header, &entry.txn);
         if let Some(digest) = &entry.digest {
-            assert_eq!(tree.digest(), Some(digest.tree), "the digest was foreseen");
+            assert_eq!(
+                tree.digest().map(TxnDigest::new).as_ref(),
+                Some(digest),
+                "the digest was foreseen"
+            );
         }
         if matches!(entry.txn, Txn::CloseSession(_)) {
             continue;

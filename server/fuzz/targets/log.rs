@@ -43,7 +43,8 @@ fuzz_target!(|input: &[u8]| {
     let mut tree = Tree::new(TreeOptions::default());
     let mut last = Zxid::ZERO;
     let read = read_log(&disk, Zxid::ZERO, ENTRY_MAX, |logged| {
-        assert!(logged.zxid > last, "zxids grow");
+        // The same may come twice: 3.9 logs what it cannot decode with the zxid before.
+        assert!(logged.zxid >= last, "zxids do not fall");
         last = logged.zxid;
         let bytes: Bytes = logged.bytes;
         if let Ok(entry) = TxnEntry::decode(&bytes) {
