@@ -5,11 +5,10 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{Process, SOON, client, configure, start};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use zk_client::Client;
 
@@ -32,7 +31,7 @@ fn kills() -> u64 {
 }
 
 /// Each step creates two znodes and moves a counter, all of it or nothing.
-async fn write(zk: Client, base: String, total: Arc<AtomicU64>) -> Account {
+async fn write(zk: Client, base: String, total: watch::Sender<u64>) -> Account {
     let mut account = Account::default();
     loop {
         let step = account.tried;
@@ -49,7 +48,7 @@ async fn write(zk: Client, base: String, total: Arc<AtomicU64>) -> Account {
             return account;
         }
         account.acknowledged += 1;
-        total.fetch_add(1, Ordering::Relaxed);
+        total.send_modify(|total| *total += 1);
     }
 }
 
@@ -115,13 +114,13 @@ async fn a_killed_server_loses_no_acknowledged_step_and_halves_none() {
         if round == kills() {
             break;
         }
-        let total = Arc::new(AtomicU64::new(0));
+        let (total, mut progress) = watch::channel(0);
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
             let zk = client(process.address).await;
             let base = format!("/r{round}-w{writer}");
             zk.create(&base, "").await.expect("created");
-            let total = Arc::clone(&total);
+            let total = total.clone();
             writers.spawn(async move {
                 let account = write(zk, base.clone(), total).await;
                 (base, account)
@@ -132,10 +131,9 @@ async fn a_killed_server_loses_no_acknowledged_step_and_halves_none() {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let moment = 50 + (random >> 33) % 900;
-        while total.load(Ordering::Relaxed) < moment {
-            assert!(starting.elapsed() < SOON * 2, "no progress");
-            tokio::task::yield_now().await;
-        }
+        let reached = progress.wait_for(|total| *total >= moment);
+        let reached = tokio::time::timeout(SOON * 3, reached).await;
+        reached.expect("in time").expect("somebody writes");
         process.kill();
         while let Some(joined) = writers.join_next().await {
             let (base, account) = joined.expect("no panic");

@@ -80,7 +80,9 @@ pub fn nearest(key: &str) -> Option<&'static str> {
         return Some(name);
     }
     let limit = 1 + key.len() / 8;
-    let scored = names().map(|name| (distance(&lower, &name.to_lowercase()), name));
+    // No fewer letters are wrong than one is longer than the other.
+    let like = names().filter(|name| name.len().abs_diff(key.len()) <= limit);
+    let scored = like.map(|name| (distance(&lower, &name.to_lowercase()), name));
     scored
         .min()
         .filter(|&(letters, _)| letters <= limit)
