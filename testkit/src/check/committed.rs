@@ -12,6 +12,20 @@ use super::{Member, Past, Pasts, Verdict, hold};
 /// Name of the law.
 pub const LAW: &str = "committed history (S3, S5, S8, S9)";
 
+/// A member serves clients with a tree of this history; `promised` is what it was synchronised with.
+///
+/// # Errors
+/// If it has not applied all of that.
+pub fn serves(pasts: &Pasts, member: Member, promised: Past, tree: Past) -> Verdict {
+    hold(LAW, pasts.has(tree, promised), || {
+        format!(
+            "member {member} serves {}, and was synchronised with {}",
+            pasts.show(tree, 6),
+            pasts.show(promised, 6)
+        )
+    })
+}
+
 /// What was committed.
 #[derive(Debug)]
 pub struct Committed {

@@ -1,8 +1,8 @@
 //! S22: a write that begins when another has been answered gets a higher zxid, and a sync shows every
 //! write that was answered before it began.
 //!
-//! A sync asks the leader only. One that was deposed and has not noticed answers from an old state
-//! (ZOOKEEPER-1675); so a sync is judged only if no other leader was established before it began.
+//! Apache's servers do not keep the second half: a leader that was deposed and has not noticed answers
+//! a sync from an old state (ZOOKEEPER-1675). Ours asks a quorum first whether it still follows.
 //!
 //! # Source
 //! Apache `ZooKeeper`, "linearizable writes"; `LearnerHandler`, `Leader#processSync`.

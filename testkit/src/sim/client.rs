@@ -15,7 +15,7 @@ use zk_proto::response::{
     ExistsResponse, GetChildrenResponse, GetDataResponse, MultiResponse, MultiResult,
 };
 use zk_proto::{
-    Acl, Bytes, Epoch, EventType, Id, OpCode, Perms, SessionId, Version, WatcherEvent, Xid, Zxid,
+    Acl, Bytes, EventType, Id, OpCode, Perms, SessionId, Version, WatcherEvent, Xid, Zxid,
 };
 
 use super::event::Happening;
@@ -72,8 +72,6 @@ struct Asked {
     begin: Micros,
     /// What was answered to anybody when it began.
     floor: Zxid,
-    /// The last epoch that had a leader when it began.
-    epoch: Epoch,
 }
 
 /// What an answer is compared with.
@@ -265,7 +263,7 @@ impl World {
 
     fn ask(&mut self, place: usize, request: &Request, kind: Kind) {
         let now = self.schedule.now();
-        let (floor, epoch) = (self.laws.real_time.begin(), self.laws.epoch);
+        let floor = self.laws.real_time.begin();
         let client = self.client(place);
         let Some(conn) = client.conn else { return };
         let xid = Xid::new(client.next_xid);
@@ -276,7 +274,6 @@ impl World {
             kind,
             begin: now,
             floor,
-            epoch,
         });
         let mut payload = BytesMut::new();
         RequestHeader::new(xid, request.op()).encode(&mut payload);
@@ -566,7 +563,6 @@ impl World {
             kind,
             begin,
             floor,
-            epoch,
         } = asked;
         let zxid = header.zxid;
         match kind {
@@ -606,11 +602,7 @@ impl World {
             }
             Kind::Sync => {
                 if header.err == 0 {
-                    let server = client.conn.and_then(|conn| self.conns.get(conn));
-                    let current = server.map(|conn| self.peek(conn.member).disk.current);
-                    if current.is_some_and(|current| current >= epoch) {
-                        self.laws.real_time.synced(session, zxid, floor)?;
-                    }
+                    laws.real_time.synced(session, zxid, floor)?;
                     self.coverage.note("sync answered");
                 }
             }
@@ -632,9 +624,7 @@ impl World {
                     client.watches.set(&path, Subject::Data, zxid);
                 }
                 self.coverage.note("read answered");
-                if let Some(synced) = synced
-                    && epoch == self.laws.epoch
-                {
+                if let Some(synced) = synced {
                     let seen = known.as_ref().map(|known| {
                         let data = known.data.as_deref().unwrap_or_default();
                         data.try_into().map_or(0, u64::from_be_bytes)

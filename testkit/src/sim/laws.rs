@@ -28,8 +28,6 @@ pub struct Laws {
     pub(crate) history: BTreeMap<usize, Vec<Option<Operation>>>,
     /// Bytes of every transaction, by the history that ends with it.
     entries: BTreeMap<Past, Bytes>,
-    /// The last epoch that has an established leader.
-    pub(crate) epoch: Epoch,
 }
 
 impl Laws {

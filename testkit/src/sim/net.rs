@@ -355,6 +355,17 @@ impl World {
         Ok(())
     }
 
+    /// What a learner was synchronised with, last.
+    pub(crate) fn promised_to(&self, learner: u8) -> Past {
+        let life = self.peek(learner).life;
+        let is_its = |link: &&Link| {
+            link.learner == learner && link.learner_life == life && link.learner_open
+        };
+        let link = self.links.iter().rev().find(is_its);
+        let promised = link.and_then(|link| link.promised);
+        promised.map_or(Past::EMPTY, |(_, past)| past)
+    }
+
     /// Laws about what a leader says.
     fn leader_says(&mut self, place: u8, at: usize, packet: &LeaderPacket) -> Verdict {
         match packet {

@@ -521,7 +521,6 @@ impl World {
                 member.has_proposed = false;
                 let (life, handed) = (member.life, member.handed);
                 self.laws.one_leader.established(place, life, *epoch)?;
-                self.laws.epoch = self.laws.epoch.max(*epoch);
                 self.laws
                     .committed
                     .established(&self.laws.pasts, place, *epoch, handed)?;
@@ -560,6 +559,8 @@ impl World {
                     let past = member.tree_past;
                     let last = self.laws.pasts.last(member.handed);
                     epochs::settled(place, member.stored(), last)?;
+                    let promised = self.promised_to(place);
+                    committed::serves(&self.laws.pasts, place, promised, past)?;
                     self.take(place, past)?;
                 } else {
                     self.close_conns_of(place);
@@ -727,9 +728,6 @@ fn left_name(reason: &zk_core::peer::LeaveReason) -> &'static str {
         _ => "left: other",
     }
 }
-
-/// Keeps the law's name next to its use.
-const _: &str = committed::LAW;
 
 impl World {
     /// Builds the core of a member.
