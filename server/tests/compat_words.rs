@@ -102,7 +102,12 @@ async fn words_have_the_same_fields() {
     }
     let [theirs, ours] = pair.ask("mntr").await;
     let (theirs, ours) = (names(&theirs, '\t'), names(&ours, '\t'));
-    assert!(ours.is_subset(&theirs), "{:?}", ours.difference(&theirs));
+    // Ours has those of 3.9 too; of namespaces there are none.
+    let missing = theirs.difference(&ours);
+    let missing: Vec<_> = missing
+        .filter(|name| !name.ends_with("_per_namespace"))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
     assert!(ours.contains("zk_avg_latency") && ours.contains("zk_watch_count"));
 }
 

@@ -166,6 +166,10 @@ impl Pair {
     fn step(&mut self, number: usize, step: &Step, tally: &mut Tally) -> Result<(), Trouble> {
         let seat = step.seat;
         let number = Some(number);
+        if !matches!(step.act, Act::Send(_) | Act::Close) {
+            // Events on their way are lost with a connection, or are not.
+            self.barrier(number, seat, false, tally)?;
+        }
         match &step.act {
             Act::Send(asks) => {
                 self.sides
