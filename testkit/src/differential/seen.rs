@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Encode as _, Reader};
 use zk_proto::response::{MultiResult, Response};
-use zk_proto::{Bytes, OpCode, SessionId, Stat, WatcherEvent, Xid, Zxid};
+use zk_proto::{Acl, Bytes, OpCode, SessionId, Stat, WatcherEvent, Xid, Zxid};
 
 /// Zxids from before the script.
 const BEFORE: Zxid = Zxid::new(-1000);
@@ -118,7 +118,12 @@ impl Terms {
             Response::Exists(r) => self.stat(&mut r.stat),
             Response::GetData(r) => self.stat(&mut r.stat),
             Response::SetData(r) => self.stat(&mut r.stat),
-            Response::GetAcl(r) => self.stat(&mut r.stat),
+            Response::GetAcl(r) => {
+                // Identities that `auth` stood for come in the order of a hash table.
+                let key = |acl: &Acl| format!("{acl:?}");
+                r.acl.iter_mut().for_each(|list| list.sort_by_key(key));
+                self.stat(&mut r.stat);
+            }
             Response::SetAcl(r) => self.stat(&mut r.stat),
             Response::GetChildren(r) => r.children.sort(),
             Response::GetChildren2(r) => {
