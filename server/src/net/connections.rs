@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::Identities;
 use zk_core::conn::handshake::ServingMode;
@@ -14,6 +15,10 @@ use zk_proto::SessionId;
 
 use super::activity::Activity;
 use super::outbox::Outbox;
+
+/// How long after a change to serving nobody clients are kept waiting for the next one. Members that
+/// are cut off turn clients away at once: those have others to go to.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Who is at the other end, as far as that is known before a word is said.
 #[derive(Clone, Debug)]
@@ -91,7 +96,8 @@ pub(crate) struct Connections {
     by_session: Mutex<BTreeMap<SessionId, ConnId>>,
     per_address: Mutex<BTreeMap<IpAddr, usize>>,
     next: AtomicU32,
-    mode: Mutex<ServingMode>,
+    /// What clients may do, and since when.
+    mode: watch::Sender<(ServingMode, Instant)>,
     /// One for each write that may be on its way: `globalOutstandingLimit`.
     permits: Arc<Semaphore>,
 }
@@ -123,7 +129,7 @@ impl Connections {
             by_session: Mutex::new(BTreeMap::new()),
             per_address: Mutex::new(BTreeMap::new()),
             next: AtomicU32::new(1),
-            mode: Mutex::new(ServingMode::NotServing),
+            mode: watch::Sender::new((ServingMode::NotServing, Instant::now())),
         }
     }
 
@@ -220,7 +226,7 @@ impl Connections {
     /// What clients may do from now on. When that changes, all go: what they asked for under the
     /// other mode is answered by nobody.
     pub(crate) fn serve(&self, mode: ServingMode) {
-        let before = std::mem::replace(&mut *self.mode.lock(), mode);
+        let (before, _) = self.mode.send_replace((mode, Instant::now()));
         if before != mode && before != ServingMode::NotServing {
             for conn in self.all() {
                 drop(conn.handshake.lock().take());
@@ -230,7 +236,28 @@ impl Connections {
     }
 
     pub(crate) fn mode(&self) -> ServingMode {
-        *self.mode.lock()
+        self.mode.borrow().0
+    }
+
+    /// What clients may do, once the moment is over in which that is about to change: when members
+    /// have just lost their leader, or have just started, the next one is there before a client that
+    /// was turned away would come back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(crate) async fn settled_mode(&self) -> ServingMode {
+        let mut mode = self.mode.subscribe();
+        let (now, since) = *mode.borrow_and_update();
+        let left = PATIENCE.saturating_sub(since.elapsed());
+        if now != ServingMode::NotServing || left.is_zero() {
+            return now;
+        }
+        let serving = mode.wait_for(|(mode, _)| *mode != ServingMode::NotServing);
+        match tokio::time::timeout(left, serving).await {
+            Ok(Ok(mode)) => mode.0,
+            Ok(Err(_)) | Err(_) => ServingMode::NotServing,
+        }
     }
 
     /// A session that a connection asked for is there.
@@ -245,5 +272,38 @@ impl Connections {
         if let Some(conn) = self.get(conn) {
             conn.reply(SessionReply::Claimed { is_alive });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections() -> Connections {
+        Connections::new(Arc::new(Semaphore::new(1)))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_in_an_election_hears_how_it_ends() {
+        let connections = connections();
+        let ((), mode) = tokio::join!(
+            async { connections.serve(ServingMode::Full) },
+            connections.settled_mode(),
+        );
+        assert_eq!(mode, ServingMode::Full);
+        connections.serve(ServingMode::NotServing);
+        let (mode, ()) = tokio::join!(connections.settled_mode(), async {
+            connections.serve(ServingMode::ReadOnly);
+        });
+        assert_eq!(mode, ServingMode::ReadOnly);
+    }
+
+    #[tokio::test]
+    async fn a_client_of_a_server_that_is_cut_off_waits_once_at_most() {
+        let connections = connections();
+        assert_eq!(connections.settled_mode().await, ServingMode::NotServing);
+        let start = Instant::now();
+        assert_eq!(connections.settled_mode().await, ServingMode::NotServing);
+        assert!(start.elapsed() < PATIENCE);
     }
 }

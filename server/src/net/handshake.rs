@@ -134,7 +134,7 @@ async fn decide(payload: &Bytes, caller: &Caller, service: &Service) -> Outcome 
     };
     service.metrics.count(Counter::ConnectionRequestCount, 1);
     let facts = ServerFacts {
-        mode: service.connections.mode(),
+        mode: service.connections.settled_mode().await,
         last_zxid: service.tree.applied(),
         bounds: service.bounds,
         has_local_sessions: service.config.topology != Topology::Standalone
