@@ -82,7 +82,7 @@ impl Faults {
 
     /// Whether the threads stand still.
     pub fn is_paused(&self) -> bool {
-        self.0.state.lock().is_paused
+        self.0.is_any.load(Ordering::Acquire) && self.0.state.lock().is_paused
     }
 
     /// From here on the server cannot change its disk any more, as if its process had been killed;

@@ -22,3 +22,5 @@ pub mod tree;
 pub mod watch;
 pub mod wire;
 pub(crate) mod zab;
+
+mod hash;

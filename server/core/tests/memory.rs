@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A binary of its own, because it counts what its allocator hands out. What the allocator itself adds
-//! to an allocation is not counted; only data and long names have any.
+//! to an allocation is not counted; only long names and what is rare have any.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use allocation_counter::measure;
@@ -63,12 +63,12 @@ fn grown(data: &Bytes) -> (Tree, f64) {
 fn a_million_znodes_stay_within_their_budget() {
     let (tree, bytes) = grown(&Bytes::new());
     println!("empty: {bytes:.1} bytes per znode");
-    assert!(bytes < 120.0, "{bytes}");
+    assert!(bytes < 100.0, "{bytes}");
     drop(tree);
 
     let (mut tree, bytes) = grown(&Bytes::from(vec![7; 100]));
     println!("100 bytes of data: {bytes:.1} bytes per znode");
-    assert!(bytes < 240.0, "{bytes}");
+    assert!(bytes < 200.0, "{bytes}");
 
     // A capture that is never read keeps the record of what changes, and no more.
     let capture = tree.capture();
@@ -80,6 +80,6 @@ fn a_million_znodes_stay_within_their_budget() {
         }
     });
     assert_eq!(tree.retained_records(), 101);
-    assert!(info.bytes_current < 101 * 300, "{info:?}");
+    assert!(info.bytes_current < 101 * 350, "{info:?}");
     tree.end_capture(capture);
 }

@@ -1,19 +1,25 @@
 //! One client connection, from its first byte to its last.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::ready;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp;
 use tokio::sync::SemaphorePermit;
+use tokio_util::io::poll_read_buf;
+use zk_core::conn::auth::Identities;
+use zk_core::conn::handshake::ServingMode;
 use zk_core::conn::pipeline::{Answer, Drained, Refused, Then};
 use zk_core::conn::request::{Class, Incoming, auth_answer, reply_frame};
 use zk_core::peer::{Event, Origin, Submission};
-use zk_core::session::SessionTimeout;
 use zk_proto::response::SetSaslResponse;
 use zk_proto::{SessionId, Xid, Zxid, frame};
 
@@ -25,6 +31,7 @@ use super::service::Service;
 use super::write_buf::WriteBuf;
 use crate::metrics::{Advanced, Counter};
 use crate::stage::core::CoreItem;
+use crate::stage::heard::Pulse;
 
 /// Most bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
@@ -68,6 +75,19 @@ impl Duplex for tokio_rustls::server::TlsStream<TcpStream> {
     }
 }
 
+/// Answers to a group of reads beyond which their buffer is not kept for the next group.
+const ANSWERS_KEPT: usize = 256 << 10;
+/// Turns without waiting after which others get theirs.
+const TURNS_MAX: usize = 16;
+
+thread_local! {
+    /// What is read from sockets by this thread, as long as it is looked at; an idle connection has
+    /// no buffer of its own.
+    static READ: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    /// Answers being written by this thread.
+    static ANSWERS: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
 /// Serves a connection until it ends, however it ends.
 pub(crate) async fn serve(mut socket: impl Duplex, caller: Caller, service: &Service) {
     let remote = caller.remote;
@@ -94,10 +114,12 @@ pub(crate) async fn serve(mut socket: impl Duplex, caller: Caller, service: &Ser
     let conn = Arc::clone(&established.conn);
     let session = established.session;
     tracing::debug!(peer = %remote, %session, "session attached");
-    let mut task = ConnTask::new(established, service);
-    let end = tokio::select! {
-        () = stopping.cancelled() => Ok(()),
-        end = task.run(&mut socket) => end,
+    // A server that stops aborts the connections that it finds; one that came too late sees it here.
+    // To wait for the stop beside everything else would cost each turn two locks that all share.
+    let end = if stopping.is_cancelled() {
+        Ok(())
+    } else {
+        ConnTask::new(established, service).run(&mut socket).await
     };
     // From here on the apply thread puts nothing in, and registers nothing for this connection.
     conn.outbox.abort();
@@ -116,13 +138,17 @@ struct ConnTask<'a> {
     service: &'a Service,
     conn: Arc<Conn>,
     session: SessionId,
-    timeout: SessionTimeout,
+    pulse: Arc<Pulse>,
+    /// Who it is; the same as in `conn`, where others look.
+    identities: Identities,
     input: BytesMut,
     output: WriteBuf,
     /// A request that found no room yet, and its length; nothing behind it is looked at.
     held: Option<(Incoming, usize)>,
     /// For the next write.
     permit: Option<SemaphorePermit<'a>>,
+    /// Writes on their way to the core, each with its permit.
+    submitted: Vec<CoreItem>,
     /// Pieces on their way from outbox to output.
     pieces: Vec<Bytes>,
     took: Vec<Duration>,
@@ -165,15 +191,18 @@ impl<'a> ConnTask<'a> {
         *conn.activity.lock() = Some(Activity::new(wall, timeout.as_millis()));
         let mut output = WriteBuf::default();
         output.push(reply);
+        let identities = conn.identities.lock().clone();
         Self {
             service,
-            conn,
             session,
-            timeout,
+            pulse: Pulse::new(session, timeout),
+            identities,
+            conn,
             input: rest,
             output,
             held: None,
             permit: None,
+            submitted: Vec::new(),
             pieces: Vec::new(),
             took: Vec::new(),
             arrived: Instant::now(),
@@ -186,11 +215,27 @@ impl<'a> ConnTask<'a> {
         let service = self.service;
         let conn = Arc::clone(&self.conn);
         let (mut reader, mut writer) = socket.halves();
+        let mut turns = 0;
         loop {
+            if conn.outbox.is_aborted() {
+                return Ok(());
+            }
             let intake = self.take_in()?;
             self.run_group()?;
-            if self.drain() && self.output.is_empty() {
-                return Ok(());
+            let drained = self.drain();
+            self.output.write_now(&mut writer).await?;
+            if self.output.is_empty() {
+                match drained {
+                    Drained::Close => return Ok(()),
+                    Drained::More => {
+                        turns += 1;
+                        if turns % TURNS_MAX == 0 {
+                            tokio::task::yield_now().await;
+                        }
+                        continue;
+                    }
+                    Drained::Empty | Drained::GroupRunning => {}
+                }
             }
             if self.input.is_empty() {
                 // An idle connection holds no buffer.
@@ -198,13 +243,8 @@ impl<'a> ConnTask<'a> {
             }
             let wants_permit = intake == Intake::NoPermit;
             let may_read = intake == Intake::Drained && self.output.len() < WRITE_BYTES;
-            if may_read && self.input.capacity() - self.input.len() < READ_BYTES_MIN {
-                // Grows with what has come, not with what a length claims.
-                let more = self.input.len().clamp(4 * READ_BYTES_MIN, READ_BYTES);
-                self.input.reserve(more);
-            }
             tokio::select! {
-                read = reader.read_buf(&mut self.input), if may_read => {
+                read = read_some(&mut reader, &mut self.input), if may_read => {
                     match u64::try_from(read?) {
                         Ok(0) => return Ok(()),
                         Ok(count) => service.metrics.count(Counter::BytesReceivedCount, count),
@@ -223,10 +263,17 @@ impl<'a> ConnTask<'a> {
         }
     }
 
-    /// Takes in the requests that came, as far as there is room.
+    /// Takes in the requests that came, as far as there is room, and hands on the writes among them.
     fn take_in(&mut self) -> io::Result<Intake> {
+        let intake = self.take_in_frames();
+        self.submit()?;
+        intake
+    }
+
+    fn take_in_frames(&mut self) -> io::Result<Intake> {
         let mut heard = 0;
         let mut last = None;
+        let mode = self.service.connections.mode();
         let intake = loop {
             let (incoming, len) = match self.held.take() {
                 Some(held) => held,
@@ -234,7 +281,7 @@ impl<'a> ConnTask<'a> {
                     Ok(None) => break Intake::Drained,
                     Ok(Some(payload)) => {
                         heard += 1;
-                        let incoming = self.decode(&payload)?;
+                        let incoming = self.decode(&payload, mode)?;
                         last = Some((four_letters(&incoming.class), incoming.xid));
                         (incoming, payload.len())
                     }
@@ -251,7 +298,7 @@ impl<'a> ConnTask<'a> {
         }
         if heard > 0 {
             let at = self.service.clock.time();
-            self.service.heard.note(self.session, self.timeout, at);
+            self.service.heard.note(&self.pulse, at);
             self.conn.received.fetch_add(heard, Ordering::Relaxed);
             self.service
                 .stats
@@ -261,13 +308,13 @@ impl<'a> ConnTask<'a> {
         Ok(intake)
     }
 
-    fn decode(&self, payload: &Bytes) -> io::Result<Incoming> {
+    fn decode(&self, payload: &Bytes, mode: ServingMode) -> io::Result<Incoming> {
         let incoming = Incoming::decode(payload)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         // Whoever is served without a leader has a session that only this server knows.
-        let incoming = incoming.allowed_in(self.service.connections.mode(), true);
+        let incoming = incoming.allowed_in(mode, true);
         let wanted = &self.service.wanted_schemes;
-        Ok(incoming.allowed_for(&self.conn.identities.lock(), wanted))
+        Ok(incoming.allowed_for(&self.identities, wanted))
     }
 
     /// Takes in one request; what there is no room for is held.
@@ -275,13 +322,13 @@ impl<'a> ConnTask<'a> {
         let xid = incoming.reply_xid();
         match incoming.class {
             Class::Auth(packet) => {
-                let mut identities = self.conn.identities.lock();
                 let schemes = &self.service.access.schemes;
-                let outcome = schemes.authenticate(&packet, self.conn.remote.ip(), &identities);
+                let outcome =
+                    schemes.authenticate(&packet, self.conn.remote.ip(), &self.identities);
                 if let Ok(more) = &outcome {
-                    *identities = more.clone();
+                    self.identities = more.clone();
+                    *self.conn.identities.lock() = more.clone();
                 }
-                drop(identities);
                 self.conn.outbox.answer_now(auth_answer(xid, &outcome));
                 Ok(None)
             }
@@ -299,7 +346,7 @@ impl<'a> ConnTask<'a> {
                     xid,
                     read,
                     session: self.session,
-                    identities: self.conn.identities.lock().clone(),
+                    identities: self.identities.clone(),
                 };
                 self.admit_read(incoming.xid, job, len)
             }
@@ -350,7 +397,7 @@ impl<'a> ConnTask<'a> {
     fn admit_write(&mut self, incoming: Incoming, len: usize) -> io::Result<Option<Intake>> {
         // Reads in front of it are executed first: law L5.
         self.run_group()?;
-        let ticket = match self.conn.outbox.admit_write(len) {
+        let ticket = match self.conn.outbox.admit_write(len, self.arrived) {
             Ok(ticket) => ticket,
             Err(Refused::Full) => {
                 self.held = Some((incoming, len));
@@ -373,15 +420,25 @@ impl<'a> ConnTask<'a> {
                 xid: incoming.xid,
             },
             session: self.session,
-            identities: self.conn.identities.lock().clone(),
+            identities: self.identities.clone(),
             write,
         };
         let event = Event::Submitted(Box::new(submission));
-        let offered = self.service.core.offer(CoreItem::Event(event));
-        if offered.is_err() {
+        self.submitted.push(CoreItem::Event(event));
+        Ok(None)
+    }
+
+    /// Hands the writes that were taken in to the core.
+    fn submit(&mut self) -> io::Result<()> {
+        if self.submitted.is_empty() {
+            return Ok(());
+        }
+        if self.service.ask(&mut self.submitted).is_err() {
+            // The permits are given back with the outbox.
+            self.submitted.clear();
             return Err(closed("the server has too much to do, or stops"));
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Executes the reads that wait for this task, each part of them under one guard.
@@ -391,25 +448,34 @@ impl<'a> ConnTask<'a> {
             return Ok(());
         };
         let service = self.service;
-        let mut bytes = BytesMut::new();
         let mut then = Then::Continue;
         let mut count = 0;
-        let reading = service.tree.read();
-        for job in jobs {
-            count += 1;
-            then = job.run(
-                self.conn.id,
-                &service.access,
-                &reading,
-                reading.watches(),
-                &mut bytes,
-            );
-            if then == Then::Close {
-                break;
+        let (zxid, bytes) = ANSWERS.with_borrow_mut(|answers| {
+            let reading = service.tree.read();
+            for job in jobs {
+                count += 1;
+                then = job.run(
+                    self.conn.id,
+                    &service.access,
+                    &reading,
+                    reading.watches(),
+                    answers,
+                );
+                if then == Then::Close {
+                    break;
+                }
             }
-        }
-        let zxid = reading.applied();
-        drop(reading);
+            let zxid = reading.applied();
+            drop(reading);
+            let bytes = answers.split().freeze();
+            if bytes.len() > ANSWERS_KEPT {
+                *answers = BytesMut::new();
+            } else if answers.capacity() < READ_BYTES_MIN {
+                // Takes the same bytes again, if all of them are sent.
+                answers.reserve(READ_BYTES);
+            }
+            (zxid, bytes)
+        });
         let took = self.arrived.elapsed();
         service.stats.took(std::iter::repeat_n(took, count));
         let reads = u64::try_from(count).unwrap_or(0);
@@ -417,7 +483,7 @@ impl<'a> ConnTask<'a> {
             .metrics
             .add_many(Advanced::Readlatency, millis(took), reads);
         self.note_answers(&[took]);
-        let finished = self.conn.outbox.finish_group(zxid, bytes.freeze(), then);
+        let finished = self.conn.outbox.finish_group(zxid, bytes, then);
         if let Err(broken) = finished {
             service.fail_stop.fail(broken.into());
             return Err(closed("the order of answers is broken"));
@@ -426,9 +492,9 @@ impl<'a> ConnTask<'a> {
         Ok(())
     }
 
-    /// Moves what is to be sent towards the socket; true when nothing will come after it.
-    fn drain(&mut self) -> bool {
-        let mut is_over = false;
+    /// Moves what is to be sent towards the socket.
+    fn drain(&mut self) -> Drained {
+        let mut left = Drained::More;
         while self.output.len() < WRITE_BYTES {
             let room = WRITE_BYTES - self.output.len();
             let outbox = &self.conn.outbox;
@@ -436,13 +502,9 @@ impl<'a> ConnTask<'a> {
             for piece in self.pieces.drain(..) {
                 self.output.push(piece);
             }
-            match drained {
-                Drained::More => {}
-                Drained::Empty | Drained::GroupRunning => break,
-                Drained::Close => {
-                    is_over = true;
-                    break;
-                }
+            left = drained;
+            if drained != Drained::More {
+                break;
             }
         }
         self.count_sent(self.took.len());
@@ -452,7 +514,7 @@ impl<'a> ConnTask<'a> {
         }
         self.note_answers(&self.took);
         self.service.stats.took(self.took.drain(..));
-        is_over
+        left
     }
 
     /// For people who look; of reads that were executed together, once.
@@ -472,4 +534,36 @@ impl<'a> ConnTask<'a> {
         self.conn.sent.fetch_add(count, Ordering::Relaxed);
         self.service.stats.sent.fetch_add(count, Ordering::Relaxed);
     }
+}
+
+/// Reads what has come, into `input`, which gets a buffer of its own only for what comes behind the
+/// first part of a frame.
+///
+/// # Cancel safety
+///
+/// Safe: nothing is read unless it completes.
+async fn read_some(
+    reader: &mut (impl AsyncRead + Unpin),
+    input: &mut BytesMut,
+) -> io::Result<usize> {
+    poll_fn(|cx| {
+        if !input.is_empty() {
+            if input.capacity() - input.len() < READ_BYTES_MIN {
+                // Grows with what has come, not with what a length claims.
+                let more = input.len().clamp(4 * READ_BYTES_MIN, READ_BYTES);
+                input.reserve(more);
+            }
+            return poll_read_buf(Pin::new(&mut *reader), cx, input);
+        }
+        READ.with_borrow_mut(|shared| {
+            if shared.capacity() < 4 * READ_BYTES_MIN {
+                // Takes the same bytes again, if nobody looks at them any more.
+                shared.reserve(READ_BYTES);
+            }
+            let read = ready!(poll_read_buf(Pin::new(&mut *reader), cx, shared));
+            *input = shared.split();
+            std::task::Poll::Ready(read)
+        })
+    })
+    .await
 }

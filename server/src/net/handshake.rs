@@ -222,7 +222,8 @@ async fn ask_core(
         // late for that, and then nobody would answer.
         return None;
     }
-    service.core.offer(CoreItem::Event(ask(&conn))).ok()?;
+    let item = CoreItem::Event(ask(&conn));
+    service.ask(&mut vec![item]).ok()?;
     let reply = reply.await.ok()?;
     registered.conn = None;
     Some((conn, reply))

@@ -1,12 +1,17 @@
 //! What a connection and the apply thread share: the pipeline of the connection, and a bell.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use atomic_waker::AtomicWaker;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use zk_core::answer::{ConnWatches, Viewer, answer_read};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::{Access, Identities};
@@ -80,6 +85,37 @@ impl ConnWatches for OfConn<'_> {
     }
 }
 
+/// Wakes one task.
+#[derive(Debug, Default)]
+struct Bell {
+    has_rung: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Bell {
+    fn ring(&self) {
+        // One that rang and was not heard yet will be.
+        if !self.has_rung.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    async fn rung(&self) {
+        poll_fn(|cx| {
+            if self.has_rung.swap(false, Ordering::AcqRel) {
+                return Poll::Ready(());
+            }
+            self.waker.register(cx.waker());
+            if self.has_rung.swap(false, Ordering::AcqRel) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+}
+
 /// The pipeline of a connection under its lock, with a bell for the connection task.
 ///
 /// # Ordering
@@ -89,7 +125,11 @@ impl ConnWatches for OfConn<'_> {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     inner: Mutex<Inner>,
-    bell: Notify,
+    bell: Bell,
+    /// Whether the apply thread put something in and has not rung yet.
+    is_touched: AtomicBool,
+    /// Whether the connection is to end without another word.
+    is_aborted: AtomicBool,
     /// Where the permits of writes go that are never answered.
     permits: Arc<Semaphore>,
 }
@@ -112,7 +152,9 @@ impl Outbox {
                 started: VecDeque::new(),
                 took: Vec::new(),
             }),
-            bell: Notify::new(),
+            bell: Bell::default(),
+            is_touched: AtomicBool::new(false),
+            is_aborted: AtomicBool::new(false),
         }
     }
 
@@ -125,11 +167,11 @@ impl Outbox {
         admitted.map(|_| ())
     }
 
-    /// Takes in a write.
-    pub(crate) fn admit_write(&self, bytes: usize) -> Result<Ticket, Refused> {
+    /// Takes in a write that came at `now`.
+    pub(crate) fn admit_write(&self, bytes: usize, now: Instant) -> Result<Ticket, Refused> {
         let mut inner = self.inner.lock();
         let ticket = inner.pipeline.admit_write(bytes)?;
-        inner.started.push_back(Instant::now());
+        inner.started.push_back(now);
         Ok(ticket)
     }
 
@@ -161,6 +203,11 @@ impl Outbox {
         inner.pipeline.drain(bytes_max, out)
     }
 
+    /// Whether [`Outbox::abort`] was called.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Ordering::Acquire)
+    }
+
     /// Requests that are not answered.
     pub(crate) fn waiting(&self) -> usize {
         self.inner.lock().pipeline.waiting()
@@ -172,7 +219,7 @@ impl Outbox {
     ///
     /// Safe: a bell that rang is not lost.
     pub(crate) async fn rung(&self) {
-        self.bell.notified().await;
+        self.bell.rung().await;
     }
 
     // The apply thread, under the guard that it has alone.
@@ -191,29 +238,34 @@ impl Outbox {
         self.inner.lock().pipeline.run_before_write(zxid, run)
     }
 
-    /// See [`Pipeline::commit`]. Says whether the write was still waited for: then its permit is
-    /// the caller's to give back.
+    /// See [`Pipeline::commit`]; it is `now`. Says whether the write was still waited for: then its
+    /// permit is the caller's to give back.
     pub(crate) fn commit(
         &self,
         ticket: Ticket,
         zxid: Zxid,
+        now: Instant,
         answer: Answer,
         run: &mut dyn FnMut(ReadJob) -> Answer,
     ) -> Result<bool, Broken> {
         let mut inner = self.inner.lock();
         let started = inner.started.pop_front();
         if let Some(started) = started {
-            inner.took.push(started.elapsed());
+            inner.took.push(now.saturating_duration_since(started));
         }
         inner.pipeline.commit(ticket, zxid, answer, run)?;
         Ok(started.is_some())
     }
 
-    /// Rings if the connection task has something to do.
-    pub(crate) fn wake_if_work(&self) {
-        if self.inner.lock().pipeline.has_work() {
-            self.bell.notify_one();
-        }
+    /// Notes that something was put in; true if that was not noted before.
+    pub(crate) fn touch(&self) -> bool {
+        !self.is_touched.swap(true, Ordering::Relaxed)
+    }
+
+    /// Rings for what was put in.
+    pub(crate) fn ring(&self) {
+        self.is_touched.store(false, Ordering::Relaxed);
+        self.bell.ring();
     }
 
     // Anybody.
@@ -226,6 +278,7 @@ impl Outbox {
         inner.started.clear();
         drop(inner);
         self.permits.add_permits(unanswered);
-        self.bell.notify_one();
+        self.is_aborted.store(true, Ordering::Release);
+        self.bell.ring();
     }
 }

@@ -23,7 +23,8 @@ use crate::stage::clock::Clock;
 use crate::stage::core::CoreItem;
 use crate::stage::fail_stop::FailStop;
 use crate::stage::heard::Heard;
-use crate::stage::mailbox::Mailbox;
+use crate::stage::mailbox::{Mailbox, Refused};
+use crate::stage::owner::Owners;
 
 /// Shared by all connections.
 pub(crate) struct Service {
@@ -44,6 +45,7 @@ pub(crate) struct Service {
     pub(crate) wanted_schemes: Vec<ByteString>,
     pub(crate) tree: Arc<SharedTree>,
     pub(crate) core: Arc<Mailbox<CoreItem>>,
+    pub(crate) owners: Arc<Owners>,
     pub(crate) heard: Arc<Heard>,
     pub(crate) connections: Arc<Connections>,
     /// One for each request that may be on its way: `globalOutstandingLimit`.
@@ -75,7 +77,14 @@ impl Service {
         self.handshaking.load(Ordering::Relaxed)
     }
 
-    /// Asks the core thread to have a look at itself; `None` if it stops.
+    /// Asks the core for something, and does it in its place if nobody else is at it.
+    pub(crate) fn ask(&self, items: &mut Vec<CoreItem>) -> Result<(), Refused> {
+        self.core.offer(items)?;
+        self.owners.help();
+        Ok(())
+    }
+
+    /// Asks the core to have a look at itself; `None` if it stops.
     pub(crate) async fn inspect<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Peer) -> T + Send + 'static,
@@ -84,7 +93,8 @@ impl Service {
         let look = move |peer: &Peer| {
             sender.send(look(peer)).ok();
         };
-        self.core.offer(CoreItem::Inspect(Box::new(look))).ok()?;
+        let item = CoreItem::Inspect(Box::new(look));
+        self.ask(&mut vec![item]).ok()?;
         receiver.await.ok()
     }
 }
@@ -125,6 +135,10 @@ impl Default for Stats {
 impl Stats {
     /// Counts requests that took this long to answer.
     pub(crate) fn took(&self, durations: impl IntoIterator<Item = Duration>) {
+        let mut durations = durations.into_iter().peekable();
+        if durations.peek().is_none() {
+            return;
+        }
         let mut latency = self.latency.lock();
         for took in durations {
             let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

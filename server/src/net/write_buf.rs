@@ -1,7 +1,10 @@
 //! Bytes between a pipeline and a socket.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::Poll;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -14,6 +17,9 @@ const SLICES_MAX: usize = 16;
 /// What is to be written, small pieces copied together, large ones kept.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuf {
+    /// In front of all others. It is sent from where it is, whatever its size: mostly it is all there
+    /// is, and the socket takes it at once.
+    first: Bytes,
     pieces: VecDeque<Bytes>,
     /// Behind all pieces.
     tail: BytesMut,
@@ -22,8 +28,11 @@ pub(crate) struct WriteBuf {
 
 impl WriteBuf {
     pub(crate) fn push(&mut self, piece: Bytes) {
+        let is_only = self.len == 0;
         self.len += piece.len();
-        if piece.len() < SHARED_MIN {
+        if is_only {
+            self.first = piece;
+        } else if piece.len() < SHARED_MIN {
             self.tail.extend_from_slice(&piece);
         } else {
             if !self.tail.is_empty() {
@@ -41,6 +50,47 @@ impl WriteBuf {
         self.len == 0
     }
 
+    /// Writes what the socket takes at once. Completes at its first poll.
+    pub(crate) async fn write_now(
+        &mut self,
+        socket: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        poll_fn(|cx| {
+            while self.len > 0 {
+                let socket = Pin::new(&mut *socket);
+                let written = if self.first.len() == self.len {
+                    socket.poll_write(cx, &self.first)
+                } else {
+                    socket.poll_write_vectored(cx, &self.slices())
+                };
+                match written {
+                    Poll::Ready(Ok(0)) => {
+                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    }
+                    Poll::Ready(Ok(written)) => self.advance(written),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        if self.first.len() < SHARED_MIN {
+                            // It will wait, and must not keep a large buffer from its owner.
+                            self.first = Bytes::copy_from_slice(&self.first);
+                        }
+                        break;
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    fn slices(&self) -> Vec<IoSlice<'_>> {
+        let all = std::iter::once(&*self.first)
+            .chain(self.pieces.iter().map(|piece| &**piece))
+            .chain(std::iter::once(&*self.tail));
+        let slices = all.filter(|piece| !piece.is_empty());
+        slices.take(SLICES_MAX).map(IoSlice::new).collect()
+    }
+
     /// Writes some of it.
     ///
     /// # Cancel safety
@@ -50,13 +100,7 @@ impl WriteBuf {
         &mut self,
         socket: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<()> {
-        let tail = (!self.tail.is_empty()).then_some(&*self.tail);
-        let slices = self.pieces.iter().map(|piece| &**piece).chain(tail);
-        let slices: Vec<IoSlice<'_>> = slices.take(SLICES_MAX).map(IoSlice::new).collect();
-        let written = match slices.as_slice() {
-            [one] => socket.write(one).await?,
-            many => socket.write_vectored(many).await?,
-        };
+        let written = socket.write_vectored(&self.slices()).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -66,6 +110,12 @@ impl WriteBuf {
 
     fn advance(&mut self, mut written: usize) {
         self.len -= written;
+        if self.first.len() > written {
+            self.first.advance(written);
+            return;
+        }
+        written -= self.first.len();
+        self.first = Bytes::new();
         while let Some(first) = self.pieces.front_mut() {
             if first.len() > written {
                 first.advance(written);

@@ -17,11 +17,12 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zk_core::peer::{Event, Peer, PeerOptions, PeerStatus, RecoveredEpochs};
+use zk_core::peer::{Actions, Event, Peer, PeerOptions, PeerStatus, RecoveredEpochs};
 use zk_proto::{ServerId, Zxid};
 
 use self::listeners::{Addresses, Listeners};
@@ -43,6 +44,7 @@ use crate::stage::heard::Heard;
 use crate::stage::log::LogStage;
 use crate::stage::log_reader::LogReader;
 use crate::stage::mailbox::Mailbox;
+use crate::stage::owner::{Owner, Owners};
 use crate::stage::snapshot::SnapshotStage;
 use crate::storage::{FileLog, Name, RecoverReport, StdDisk, recover};
 
@@ -267,6 +269,12 @@ impl Server {
             Arc::clone(&apply_box),
             Arc::clone(&snapshot_box),
         );
+        let known = Arc::clone(&connections);
+        fail_stop.on_stop(move || {
+            for conn in known.all() {
+                conn.outbox.abort();
+            }
+        });
         fail_stop.on_stop(move || {
             boxes.0.close();
             boxes.1.close();
@@ -300,23 +308,6 @@ impl Server {
             has_last_zxid: config.storage.serialize_last_processed_zxid,
             metrics: Arc::clone(&metrics),
         };
-        let log_stage = LogStage {
-            disk,
-            log,
-            epochs: recovered.epochs,
-            recover: recover_options,
-            apply: Arc::clone(&apply_box),
-            mailbox: Arc::clone(&log_box),
-            core: Arc::clone(&core_box),
-            slow: config.storage.fsync_warning_threshold,
-            delay: config.storage.flush_delay,
-            poll: config
-                .storage
-                .max_write_queue_poll_time
-                .unwrap_or(config.storage.flush_delay / 3),
-            batch_max: usize::try_from(config.storage.max_batch_size).unwrap_or(usize::MAX),
-            metrics: Arc::clone(&metrics),
-        };
         let apply_stage = ApplyStage {
             tree: Arc::clone(&tree),
             mailbox: Arc::clone(&apply_box),
@@ -329,13 +320,13 @@ impl Server {
             pace: plan::snapshot_pace(&config),
             peers: peers.clone(),
             captures,
+            answer: BytesMut::new(),
         };
-        let core_stage = CoreStage {
+        let mut core_stage = CoreStage {
             peer,
             tree: Arc::clone(&tree),
-            mailbox: Arc::clone(&core_box),
-            log: log_box,
-            apply: apply_box,
+            log: Arc::clone(&log_box),
+            apply: Arc::clone(&apply_box),
             heard: Arc::clone(&heard),
             connections: Arc::clone(&connections),
             status: Arc::clone(&status),
@@ -344,6 +335,31 @@ impl Server {
             read_log: Box::new(move |range| log_reader.start(range)),
             at_rest: at_rest.clone(),
             appends: Vec::new(),
+            out: Actions::default(),
+        };
+        core_stage.start();
+        let owners = Arc::new(Owners {
+            core: Owner::new(core_stage, Arc::clone(&core_box), &fail_stop),
+            apply: Owner::new(apply_stage, Arc::clone(&apply_box), &fail_stop),
+        });
+        let helped = Arc::clone(&owners);
+        let log_stage = LogStage {
+            disk,
+            log,
+            epochs: recovered.epochs,
+            recover: recover_options,
+            apply: apply_box,
+            mailbox: log_box,
+            core: Arc::clone(&core_box),
+            help: Box::new(move || helped.help()),
+            slow: config.storage.fsync_warning_threshold,
+            delay: config.storage.flush_delay,
+            poll: config
+                .storage
+                .max_write_queue_poll_time
+                .unwrap_or(config.storage.flush_delay / 3),
+            batch_max: usize::try_from(config.storage.max_batch_size).unwrap_or(usize::MAX),
+            metrics: Arc::clone(&metrics),
         };
         let service = Arc::new(Service {
             port: addresses.plain.map(|address| address.port()),
@@ -357,6 +373,7 @@ impl Server {
             wanted_schemes: plan::wanted_schemes(&config),
             tree: Arc::clone(&tree),
             core: core_box,
+            owners: Arc::clone(&owners),
             heard,
             connections,
             permits,
@@ -385,12 +402,15 @@ impl Server {
         server
             .threads
             .push(fail_stop.spawn("log", move || log_stage.run())?);
-        server
-            .threads
-            .push(fail_stop.spawn("apply", move || apply_stage.run())?);
-        server
-            .threads
-            .push(fail_stop.spawn("core", move || core_stage.run())?);
+        let applying = Arc::clone(&owners);
+        server.threads.push(fail_stop.spawn("apply", move || {
+            applying.attend_apply();
+            Ok(())
+        })?);
+        server.threads.push(fail_stop.spawn("core", move || {
+            owners.attend_core();
+            Ok(())
+        })?);
         let address = server.client_address();
         tracing::info!(%address, zxid = %server.last_zxid(), "serving");
         Ok((server, listeners, service))

@@ -1,8 +1,8 @@
-//! The apply thread: changes the tree, tells who watches, answers who asked.
+//! Applying: changes the tree, tells who watches, answers who asked.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::sync::Semaphore;
@@ -19,7 +19,8 @@ use zk_proto::{ErrorCode, Zxid};
 use super::core::CoreItem;
 use super::fail_stop::StopCause;
 use super::log::{LogItem, LogTask};
-use super::mailbox::{Mailbox, Taken};
+use super::mailbox::Mailbox;
+use super::owner::Stage;
 use super::snapshot::{SnapshotItem, SnapshotPurpose};
 use crate::net::connections::{Conn, Connections};
 use crate::net::learner_links::CaptureLease;
@@ -30,7 +31,7 @@ use crate::shared_tree::{Applying, SharedTree};
 /// Transactions applied under one guard, so that no reader waits long.
 pub(crate) const BATCH_MAX: usize = 512;
 
-/// Something asked of the apply thread.
+/// Something asked of who applies.
 pub(crate) enum ApplyItem {
     /// Of the apply lane.
     Action(ApplyAction),
@@ -105,9 +106,10 @@ impl SnapshotPace {
     }
 }
 
-/// The apply thread's own.
+/// Who applies.
 pub(crate) struct ApplyStage {
     pub(crate) tree: Arc<SharedTree>,
+    /// Where captures come back to.
     pub(crate) mailbox: Arc<Mailbox<ApplyItem>>,
     pub(crate) core: Arc<Mailbox<CoreItem>>,
     pub(crate) log: Arc<Mailbox<LogItem>>,
@@ -120,6 +122,8 @@ pub(crate) struct ApplyStage {
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) pace: SnapshotPace,
     pub(crate) captures: Captures,
+    /// The answer being written; short ones are copied from here.
+    pub(crate) answer: BytesMut,
 }
 
 /// The captures that exist.
@@ -152,25 +156,37 @@ impl Captures {
 /// Who got something in this batch.
 #[derive(Default)]
 struct Touched {
-    /// To be woken once.
-    conns: BTreeMap<ConnId, Arc<Conn>>,
+    /// To be woken, each once.
+    conns: Vec<Arc<Conn>>,
+    /// Who asked last: requests of one connection come in rows.
+    last: Option<Arc<Conn>>,
     /// Writes that were answered.
     answered: usize,
+    /// When the batch began.
+    now: Option<Instant>,
+}
+
+impl Touched {
+    fn touch(&mut self, conn: &Arc<Conn>) {
+        if conn.outbox.touch() {
+            self.conns.push(Arc::clone(conn));
+        }
+    }
+
+    /// The connection with this handle.
+    fn find(&mut self, connections: &Connections, id: ConnId) -> Option<Arc<Conn>> {
+        if self.last.as_ref().is_none_or(|last| last.id != id) {
+            self.last = connections.get(id);
+        }
+        self.last.clone()
+    }
+
+    fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
 }
 
 impl ApplyStage {
-    /// Runs until the mailbox is closed.
-    pub(crate) fn run(mut self) -> Result<(), StopCause> {
-        let mut items = Vec::new();
-        while self.mailbox.take(None, &mut items) != Taken::Closed {
-            let mut rest = items.drain(..).peekable();
-            while rest.peek().is_some() {
-                self.batch(rest.by_ref().take(BATCH_MAX))?;
-            }
-        }
-        Ok(())
-    }
-
     fn batch(&mut self, items: impl Iterator<Item = ApplyItem>) -> Result<(), StopCause> {
         let mut touched = Touched::default();
         let mut snapshots = Vec::new();
@@ -224,18 +240,21 @@ impl ApplyStage {
         let applied = guard.applied();
         drop(guard);
         self.permits.add_permits(touched.answered);
-        for conn in touched.conns.values() {
-            conn.outbox.wake_if_work();
+        for conn in &touched.conns {
+            conn.outbox.ring();
         }
-        self.snapshots.send(snapshots);
+        if !snapshots.is_empty() {
+            self.snapshots.send(snapshots);
+        }
         if applied > before {
-            self.core.send([CoreItem::Event(Event::Applied(applied))]);
+            // Whoever runs this goes on to help the core.
+            self.core.leave([CoreItem::Event(Event::Applied(applied))]);
         }
         if let Some(tree) = reloaded {
             let applied = tree.applied();
             self.install(*tree);
             self.core
-                .send([CoreItem::Event(Event::Truncated { applied })]);
+                .leave([CoreItem::Event(Event::Truncated { applied })]);
         }
         self.replace_tree();
         Ok(())
@@ -276,7 +295,7 @@ impl ApplyStage {
                     let zxid = tree.applied();
                     self.install(tree);
                     let event = Event::Installed { snapshot, zxid };
-                    self.core.send([CoreItem::Event(event)]);
+                    self.core.leave([CoreItem::Event(event)]);
                 }
             }
         }
@@ -289,7 +308,7 @@ impl ApplyStage {
     }
 
     fn apply(
-        &self,
+        &mut self,
         guard: &mut Applying<'_>,
         proposal: &Proposal,
         touched: &mut Touched,
@@ -298,7 +317,7 @@ impl ApplyStage {
         let zxid = entry.header.zxid;
         let client = match *asker {
             Asker::Client { origin, op } => {
-                let conn = self.connections.get(origin.conn);
+                let conn = touched.find(&self.connections, origin.conn);
                 conn.map(|conn| (conn, origin, op))
             }
             Asker::Handshake(_) | Asker::Server => None,
@@ -327,7 +346,7 @@ impl ApplyStage {
             for &receiver in &notification.receivers {
                 if let Some(conn) = self.connections.get(receiver) {
                     conn.outbox.push_event(zxid, frame.clone())?;
-                    touched.conns.insert(receiver, conn);
+                    touched.touch(&conn);
                 }
             }
         }
@@ -335,7 +354,6 @@ impl ApplyStage {
         match *asker {
             Asker::Client { .. } => {
                 if let Some((conn, origin, op)) = client {
-                    let mut bytes = BytesMut::new();
                     let txn = &entry.txn;
                     let then = answer_write(
                         op,
@@ -344,11 +362,9 @@ impl ApplyStage {
                         txn,
                         &applied.result,
                         guard,
-                        &mut bytes,
+                        &mut self.answer,
                     );
-                    let is_awaited = self.commit(guard, &conn, origin, zxid, bytes, then)?;
-                    touched.answered += usize::from(is_awaited);
-                    touched.conns.insert(origin.conn, conn);
+                    self.commit(guard, &conn, origin, zxid, then, touched)?;
                 }
             }
             Asker::Handshake(conn) => {
@@ -368,46 +384,52 @@ impl ApplyStage {
 
     /// Answers a sync; one from a connection that was left behind closes that.
     fn barrier(
-        &self,
+        &mut self,
         guard: &Applying<'_>,
         barrier: &Barrier,
         touched: &mut Touched,
     ) -> Result<(), StopCause> {
         let origin = barrier.origin;
-        let Some(conn) = self.connections.get(origin.conn) else {
+        let Some(conn) = touched.find(&self.connections, origin.conn) else {
             return Ok(());
         };
         let state = guard.applied();
         let mut run = |job| self.read(guard, &conn, job);
         conn.outbox.run_before_write(state, &mut run)?;
-        let mut bytes = BytesMut::new();
         let mut then = Then::Continue;
         match &barrier.outcome {
-            Ok(path) => answer_sync(origin.xid, state, path.as_ref(), &mut bytes),
+            Ok(path) => answer_sync(origin.xid, state, path.as_ref(), &mut self.answer),
             Err(ErrorCode::SessionMoved) => then = Then::Close,
-            Err(code) => bytes.extend_from_slice(&error_frame(origin.xid, state, *code)),
+            Err(code) => {
+                let frame = error_frame(origin.xid, state, *code);
+                self.answer.extend_from_slice(&frame);
+            }
         }
-        let is_awaited = self.commit(guard, &conn, origin, state, bytes, then)?;
-        touched.answered += usize::from(is_awaited);
-        touched.conns.insert(origin.conn, conn);
+        self.commit(guard, &conn, origin, state, then, touched)?;
         Ok(())
     }
 
+    /// Puts what is in `answer` into the outbox, and runs the reads behind it.
     fn commit(
-        &self,
+        &mut self,
         guard: &Applying<'_>,
         conn: &Arc<Conn>,
         origin: Origin,
         zxid: Zxid,
-        bytes: BytesMut,
         then: Then,
-    ) -> Result<bool, Broken> {
+        touched: &mut Touched,
+    ) -> Result<(), Broken> {
         let answer = Answer {
-            bytes: bytes.freeze(),
+            bytes: self.answer.split().freeze(),
             then,
         };
         let mut run = |job| self.read(guard, conn, job);
-        conn.outbox.commit(origin.ticket, zxid, answer, &mut run)
+        let outbox = &conn.outbox;
+        let now = touched.now();
+        let is_awaited = outbox.commit(origin.ticket, zxid, now, answer, &mut run)?;
+        touched.answered += usize::from(is_awaited);
+        touched.touch(conn);
+        Ok(())
     }
 
     /// Runs a read that stands behind a write, against exactly the state that the write left.
@@ -418,5 +440,22 @@ impl ApplyStage {
             bytes: bytes.freeze(),
             then,
         }
+    }
+}
+
+impl Stage for ApplyStage {
+    type Item = ApplyItem;
+    const NAME: &'static str = "apply";
+
+    fn turn(&mut self, items: &mut Vec<ApplyItem>) -> Result<(), StopCause> {
+        let mut rest = items.drain(..).peekable();
+        while rest.peek().is_some() {
+            self.batch(rest.by_ref().take(BATCH_MAX))?;
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
     }
 }

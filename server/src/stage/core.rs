@@ -1,6 +1,7 @@
-//! The core thread: events in, actions out.
+//! The core: events in, actions out.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,8 @@ use super::fail_stop::StopCause;
 use super::heard::Heard;
 use super::log::{LogItem, LogTask};
 use super::log_reader::Range;
-use super::mailbox::{Mailbox, Taken};
+use super::mailbox::Mailbox;
+use super::owner::Stage;
 use crate::net::connections::Connections;
 use crate::net::peers::Peers;
 use crate::shared_tree::SharedTree;
@@ -23,7 +25,7 @@ pub(crate) const MAILBOX_MAX: usize = 16_384;
 /// Events handled under one guard of the tree, so that the apply thread never waits long.
 const BATCH_MAX: usize = 256;
 
-/// Something asked of the core thread.
+/// Something asked of the core.
 pub(crate) enum CoreItem {
     /// Something happened.
     Event(Event),
@@ -40,11 +42,10 @@ impl std::fmt::Debug for CoreItem {
     }
 }
 
-/// The core thread's own.
+/// The core's own.
 pub(crate) struct CoreStage {
     pub(crate) peer: Peer,
     pub(crate) tree: Arc<SharedTree>,
-    pub(crate) mailbox: Arc<Mailbox<CoreItem>>,
     pub(crate) log: Arc<Mailbox<LogItem>>,
     pub(crate) apply: Arc<Mailbox<ApplyItem>>,
     pub(crate) heard: Arc<Heard>,
@@ -59,27 +60,21 @@ pub(crate) struct CoreStage {
     pub(crate) at_rest: CancellationToken,
     /// Reused between turns.
     pub(crate) appends: Vec<LogItem>,
+    /// The same.
+    pub(crate) out: Actions,
 }
 
 impl CoreStage {
-    /// Runs until the mailbox is closed.
-    pub(crate) fn run(mut self) -> Result<(), StopCause> {
-        let mut out = Actions::default();
-        let mut items = Vec::new();
+    /// Begins to serve; to be called once, first.
+    pub(crate) fn start(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
         self.peer
             .start(self.clock.now(), &self.tree.read(), &mut out);
         self.dispatch(&mut out);
-        loop {
-            let deadline = self.peer.next_deadline();
-            let deadline = deadline.map(|(at, _)| self.clock.instant(at));
-            if self.mailbox.take(deadline, &mut items) == Taken::Closed {
-                return Ok(());
-            }
-            self.turn(&mut items, &mut out)?;
-        }
+        self.out = out;
     }
 
-    fn turn(&mut self, items: &mut Vec<CoreItem>, out: &mut Actions) -> Result<(), StopCause> {
+    fn act(&mut self, items: &mut Vec<CoreItem>, out: &mut Actions) -> Result<(), StopCause> {
         let heard: Vec<Event> = self.heard.take().collect();
         let mut events = heard
             .into_iter()
@@ -128,14 +123,15 @@ impl CoreStage {
                         .push(LogItem::Alone(LogTask::SaveEpoch(kind, epoch)));
                 }
                 // By way of the apply thread, which knows who still looks at the tree.
-                LogAction::Truncate(to) => self.apply.send([ApplyItem::Truncate(to)]),
+                LogAction::Truncate(to) => self.apply.leave([ApplyItem::Truncate(to)]),
             }
         }
         self.log.send(self.appends.drain(..));
         if let Some(peers) = &self.peers {
             out.net.drain(..).for_each(|action| peers.perform(action));
         }
-        self.apply.send(out.apply.drain(..).map(ApplyItem::Action));
+        // Whoever runs the core goes on to help there.
+        self.apply.leave(out.apply.drain(..).map(ApplyItem::Action));
         for action in out.control.drain(..) {
             match action {
                 ControlAction::Serve(mode) => self.connections.serve(mode),
@@ -168,5 +164,22 @@ impl CoreStage {
                 Note::Transition(transition) => tracing::info!(?transition, "transition"),
             }
         }
+    }
+}
+
+impl Stage for CoreStage {
+    type Item = CoreItem;
+    const NAME: &'static str = "core";
+
+    fn turn(&mut self, items: &mut Vec<CoreItem>) -> Result<(), StopCause> {
+        let mut out = std::mem::take(&mut self.out);
+        let acted = self.act(items, &mut out);
+        self.out = out;
+        acted
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let (deadline, _) = self.peer.next_deadline()?;
+        Some(self.clock.instant(deadline))
     }
 }

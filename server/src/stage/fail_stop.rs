@@ -132,7 +132,7 @@ impl FailStop {
         thread::Builder::new()
             .name(format!("zk-{name}"))
             .spawn(move || {
-                let _watch = PanicWatch(name, Arc::clone(&fail_stop));
+                let _watch = PanicWatch::new(name, &fail_stop);
                 if let Err(cause) = owner() {
                     fail_stop.fail(cause);
                 }
@@ -145,7 +145,13 @@ impl FailStop {
 }
 
 /// Stops the server when its thread unwinds.
-struct PanicWatch(&'static str, Arc<FailStop>);
+pub(super) struct PanicWatch(&'static str, Arc<FailStop>);
+
+impl PanicWatch {
+    pub(super) fn new(name: &'static str, fail_stop: &Arc<FailStop>) -> Self {
+        Self(name, Arc::clone(fail_stop))
+    }
+}
 
 impl Drop for PanicWatch {
     fn drop(&mut self) {

@@ -55,6 +55,8 @@ pub(crate) struct LogStage<D: Disk> {
     pub(crate) apply: Arc<Mailbox<ApplyItem>>,
     pub(crate) mailbox: Arc<Mailbox<LogItem>>,
     pub(crate) core: Arc<Mailbox<CoreItem>>,
+    /// Does what was left to the core.
+    pub(crate) help: Box<dyn Fn() + Send>,
     /// Duration of a sync above which it is worth a warning.
     pub(crate) slow: Duration,
     /// How long the first of a batch waits for more (`flushDelay`), if it does.
@@ -160,7 +162,8 @@ impl<D: Disk + Clone> LogStage<D> {
             tracing::warn!(elapsed_us, count, "slow sync of the transaction log");
         }
         batch.clear();
-        self.core.send([CoreItem::Event(Event::LogDurable(last))]);
+        self.core.leave([CoreItem::Event(Event::LogDurable(last))]);
+        (self.help)();
         Ok(())
     }
 }
@@ -182,6 +185,8 @@ mod tests {
 
     fn stage(disk: &SimDisk) -> LogStage<SimDisk> {
         let log = FileLog::open(disk.clone(), LogOptions::default(), Zxid::ZERO);
+        let core = Arc::new(Mailbox::new(10));
+        let reported = Arc::clone(&core);
         LogStage {
             disk: disk.clone(),
             log: log.expect("opened"),
@@ -195,7 +200,8 @@ mod tests {
             },
             apply: Arc::new(Mailbox::new(10)),
             mailbox: Arc::new(Mailbox::new(10)),
-            core: Arc::new(Mailbox::new(10)),
+            core,
+            help: Box::new(move || reported.wake()),
             slow: Duration::MAX,
             delay: Duration::ZERO,
             poll: Duration::ZERO,

@@ -21,6 +21,9 @@ pub(crate) struct Mailbox<T> {
 struct Inner<T> {
     items: Vec<T>,
     is_closed: bool,
+    /// Until when the owner's thread sleeps at most.
+    deadline: Option<Instant>,
+    is_sleeping: bool,
 }
 
 /// Why something was not taken in.
@@ -54,6 +57,8 @@ impl<T> Mailbox<T> {
             inner: Mutex::new(Inner {
                 items: Vec::new(),
                 is_closed: false,
+                deadline: None,
+                is_sleeping: false,
             }),
             ready: Condvar::new(),
             max,
@@ -61,12 +66,29 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Asks for something, on behalf of a client: refused when too much waits already.
-    pub(crate) fn offer(&self, item: T) -> Result<(), Refused> {
-        self.try_offer(item).map_err(|(refused, _)| refused)
+    /// Leaves something on behalf of clients, all of it or, when too much waits already, nothing.
+    /// Wakes nobody: the caller goes on to help the owner.
+    pub(crate) fn offer(&self, items: &mut Vec<T>) -> Result<(), Refused> {
+        let mut inner = self.inner.lock();
+        if inner.is_closed {
+            return Err(Refused::Closed);
+        }
+        if inner.items.len() + items.len() > self.max {
+            return Err(Refused::Full);
+        }
+        inner.items.append(items);
+        Ok(())
     }
 
-    /// The same, for who asks again later: what is refused is handed back.
+    /// As [`Mailbox::send`], but wakes nobody: the caller goes on to help the owner.
+    pub(crate) fn leave(&self, items: impl IntoIterator<Item = T>) {
+        let mut inner = self.inner.lock();
+        if !inner.is_closed {
+            inner.items.extend(items);
+        }
+    }
+
+    /// Asks for something, for who asks again later: what is refused is handed back.
     pub(crate) fn try_offer(&self, item: T) -> Result<(), (Refused, T)> {
         let mut inner = self.inner.lock();
         if inner.is_closed {
@@ -94,32 +116,71 @@ impl<T> Mailbox<T> {
 
     /// Takes all that was asked, into an empty `out`; waits for it if need be.
     pub(crate) fn take(&self, deadline: Option<Instant>, out: &mut Vec<T>) -> Taken {
-        let taken = self.wait(deadline, out);
+        self.arm(deadline);
+        let taken = self.sleep(|inner| std::mem::swap(&mut inner.items, out));
         self.faults.wait_while_paused();
         taken
     }
 
-    fn wait(&self, deadline: Option<Instant>, out: &mut Vec<T>) -> Taken {
+    /// Waits until something was asked, and leaves it there, or until the deadline that was set last.
+    pub(crate) fn wait(&self) -> Taken {
+        let taken = self.sleep(|_| ());
+        self.faults.wait_while_paused();
+        taken
+    }
+
+    fn sleep(&self, items: impl FnOnce(&mut Inner<T>)) -> Taken {
         let mut inner = self.inner.lock();
-        loop {
+        let taken = loop {
             if !inner.items.is_empty() {
-                std::mem::swap(&mut inner.items, out);
-                return Taken::Items;
+                items(&mut inner);
+                break Taken::Items;
             }
             if inner.is_closed {
-                return Taken::Closed;
+                break Taken::Closed;
             }
-            match deadline {
+            inner.is_sleeping = true;
+            match inner.deadline {
                 None => self.ready.wait(&mut inner),
+                Some(at) if at <= Instant::now() => break Taken::Deadline,
                 Some(at) => {
-                    if self.ready.wait_until(&mut inner, at).timed_out()
-                        && inner.items.is_empty()
-                        && !inner.is_closed
-                    {
-                        return Taken::Deadline;
-                    }
+                    self.ready.wait_until(&mut inner, at);
                 }
             }
+        };
+        inner.is_sleeping = false;
+        taken
+    }
+
+    /// Sets the deadline of who waits, also if it waits already.
+    pub(crate) fn arm(&self, deadline: Option<Instant>) {
+        let mut inner = self.inner.lock();
+        let before = std::mem::replace(&mut inner.deadline, deadline);
+        let is_earlier = deadline.is_some_and(|at| before.is_none_or(|before| at < before));
+        if inner.is_sleeping && is_earlier {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Takes all that was asked, into an empty `out`; false if that is nothing.
+    pub(crate) fn take_now(&self, out: &mut Vec<T>) -> bool {
+        std::mem::swap(&mut self.inner.lock().items, out);
+        !out.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.lock().items.is_empty()
+    }
+
+    /// Whether somebody else may act in the place of the owner's thread.
+    pub(crate) fn may_be_helped(&self) -> bool {
+        !self.faults.is_paused()
+    }
+
+    /// Wakes the owner's thread if something waits for it.
+    pub(crate) fn wake(&self) {
+        if !self.inner.lock().items.is_empty() {
+            self.ready.notify_one();
         }
     }
 
@@ -137,9 +198,9 @@ mod tests {
     #[test]
     fn all_that_was_asked_is_taken_at_once() {
         let mailbox = Mailbox::new(2);
-        assert_eq!(mailbox.offer(1), Ok(()));
-        assert_eq!(mailbox.offer(2), Ok(()));
-        assert_eq!(mailbox.offer(3), Err(Refused::Full));
+        assert_eq!(mailbox.offer(&mut vec![1]), Ok(()));
+        assert_eq!(mailbox.offer(&mut vec![2]), Ok(()));
+        assert_eq!(mailbox.offer(&mut vec![3]), Err(Refused::Full));
         mailbox.send([4, 5]);
         let mut out = Vec::new();
         assert_eq!(mailbox.take(None, &mut out), Taken::Items);
@@ -151,7 +212,7 @@ mod tests {
         );
         mailbox.send([6]);
         mailbox.close();
-        assert_eq!(mailbox.offer(7), Err(Refused::Closed));
+        assert_eq!(mailbox.offer(&mut vec![7]), Err(Refused::Closed));
         assert_eq!(mailbox.take(None, &mut out), Taken::Items);
         out.clear();
         assert_eq!(mailbox.take(None, &mut out), Taken::Closed);

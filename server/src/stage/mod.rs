@@ -1,4 +1,4 @@
-//! The owner threads: each owns one thing, takes what was asked of it in batches, and reports.
+//! The owners: each owns one thing, takes what was asked of it in batches, and reports.
 //!
 //! ```text
 //!  connections ──Submitted──► core ──Append──► log ──LogDurable──► core
@@ -6,12 +6,15 @@
 //!                                               └──capture──► snapshot ──done──► apply
 //! ```
 //!
-//! | thread | owns | one turn |
+//! | owner | owns | one turn |
 //! |---|---|---|
 //! | core | the `Peer`: proposals, sessions | all events that came, then all actions |
 //! | log | the log files | one write and one sync for all that came during the last sync |
 //! | apply | the tree, as its only writer | one guard for at most [`apply::BATCH_MAX`] transactions |
 //! | snapshot | the snapshot being written | a chunk under a shared guard, then the file |
+//!
+//! Each has a thread. Core and apply only see to deadlines and leftovers on theirs: mostly, their turns
+//! are taken by the thread that brought the work; see [`owner`].
 //!
 //! None of them decides anything that the core could decide, and none waits for a client. A disk
 //! error, a broken law or a panic in any of them stops the server; see [`fail_stop`].
@@ -24,4 +27,5 @@ pub(crate) mod heard;
 pub(crate) mod log;
 pub(crate) mod log_reader;
 pub(crate) mod mailbox;
+pub(crate) mod owner;
 pub(crate) mod snapshot;

@@ -1,5 +1,8 @@
 //! What is asked, as frames built once in which only numbers change.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::BytesMut;
@@ -91,8 +94,11 @@ struct Frame {
     numbers: Vec<usize>,
 }
 
-/// Each run creates other names.
-static RUNS: AtomicU32 = AtomicU32::new(0);
+/// Each run creates other names, and each process begins elsewhere, for servers that were used before.
+static RUNS: LazyLock<AtomicU32> = LazyLock::new(|| {
+    let seed = RandomState::new().hash_one(std::process::id());
+    AtomicU32::new(u32::try_from(seed % 10_000).unwrap_or(0))
+});
 
 /// The number of a run, for [`Requests::new`].
 pub(super) fn next_run() -> u32 {

@@ -199,7 +199,7 @@ impl Attempt<'_> {
             ..StoredStat::default()
         };
         let znode = Pending::new(path, data, Arc::from(acl), stat);
-        self.outstanding.create(zxid, path, znode);
+        self.outstanding.create(tree, zxid, path, znode);
         self.count_created(parent_path, path, len_of(data.map_or(0, Bytes::len)));
     }
 }

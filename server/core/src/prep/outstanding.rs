@@ -5,10 +5,11 @@
 //! it does not matter how far the tree has come in between.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
+use std::fmt;
 use std::sync::Arc;
 
 use crc32fast::Hasher;
+use hashbrown::HashTable;
 use zk_proto::{Acl, Bytes, SessionId, Zxid};
 
 use crate::tree::{QUOTA_ROOT, Tree, Znode, covers, digest};
@@ -22,8 +23,7 @@ use crate::wire::snapshot::StoredStat;
 /// - `digest` is that of the tree with all in `znodes` applied.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
-    /// By path; that of the root is empty.
-    znodes: BTreeMap<Arc<str>, Change>,
+    znodes: Changes,
     /// Paths of outstanding znodes, by owner.
     owned: BTreeMap<SessionId, BTreeSet<Arc<str>>>,
     sessions: BTreeMap<SessionId, SessionChange>,
@@ -32,6 +32,24 @@ pub(super) struct Outstanding {
     /// How to get back to where a multi began, while one is being prepared.
     undo: Option<Undo>,
     digest: Option<u64>,
+}
+
+/// Changed znodes by path; the path of the root is empty.
+///
+/// Kept in slots, which are found by the hash of the path and walked without it, so that no order
+/// comes from hashing.
+#[derive(Default)]
+struct Changes {
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    index: HashTable<(u64, u32)>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    hash: u64,
+    path: Arc<str>,
+    change: Change,
 }
 
 /// What will have become of a znode.
@@ -52,14 +70,15 @@ struct SessionChange {
 
 #[derive(Debug)]
 enum Subject {
-    Znode(Arc<str>),
+    /// Its slot. A slot that was used again since has another zxid.
+    Znode(u32),
     Session(SessionId),
 }
 
 #[derive(Debug)]
 struct Undo {
     /// What there was instead, in the order of changes.
-    replaced: Vec<(Arc<str>, Option<Change>)>,
+    replaced: Vec<(u64, Arc<str>, Option<Change>)>,
     log_len: usize,
     digest: Option<u64>,
 }
@@ -211,10 +230,9 @@ impl Outstanding {
             && let Some((zxid, subject)) = self.log.pop_front()
         {
             match subject {
-                Subject::Znode(path) => {
-                    if self.znodes.get(&path).is_some_and(|c| c.zxid == zxid) {
-                        let change = self.znodes.remove(&path);
-                        self.disown(&path, change.as_ref());
+                Subject::Znode(slot) => {
+                    if let Some(gone) = self.znodes.remove_if(slot, zxid) {
+                        self.disown(&gone.path, Some(&gone.change));
                     }
                 }
                 Subject::Session(id) => {
@@ -229,15 +247,17 @@ impl Outstanding {
     /// The znode at a path, as it will be. The root is `/` or empty.
     pub(super) fn find<'a>(&'a self, tree: &'a Tree, path: &str) -> Option<Seen<'a>> {
         let path = rooted(path);
-        match self.znodes.get(path) {
-            Some(change) => change.znode.as_ref().map(Seen::Pending),
-            None => tree.get(path).map(Seen::Applied),
+        let hash = tree.path_hash(path);
+        match self.znodes.get(hash, path) {
+            Some(slot) => slot.change.znode.as_ref().map(Seen::Pending),
+            None => tree.get_hashed(hash, path).map(Seen::Applied),
         }
     }
 
     /// Whether there is a record of what a znode will be.
-    pub(super) fn has(&self, path: &str) -> bool {
-        self.znodes.contains_key(rooted(path))
+    pub(super) fn has(&self, tree: &Tree, path: &str) -> bool {
+        let path = rooted(path);
+        self.znodes.get(tree.path_hash(path), path).is_some()
     }
 
     /// Outstanding znodes of an owner, in order.
@@ -251,12 +271,11 @@ impl Outstanding {
         top: &'a str,
     ) -> impl Iterator<Item = (&'a str, &'a Pending)> {
         let top = rooted(top);
-        let from = self
+        let inside = self
             .znodes
-            .range::<str, _>((Bound::Included(top), Bound::Unbounded));
-        let near = from.take_while(move |(path, _)| path.starts_with(top));
-        let inside = near.filter(move |(path, _)| is_within(path, top));
-        inside.filter_map(|(path, change)| Some((&**path, change.znode.as_ref()?)))
+            .iter()
+            .filter(move |slot| is_within(&slot.path, top));
+        inside.filter_map(|slot| Some((&*slot.path, slot.change.znode.as_ref()?)))
     }
 
     /// Whether a session is known to begin (`true`) or to end (`false`).
@@ -271,16 +290,16 @@ impl Outstanding {
     }
 
     /// Adds a znode where there is none.
-    pub(super) fn create(&mut self, zxid: Zxid, path: &str, znode: Pending) {
+    pub(super) fn create(&mut self, tree: &Tree, zxid: Zxid, path: &str, znode: Pending) {
         self.shift_digest(0, znode.digest());
-        self.put(zxid, path, Some(znode));
+        self.put(tree, zxid, path, Some(znode));
     }
 
     /// Removes a znode.
     pub(super) fn delete(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
         if let Some(znode) = self.pending(tree, path) {
             self.shift_digest(znode.digest(), 0);
-            self.put(zxid, path, None);
+            self.put(tree, zxid, rooted(path), None);
         }
     }
 
@@ -297,7 +316,7 @@ impl Outstanding {
             let old = znode.digest();
             change(&mut znode);
             self.shift_digest(old, znode.digest());
-            self.put(zxid, path, Some(znode));
+            self.put(tree, zxid, path, Some(znode));
         }
     }
 
@@ -320,8 +339,8 @@ impl Outstanding {
         let Some(undo) = self.undo.take() else {
             return;
         };
-        for (path, before) in undo.replaced.into_iter().rev() {
-            self.replace(&path, before);
+        for (hash, path, before) in undo.replaced.into_iter().rev() {
+            self.replace(hash, &path, before);
         }
         self.log.truncate(undo.log_len);
         self.digest = undo.digest;
@@ -341,25 +360,30 @@ impl Outstanding {
         }
     }
 
-    fn put(&mut self, zxid: Zxid, path: &str, znode: Option<Pending>) {
-        let path = match self.znodes.get_key_value(path) {
-            Some((path, _)) => Arc::clone(path),
+    fn put(&mut self, tree: &Tree, zxid: Zxid, path: &str, znode: Option<Pending>) {
+        let hash = tree.path_hash(path);
+        let path = match self.znodes.get(hash, path) {
+            Some(slot) => Arc::clone(&slot.path),
             None => Arc::from(path),
         };
-        let before = self.replace(&path, Some(Change { zxid, znode }));
+        let (slot, before) = self.replace(hash, &path, Some(Change { zxid, znode }));
         if let Some(undo) = &mut self.undo {
-            undo.replaced.push((Arc::clone(&path), before));
+            undo.replaced.push((hash, path, before));
         }
-        self.log.push_back((zxid, Subject::Znode(path)));
+        if let Some(slot) = slot {
+            self.log.push_back((zxid, Subject::Znode(slot)));
+        }
     }
 
-    /// Puts a record in the place of another, and returns that.
-    fn replace(&mut self, path: &Arc<str>, change: Option<Change>) -> Option<Change> {
+    /// Puts a record in the place of another. Returns where it is, if there is one, and the other.
+    fn replace(
+        &mut self,
+        hash: u64,
+        path: &Arc<str>,
+        change: Option<Change>,
+    ) -> (Option<u32>, Option<Change>) {
         let owner = owner_of(change.as_ref());
-        let before = match change {
-            Some(change) => self.znodes.insert(Arc::clone(path), change),
-            None => self.znodes.remove(path),
-        };
+        let (slot, before) = self.znodes.replace(hash, path, change);
         if owner_of(before.as_ref()) != owner {
             self.disown(path, before.as_ref());
             if owner != SessionId::NONE {
@@ -369,7 +393,7 @@ impl Outstanding {
                     .insert(Arc::clone(path));
             }
         }
-        before
+        (slot, before)
     }
 
     fn disown(&mut self, path: &str, change: Option<&Change>) {
@@ -380,6 +404,97 @@ impl Outstanding {
                 self.owned.remove(&owner);
             }
         }
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let changes = self.iter().map(|slot| (&slot.path, &slot.change));
+        f.debug_map()
+            .entries(changes.collect::<BTreeMap<_, _>>())
+            .finish()
+    }
+}
+
+impl Changes {
+    fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    fn get(&self, hash: u64, path: &str) -> Option<&Slot> {
+        let slot = self.find(hash, path)?;
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// All of them, in an order that comes from their history alone.
+    fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().flatten()
+    }
+
+    /// Puts a change in the place of another, or nothing. Returns where it is, and the other.
+    fn replace(
+        &mut self,
+        hash: u64,
+        path: &Arc<str>,
+        change: Option<Change>,
+    ) -> (Option<u32>, Option<Change>) {
+        let found = self.find(hash, path);
+        match (found, change) {
+            (Some(slot), Some(change)) => {
+                let place = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
+                let before = place.map(|place| std::mem::replace(&mut place.change, change));
+                (found, before)
+            }
+            (Some(slot), None) => (None, self.remove(slot).map(|gone| gone.change)),
+            (None, Some(change)) => {
+                let path = Arc::clone(path);
+                let entry = Slot { hash, path, change };
+                (Some(self.insert(entry)), None)
+            }
+            (None, None) => (None, None),
+        }
+    }
+
+    /// Removes what is in a slot, if it is what the transaction put there.
+    fn remove_if(&mut self, slot: u32, zxid: Zxid) -> Option<Slot> {
+        let place = self.slots.get(slot as usize)?.as_ref();
+        place.filter(|place| place.change.zxid == zxid)?;
+        self.remove(slot)
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Slot> {
+        let gone = self.slots.get_mut(slot as usize)?.take()?;
+        let is_it = |&(_, other): &(u64, u32)| other == slot;
+        if let Ok(entry) = self.index.find_entry(gone.hash, is_it) {
+            entry.remove();
+        }
+        self.free.push(slot);
+        Some(gone)
+    }
+
+    fn insert(&mut self, entry: Slot) -> u32 {
+        let hash = entry.hash;
+        let slot = if let Some(slot) = self.free.pop()
+            && let Some(place) = self.slots.get_mut(slot as usize)
+        {
+            *place = Some(entry);
+            slot
+        } else {
+            let slot = u32::try_from(self.slots.len()).expect("requests in flight are bounded");
+            self.slots.push(Some(entry));
+            slot
+        };
+        self.index
+            .insert_unique(hash, (hash, slot), |&(hash, _)| hash);
+        slot
+    }
+
+    fn find(&self, hash: u64, path: &str) -> Option<u32> {
+        let is_it = |&(other, slot): &(u64, u32)| {
+            let place = self.slots.get(slot as usize).and_then(Option::as_ref);
+            other == hash && place.is_some_and(|place| *place.path == *path)
+        };
+        self.index.find(hash, is_it).map(|&(_, slot)| slot)
     }
 }
 

@@ -170,7 +170,7 @@ impl Attempt<'_> {
     fn recount(&self, top: &str) -> Quota {
         let (mut count, mut bytes) = (0, 0);
         self.tree.each_within(top, |path, znode| {
-            if !self.outstanding.has(path) {
+            if !self.outstanding.has(self.tree, path) {
                 count += 1;
                 bytes += len_of(znode.data().map_or(0, <[u8]>::len));
             }

@@ -40,7 +40,7 @@ impl Attempt<'_> {
             let applied = self.tree.ephemerals(session);
             paths.extend(
                 applied
-                    .filter(|path| !self.outstanding.has(path))
+                    .filter(|path| !self.outstanding.has(self.tree, path))
                     .map(ByteString::from),
             );
             let owned = self.outstanding.owned_by(session);

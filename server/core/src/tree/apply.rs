@@ -11,7 +11,8 @@ use zk_proto::{Acl, ErrorCode, SessionId, Stat, Version, Zxid};
 
 use super::arena::Handle;
 use super::quota::{self, Quota};
-use super::{Lifetime, Tree, blank};
+use super::record::ZnodeRecord;
+use super::{Lifetime, Tree};
 use crate::mutation::mutated;
 use crate::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
 
@@ -245,10 +246,9 @@ impl Tree {
             self.replace_acl(existing, path, znode.acl, None);
             return Err(ErrorCode::NodeExists);
         }
-        let mut record = blank(name, self.value(znode.data));
+        let mut record = ZnodeRecord::new(name, self.arena.values.add(znode.data));
         record.czxid = header.zxid;
         record.mzxid = header.zxid;
-        record.pzxid = header.zxid;
         record.ctime = header.time;
         record.mtime = header.time;
         record.acl = self.acls.acquire(znode.acl, self.captures.are_active());
@@ -271,15 +271,15 @@ impl Tree {
 
     /// Counts a new child, unless the parent is ahead already.
     fn count_child(&mut self, parent: Handle, path: &str, cversion: Version, zxid: Zxid) {
-        let counted = self.arena.at(parent).cversion.get();
+        let counted = self.arena.at(parent).cversion().get();
         let cversion = match cversion {
             CreateTxn::NEXT_CVERSION => counted.wrapping_add(1),
             cversion => cversion.get(),
         };
         if cversion > counted {
             self.alter_stat(parent, path, |record| {
-                record.cversion = Version::new(cversion);
-                record.pzxid = zxid;
+                record.set_cversion(Version::new(cversion));
+                record.set_pzxid(zxid);
             });
         }
     }
@@ -300,15 +300,15 @@ impl Tree {
             return Err(ErrorCode::BadArguments);
         }
         let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
-        if self.arena.at(parent).pzxid < zxid && !mutated!(ParentUnchangedByDelete) {
-            self.alter_stat(parent, parent_path, |record| record.pzxid = zxid);
+        if self.arena.at(parent).pzxid() < zxid && !mutated!(ParentUnchangedByDelete) {
+            self.alter_stat(parent, parent_path, |record| record.set_pzxid(zxid));
         }
         let handle = self
             .find_child(parent, self.index.hash(path), name)
             .ok_or(ErrorCode::NoNode)?;
         let mut at = handle;
         loop {
-            if let Some(child) = self.arena.at(at).first_child {
+            if let Some(child) = self.arena.at(at).first_child() {
                 at = child;
             } else if at == handle {
                 break;
@@ -339,7 +339,7 @@ impl Tree {
         {
             self.quotas.remove(subject);
         }
-        self.count_usage(path, -1, -signed_len(removed.data()));
+        self.count_usage(path, -1, -len_of(&removed));
         effects.push(effect);
     }
 
@@ -352,10 +352,8 @@ impl Tree {
         effects: &mut Vec<Effect>,
     ) -> Result<Done, ErrorCode> {
         let handle = self.find(path).ok_or(ErrorCode::NoNode)?;
-        let old_len = signed_len(self.arena.at(handle).data());
-        let value = self.value(data);
-        self.alter(handle, rooted(path), |record| {
-            record.data = value;
+        let old_len = len_of(self.arena.at(handle));
+        self.alter(handle, rooted(path), data, |record| {
             record.version = version;
             record.mzxid = header.zxid;
             record.mtime = header.time;
@@ -383,7 +381,9 @@ impl Tree {
         let new = self.acls.acquire(acl, extend);
         self.alter_stat(handle, path, |record| {
             record.acl = new;
-            record.aversion = version.unwrap_or(record.aversion);
+            if let Some(version) = version {
+                record.set_aversion(version);
+            }
         });
         self.acls.release(old, extend);
     }
@@ -443,7 +443,7 @@ impl Tree {
         if let Some(top) = self.find(subject) {
             self.each_descendant(top, |record| {
                 count += 1;
-                bytes += signed_len(record.data());
+                bytes += len_of(record);
             });
         }
         self.set_usage(subject, &Quota::usage(count, bytes));
@@ -458,7 +458,7 @@ impl Tree {
             return;
         };
         // A client may have written anything there; what is no usage stays as it is.
-        let data = self.arena.at(stats).data().unwrap_or_default();
+        let data = self.arena.data(self.arena.at(stats)).unwrap_or_default();
         let Ok(mut usage) = Quota::parse(data) else {
             return;
         };
@@ -469,9 +469,9 @@ impl Tree {
 
     fn set_usage(&mut self, subject: &str, usage: &Quota) {
         let path = quota::stats_path(subject);
-        let value = self.value(Some(usage.to_string().as_bytes()));
         if let Some(stats) = self.find(&path) {
-            self.alter(stats, &path, |record| record.data = value);
+            let text = usage.to_string();
+            self.alter(stats, &path, Some(text.as_bytes()), |_| {});
         }
     }
 }
@@ -479,6 +479,11 @@ impl Tree {
 /// A path as digests know it: the root is empty.
 fn rooted(path: &str) -> &str {
     if path == "/" { "" } else { path }
+}
+
+/// Bytes of data of a znode.
+fn len_of(record: &ZnodeRecord) -> i64 {
+    i64::try_from(record.data.len()).unwrap_or(i64::MAX)
 }
 
 fn signed_len(data: Option<&[u8]>) -> i64 {

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::record::{Name, ZnodeRecord};
+use super::values::Values;
 
 /// Records in a slab. Growing by a slab copies nothing, and never doubles what is in use.
 const SLAB_LEN: u32 = 4096;
@@ -34,9 +35,16 @@ pub(super) struct Arena {
     free: Vec<Handle>,
     /// Slots that must not be used again before [`Self::reuse_deferred`].
     deferred: Vec<Handle>,
+    /// The data of all of them.
+    pub(super) values: Values,
 }
 
 impl Arena {
+    /// The data of a znode of this arena.
+    pub(super) fn data(&self, record: &ZnodeRecord) -> Option<&[u8]> {
+        self.values.get(record.data)
+    }
+
     /// Number of slots ever used: handles below are or were in use.
     pub(super) fn slots(&self) -> u32 {
         self.slots
@@ -90,7 +98,7 @@ impl Arena {
         handle
     }
 
-    /// Removes a znode. With `defer`, its slot is not used again before [`Self::reuse_deferred`].
+    /// Removes a znode, with its data. With `defer`, its slot is not used again before [`Self::reuse_deferred`].
     pub(super) fn remove(&mut self, handle: Handle, defer: bool) -> ZnodeRecord {
         let record = self.slot_mut(handle).take();
         if defer {
@@ -98,7 +106,9 @@ impl Arena {
         } else {
             self.free.push(handle);
         }
-        record.expect("links and indexes hold handles in use")
+        let record = record.expect("links and indexes hold handles in use");
+        self.values.remove(record.data);
+        record
     }
 
     /// Lets deferred slots be used again.

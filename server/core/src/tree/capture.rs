@@ -45,6 +45,7 @@ struct Kept {
 #[derive(Debug)]
 struct OldZnode {
     record: ZnodeRecord,
+    data: Option<Box<[u8]>>,
     /// Kept in full: an owner is forgotten with its last znode.
     owner: SessionId,
 }
@@ -92,8 +93,13 @@ impl Kept {
         }
         self.znodes.entry(handle).or_insert_with(|| {
             let record = arena.at(handle).clone();
-            let owner = owners.owner(record.owner);
-            OldZnode { record, owner }
+            let data = arena.data(&record).map(Box::from);
+            let owner = owners.owner(record.owner());
+            OldZnode {
+                record,
+                data,
+                owner,
+            }
         });
     }
 }
@@ -286,25 +292,26 @@ impl Capture {
         let mut due = Vec::new();
         let mut at = Some(handle);
         while let Some(handle) = at.filter(|&handle| !self.is_emitted(handle)) {
-            let Some((record, owner)) = view.get(handle) else {
+            let Some(was) = view.get(handle) else {
                 break;
             };
-            due.push((handle, record, owner));
-            at = record.parent;
+            due.push((handle, was));
+            at = was.record.parent;
         }
-        for (handle, record, owner) in due.into_iter().rev() {
-            let stat = record.stat(owner);
+        for (handle, was) in due.into_iter().rev() {
+            let (record, data) = (was.record, was.data);
+            let stat = record.stat(was.owner);
             if let Some(parent) = record.parent {
                 let last = self.last_parent.take().filter(|(last, _)| *last == parent);
                 let mut path = last.map_or_else(|| view.path(parent), |(_, path)| path);
                 let parent_len = path.len();
                 path.push('/');
                 path.push_str(record.name.as_str());
-                encoder.znode(&path, record.data(), record.acl.key(), &stat, out);
+                encoder.znode(&path, data, record.acl.key(), &stat, out);
                 path.truncate(parent_len);
                 self.last_parent = Some((parent, path));
             } else {
-                encoder.znode("", record.data(), record.acl.key(), &stat, out);
+                encoder.znode("", data, record.acl.key(), &stat, out);
             }
             self.mark_emitted(handle);
         }
@@ -354,24 +361,40 @@ struct View<'a> {
     kept: &'a Kept,
 }
 
+/// A znode as it was when a capture began.
+#[derive(Clone, Copy)]
+struct Was<'a> {
+    record: &'a ZnodeRecord,
+    data: Option<&'a [u8]>,
+    owner: SessionId,
+}
+
 impl<'a> View<'a> {
-    /// The znode that was at a handle, and its owner.
-    fn get(self, handle: Handle) -> Option<(&'a ZnodeRecord, SessionId)> {
+    /// The znode that was at a handle.
+    fn get(self, handle: Handle) -> Option<Was<'a>> {
         if let Some(old) = self.kept.znodes.get(&handle) {
-            return Some((&old.record, old.owner));
+            return Some(Was {
+                record: &old.record,
+                data: old.data.as_deref(),
+                owner: old.owner,
+            });
         }
         let record = self.tree.arena.get(handle)?;
-        Some((record, self.tree.owners.owner(record.owner)))
+        Some(Was {
+            record,
+            data: self.tree.arena.data(record),
+            owner: self.tree.owners.owner(record.owner()),
+        })
     }
 
     /// The path that a znode had; empty for the root.
     fn path(self, handle: Handle) -> String {
         let mut names = Vec::new();
         let mut at = handle;
-        while let Some((record, _)) = self.get(at)
-            && let Some(parent) = record.parent
+        while let Some(was) = self.get(at)
+            && let Some(parent) = was.record.parent
         {
-            names.push(record.name.as_str());
+            names.push(was.record.name.as_str());
             at = parent;
         }
         let mut path = String::new();

@@ -1,8 +1,8 @@
 //! From a path to its znode, without storing paths.
 
-use std::hash::{DefaultHasher, Hasher as _};
-
 use hashbrown::HashTable;
+
+use crate::hash::hash_of;
 
 use super::arena::{Arena, Handle};
 
@@ -28,9 +28,7 @@ impl PathIndex {
 
     /// Hash of a path; the root's is empty.
     pub(super) fn hash(&self, path: &str) -> u64 {
-        let mut hasher = self.hasher();
-        hasher.write(path.as_bytes());
-        hasher.finish()
+        hash_of(self.seed, path)
     }
 
     /// The znode whose path has this hash and that `is_it` accepts.
@@ -42,15 +40,8 @@ impl PathIndex {
 
     /// Adds a znode that is in the arena and not in here.
     pub(super) fn insert(&mut self, hash: u64, handle: Handle, arena: &Arena) {
-        let hasher = self.hasher();
-        let rehash = |&handle: &Handle| {
-            let mut hasher = hasher.clone();
-            arena.each_component(handle, |name| {
-                hasher.write(b"/");
-                hasher.write(name.as_bytes());
-            });
-            hasher.finish()
-        };
+        let seed = self.seed;
+        let rehash = |&handle: &Handle| hash_of(seed, &arena.path(handle));
         self.shard_mut(hash).insert_unique(hash, handle, rehash);
     }
 
@@ -61,12 +52,6 @@ impl PathIndex {
         {
             entry.remove();
         }
-    }
-
-    fn hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.seed);
-        hasher
     }
 
     fn shard(&self, hash: u64) -> &HashTable<Handle> {

@@ -6,7 +6,7 @@ use zk_proto::Zxid;
 
 use super::acl_table::AclId;
 use super::record::ZnodeRecord;
-use super::{DigestCheck, Tree, TreeOptions, blank, quota};
+use super::{DigestCheck, Tree, TreeOptions, quota};
 use crate::wire::snapshot::{AclKey, Item, StoredZnode, Trailer};
 
 /// Takes the entries of a snapshot, in order.
@@ -79,10 +79,8 @@ impl TreeLoader {
                 return Err(twice());
             }
             self.has_root = true;
-            let data = tree.value(znode.data.as_deref());
-            tree.alter(tree.root, "", |record| {
+            tree.alter(tree.root, "", znode.data.as_deref(), |record| {
                 fill(record, znode);
-                record.data = data;
             });
             return Ok(());
         }
@@ -97,7 +95,8 @@ impl TreeLoader {
         if tree.find(path).is_some() {
             return Err(twice());
         }
-        let mut record = blank(name, tree.value(znode.data.as_deref()));
+        let data = tree.arena.values.add(znode.data.as_deref());
+        let mut record = ZnodeRecord::new(name, data);
         fill(&mut record, znode);
         record.acl = self.acquire(znode.acl);
         let hash = self.tree.index.hash(path);
@@ -159,12 +158,12 @@ fn fill(record: &mut ZnodeRecord, znode: &StoredZnode) {
     let stat = &znode.stat;
     record.czxid = stat.czxid;
     record.mzxid = stat.mzxid;
-    record.pzxid = stat.pzxid;
     record.ctime = stat.ctime;
     record.mtime = stat.mtime;
     record.version = stat.version;
-    record.cversion = stat.cversion;
-    record.aversion = stat.aversion;
+    record.set_pzxid(stat.pzxid);
+    record.set_cversion(stat.cversion);
+    record.set_aversion(stat.aversion);
 }
 
 impl Tree {

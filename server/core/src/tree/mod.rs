@@ -26,6 +26,7 @@ mod owners;
 mod quota;
 mod read;
 mod record;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -50,9 +51,10 @@ use acl_table::AclTable;
 use arena::{Arena, Handle};
 use capture::Captures;
 use index::PathIndex;
-use owners::{OwnerId, Owners};
+use owners::Owners;
 use quota::Quotas;
-use record::{Name, Value, ZnodeRecord};
+use record::ZnodeRecord;
+use values::ValueRef;
 
 /// Path of the znode that tells the configuration of the ensemble.
 pub const CONFIG_PATH: &str = "/zookeeper/config";
@@ -98,8 +100,6 @@ pub struct Tree {
     /// Invariant: the sum of the lengths of all paths and data.
     bytes: u64,
     root: Handle,
-    /// Data of length 0, shared by all znodes that have it.
-    empty: Value,
 }
 
 /// What comparing a digest told.
@@ -125,9 +125,8 @@ impl Tree {
 
     /// A tree with nothing but the root.
     fn with_root(options: TreeOptions) -> Self {
-        let empty = Value::new(&[]);
         let mut arena = Arena::default();
-        let root = arena.insert(blank("", Some(empty.clone())), false);
+        let root = arena.insert(ZnodeRecord::new("", ValueRef::EMPTY), false);
         let mut index = PathIndex::new(options.hash_seed);
         index.insert(index.hash(""), root, &arena);
         let mut tree = Self {
@@ -144,7 +143,6 @@ impl Tree {
             loaded_digest: None,
             applied: Zxid::ZERO,
             root,
-            empty,
         };
         tree.digest = tree.digest_of("", root);
         tree
@@ -162,13 +160,13 @@ impl Tree {
             let (Some(parent), None) = (self.find(parent), self.find(path)) else {
                 continue;
             };
-            let mut record = blank(name, Some(self.empty.clone()));
+            let mut record = ZnodeRecord::new(name, ValueRef::EMPTY);
             if path == CONFIG_PATH {
                 let readable = [Acl::new(Perms::READ, Id::ANYONE)];
                 record.acl = self
                     .acls
                     .acquire(Some(&readable), self.captures.are_active());
-                record.aversion = Version::new(-1);
+                record.set_aversion(Version::new(-1));
             }
             let hash = self.index.hash(path);
             self.insert(parent, path, hash, record, SessionId::NONE);
@@ -233,8 +231,9 @@ impl Tree {
         let live = handles.filter(|&handle| self.arena.get(handle).is_some());
         live.fold(0u64, |sum, handle| {
             let record = self.arena.at(handle);
-            let stat = record.stat(self.owners.owner(record.owner));
-            sum.wrapping_add(znode_digest(&self.arena.path(handle), record.data(), &stat))
+            let stat = record.stat(self.owners.owner(record.owner()));
+            let data = self.arena.data(record);
+            sum.wrapping_add(znode_digest(&self.arena.path(handle), data, &stat))
         })
     }
 
@@ -246,9 +245,7 @@ impl Tree {
         let Some(handle) = self.find(CONFIG_PATH) else {
             return;
         };
-        let value = self.value(Some(config));
-        self.alter(handle, CONFIG_PATH, |record| {
-            record.data = value;
+        self.alter(handle, CONFIG_PATH, Some(config), |record| {
             record.version = Version::new(-1);
             record.mzxid = version;
             record.mtime = now;
@@ -292,49 +289,53 @@ impl Tree {
         self.index.find(self.index.hash(path), is_it)
     }
 
-    fn value(&self, data: Option<&[u8]>) -> Option<Value> {
-        data.map(|data| match data {
-            [] => self.empty.clone(),
-            data => Value::new(data),
-        })
-    }
-
     /// Digest of a znode as it stands in the sum.
     fn digest_of(&self, path: &str, handle: Handle) -> u64 {
         if !self.options.digest {
             return 0;
         }
         let record = self.arena.at(handle);
-        let owner = self.owners.owner(record.owner);
-        znode_digest(path, record.data(), &record.stat(owner))
+        let owner = self.owners.owner(record.owner());
+        znode_digest(path, self.arena.data(record), &record.stat(owner))
     }
 
     /// Bytes of data of a znode.
     fn data_len(&self, handle: Handle) -> u64 {
-        let data = self.arena.at(handle).data();
-        data.map_or(0, |data| data.len() as u64)
+        self.arena.at(handle).data.len() as u64
     }
 
     /// Changes the stat of a znode, but neither its data nor its owner; `path` is empty for the root.
     fn alter_stat(&mut self, handle: Handle, path: &str, change: impl FnOnce(&mut ZnodeRecord)) {
         self.captures.keep(handle, &self.arena, &self.owners);
-        let record = self.arena.at_mut(handle);
         if !self.options.digest || !covers(path) {
-            return change(record);
+            return change(self.arena.at_mut(handle));
         }
-        let owner = self.owners.owner(record.owner);
-        let content = digest::content(path, record.data());
+        let record = self.arena.at(handle);
+        let owner = self.owners.owner(record.owner());
+        let content = digest::content(path, self.arena.data(record));
         let old = digest::finish(content.clone(), &record.stat(owner));
+        let record = self.arena.at_mut(handle);
         change(record);
         let new = digest::finish(content, &record.stat(owner));
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
     }
 
-    /// Changes anything of a znode but its owner and links; `path` is empty for the root.
-    fn alter(&mut self, handle: Handle, path: &str, change: impl FnOnce(&mut ZnodeRecord)) {
+    /// Gives a znode other data, and changes anything else but its owner and links; `path` is empty
+    /// for the root.
+    fn alter(
+        &mut self,
+        handle: Handle,
+        path: &str,
+        data: Option<&[u8]>,
+        change: impl FnOnce(&mut ZnodeRecord),
+    ) {
         self.captures.keep(handle, &self.arena, &self.owners);
         let (old, old_bytes) = (self.digest_of(path, handle), self.data_len(handle));
-        change(self.arena.at_mut(handle));
+        let mut value = self.arena.at(handle).data;
+        self.arena.values.replace(&mut value, data);
+        let record = self.arena.at_mut(handle);
+        record.data = value;
+        change(record);
         let (new, new_bytes) = (self.digest_of(path, handle), self.data_len(handle));
         self.bytes = self.bytes.wrapping_sub(old_bytes).wrapping_add(new_bytes);
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
@@ -349,18 +350,17 @@ impl Tree {
         mut record: ZnodeRecord,
         owner: SessionId,
     ) -> Handle {
-        let next = self.arena.at(parent).first_child;
+        let next = self.arena.at(parent).first_child();
         record.parent = Some(parent);
         record.next = next;
         let handle = self.arena.insert(record, self.captures.are_active());
         if let Some(next) = next {
             self.arena.at_mut(next).prev = Some(handle);
         }
-        let above = self.arena.at_mut(parent);
-        above.first_child = Some(handle);
-        above.children += 1;
+        self.arena.at_mut(parent).count_child(handle);
         if owner != SessionId::NONE {
-            self.arena.at_mut(handle).owner = self.owners.add(owner, handle);
+            let owner = self.owners.add(owner, handle);
+            self.arena.at_mut(handle).set_owner(owner);
         }
         self.index.insert(hash, handle, &self.arena);
         self.digest = self.digest.wrapping_add(self.digest_of(path, handle));
@@ -377,17 +377,14 @@ impl Tree {
         self.index.remove(self.index.hash(path), handle);
         let defer = self.captures.are_active();
         let record = self.arena.remove(handle, defer);
-        self.owners.remove(record.owner, handle);
+        self.owners.remove(record.owner(), handle);
         self.acls.release(record.acl, defer);
         if let Some(next) = record.next {
             self.arena.at_mut(next).prev = record.prev;
         }
         if let Some(parent) = record.parent {
             let above = self.arena.at_mut(parent);
-            above.children -= 1;
-            if record.prev.is_none() {
-                above.first_child = record.next;
-            }
+            above.uncount_child(record.prev, record.next);
         }
         if let Some(prev) = record.prev {
             self.arena.at_mut(prev).next = record.next;
@@ -401,28 +398,5 @@ impl Tree {
             Some(timeout_ms) => self.sessions.insert(session, timeout_ms),
             None => self.sessions.remove(&session),
         };
-    }
-}
-
-/// A znode with a zero stat that hangs nowhere.
-fn blank(name: &str, data: Option<Value>) -> ZnodeRecord {
-    ZnodeRecord {
-        name: Name::new(name),
-        data,
-        czxid: Zxid::ZERO,
-        mzxid: Zxid::ZERO,
-        pzxid: Zxid::ZERO,
-        ctime: WallTime::default(),
-        mtime: WallTime::default(),
-        version: Version::default(),
-        cversion: Version::default(),
-        aversion: Version::default(),
-        parent: None,
-        first_child: None,
-        next: None,
-        prev: None,
-        children: 0,
-        acl: AclId::BUILT_IN,
-        owner: OwnerId::NONE,
     }
 }

@@ -1,11 +1,11 @@
 //! What reads, and the leader's checks of requests, may ask of a tree.
 
 use bytestring::ByteString;
-use zk_proto::{Acl, Bytes, SessionId, Stat, Version, ZPath, Zxid};
+use zk_proto::{Acl, SessionId, Stat, Version, ZPath, Zxid};
 
 use super::acl_table::AclId;
 use super::arena::Handle;
-use super::record::{Value, ZnodeRecord};
+use super::record::ZnodeRecord;
 use super::{Lifetime, Tree};
 use crate::time::WallTime;
 use crate::wire::snapshot::StoredStat;
@@ -49,6 +49,18 @@ impl Tree {
     /// The znode at a path. Text that is no path has none; the root is `/` or empty.
     pub fn get(&self, path: &str) -> Option<Znode<'_>> {
         self.find(path).map(|handle| self.view(handle))
+    }
+
+    /// Hash of a path, for [`Self::get_hashed`]; that of the root is to be empty.
+    pub(crate) fn path_hash(&self, path: &str) -> u64 {
+        self.index.hash(path)
+    }
+
+    /// The znode at a path with this hash.
+    pub(crate) fn get_hashed(&self, hash: u64, path: &str) -> Option<Znode<'_>> {
+        let is_it = |handle| self.arena.stands_at(handle, path);
+        let handle = self.index.find(hash, is_it)?;
+        Some(self.view(handle))
     }
 
     /// The list of an id that a znode of this tree has.
@@ -127,10 +139,10 @@ impl Tree {
         let is_over = |&(lifetime, handle): &(Lifetime, Handle)| {
             let record = self.arena.at(handle);
             let age = now.millis_since(record.mtime);
-            record.children == 0
+            record.children() == 0
                 && match lifetime {
                     Lifetime::Container => {
-                        record.cversion.get() > 0 || (never_used_ms != 0 && age > never_used_ms)
+                        record.cversion().get() > 0 || (never_used_ms != 0 && age > never_used_ms)
                     }
                     Lifetime::Ttl { millis } => u64::try_from(age).is_ok_and(|age| age > millis),
                     Lifetime::Persistent | Lifetime::Ephemeral(_) | Lifetime::Unknown => false,
@@ -186,7 +198,7 @@ impl Tree {
         let mut at = top;
         loop {
             f(at, Step::Down);
-            if let Some(child) = self.arena.at(at).first_child {
+            if let Some(child) = self.arena.at(at).first_child() {
                 at = child;
                 continue;
             }
@@ -254,7 +266,7 @@ impl<'a> Znode<'a> {
     /// Apache `ZooKeeper` 3.9, `DataNode#copyStat`.
     pub fn stat(&self) -> Stat {
         let record = self.record;
-        let children = record.children.cast_signed();
+        let children = record.children().cast_signed();
         let ephemeral_owner = match self.lifetime() {
             Lifetime::Ephemeral(session) => session,
             Lifetime::Persistent
@@ -262,7 +274,7 @@ impl<'a> Znode<'a> {
             | Lifetime::Ttl { .. }
             | Lifetime::Unknown => SessionId::NONE,
         };
-        let created = record.cversion.get();
+        let created = record.cversion().get();
         Stat {
             czxid: record.czxid,
             mzxid: record.mzxid,
@@ -270,11 +282,11 @@ impl<'a> Znode<'a> {
             mtime: record.mtime.as_millis(),
             version: record.version,
             cversion: Version::new(created.wrapping_mul(2).wrapping_sub(children)),
-            aversion: record.aversion,
+            aversion: record.aversion(),
             ephemeral_owner,
-            data_length: i32::try_from(record.data_len()).unwrap_or(i32::MAX),
+            data_length: i32::try_from(record.data.len()).unwrap_or(i32::MAX),
             num_children: children,
-            pzxid: record.pzxid,
+            pzxid: record.pzxid(),
         }
     }
 
@@ -285,7 +297,7 @@ impl<'a> Znode<'a> {
 
     /// Owner as it is stored.
     pub fn owner(&self) -> SessionId {
-        self.tree.owners.owner(self.record.owner)
+        self.tree.owners.owner(self.record.owner())
     }
 
     /// What ends its life.
@@ -295,12 +307,7 @@ impl<'a> Znode<'a> {
 
     /// Data; null and empty are different.
     pub fn data(&self) -> Option<&'a [u8]> {
-        self.record.data()
-    }
-
-    /// Data without a copy, to be kept; for values so large that a copy would take long.
-    pub fn shared_data(&self) -> Option<Bytes> {
-        self.record.data.as_ref().map(Value::to_bytes)
+        self.tree.arena.data(self.record)
     }
 
     /// Stands for its access control list.
@@ -333,7 +340,7 @@ impl<'a> Znode<'a> {
 
     /// Number of children.
     pub fn child_count(&self) -> usize {
-        self.record.children as usize
+        self.record.children() as usize
     }
 
     /// Number of znodes below it.
@@ -347,7 +354,7 @@ impl<'a> Znode<'a> {
     pub fn children(&self) -> Children<'a> {
         Children {
             tree: self.tree,
-            next: self.record.first_child,
+            next: self.record.first_child(),
             left: self.child_count(),
         }
     }

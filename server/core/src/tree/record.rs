@@ -3,11 +3,12 @@
 use std::fmt;
 
 use triomphe::ThinArc;
-use zk_proto::{Bytes, Version, Zxid};
+use zk_proto::{Version, Zxid};
 
 use super::acl_table::AclId;
 use super::arena::Handle;
 use super::owners::OwnerId;
+use super::values::ValueRef;
 use crate::time::WallTime;
 use crate::wire::snapshot::StoredStat;
 
@@ -16,30 +17,141 @@ use crate::wire::snapshot::StoredStat;
 pub(super) struct ZnodeRecord {
     /// Last component of the path; empty for the root only.
     pub(super) name: Name,
-    /// `None` is null, which is not empty.
-    pub(super) data: Option<Value>,
+    pub(super) data: ValueRef,
     pub(super) czxid: Zxid,
     pub(super) mzxid: Zxid,
-    pub(super) pzxid: Zxid,
     pub(super) ctime: WallTime,
     pub(super) mtime: WallTime,
+    /// What most znodes have nothing of: most are leaves, have the list that they were created with,
+    /// and live until they are deleted.
+    rare: Option<Box<Rare>>,
     pub(super) version: Version,
-    /// As stored: the number of children ever created.
-    pub(super) cversion: Version,
-    pub(super) aversion: Version,
     /// `None` for the root only.
     pub(super) parent: Option<Handle>,
-    /// Head of the list of children, whose links are `next` and `prev`.
-    pub(super) first_child: Option<Handle>,
+    /// Siblings: the head of the list is [`Self::first_child`] of the parent.
     pub(super) next: Option<Handle>,
     pub(super) prev: Option<Handle>,
-    /// Invariant: length of the list of children.
-    pub(super) children: u32,
     pub(super) acl: AclId,
-    pub(super) owner: OwnerId,
+}
+
+#[derive(Debug, Clone)]
+struct Rare {
+    pzxid: Zxid,
+    /// As stored: the number of children ever created.
+    cversion: Version,
+    aversion: Version,
+    first_child: Option<Handle>,
+    /// Invariant: length of the list of children.
+    children: u32,
+    owner: OwnerId,
 }
 
 impl ZnodeRecord {
+    /// A znode with a zero stat that hangs nowhere.
+    pub(super) fn new(name: &str, data: ValueRef) -> Self {
+        Self {
+            name: Name::new(name),
+            data,
+            czxid: Zxid::ZERO,
+            mzxid: Zxid::ZERO,
+            ctime: WallTime::default(),
+            mtime: WallTime::default(),
+            rare: None,
+            version: Version::default(),
+            parent: None,
+            next: None,
+            prev: None,
+            acl: AclId::BUILT_IN,
+        }
+    }
+
+    pub(super) fn pzxid(&self) -> Zxid {
+        self.rare.as_ref().map_or(self.czxid, |rare| rare.pzxid)
+    }
+
+    /// To be called when `czxid` is what it will be.
+    pub(super) fn set_pzxid(&mut self, pzxid: Zxid) {
+        if self.pzxid() != pzxid {
+            self.rare().pzxid = pzxid;
+        }
+    }
+
+    /// As stored: the number of children ever created.
+    pub(super) fn cversion(&self) -> Version {
+        let rare = self.rare.as_ref();
+        rare.map_or_else(Version::default, |rare| rare.cversion)
+    }
+
+    /// To be called when `czxid` is what it will be.
+    pub(super) fn set_cversion(&mut self, cversion: Version) {
+        if self.cversion() != cversion {
+            self.rare().cversion = cversion;
+        }
+    }
+
+    pub(super) fn aversion(&self) -> Version {
+        let rare = self.rare.as_ref();
+        rare.map_or_else(Version::default, |rare| rare.aversion)
+    }
+
+    /// To be called when `czxid` is what it will be.
+    pub(super) fn set_aversion(&mut self, aversion: Version) {
+        if self.aversion() != aversion {
+            self.rare().aversion = aversion;
+        }
+    }
+
+    pub(super) fn owner(&self) -> OwnerId {
+        self.rare.as_ref().map_or(OwnerId::NONE, |rare| rare.owner)
+    }
+
+    /// To be called when `czxid` is what it will be.
+    pub(super) fn set_owner(&mut self, owner: OwnerId) {
+        if self.owner() != owner {
+            self.rare().owner = owner;
+        }
+    }
+
+    /// Head of the list of children, whose links are `next` and `prev`.
+    pub(super) fn first_child(&self) -> Option<Handle> {
+        self.rare.as_ref()?.first_child
+    }
+
+    /// Number of children.
+    pub(super) fn children(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.children)
+    }
+
+    /// A child became the head of the list.
+    pub(super) fn count_child(&mut self, first: Handle) {
+        let rare = self.rare();
+        rare.first_child = Some(first);
+        rare.children += 1;
+    }
+
+    /// A child is gone that stood between these in the list.
+    pub(super) fn uncount_child(&mut self, prev: Option<Handle>, next: Option<Handle>) {
+        let rare = self.rare();
+        rare.children -= 1;
+        if prev.is_none() {
+            rare.first_child = next;
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        let czxid = self.czxid;
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                pzxid: czxid,
+                cversion: Version::default(),
+                aversion: Version::default(),
+                first_child: None,
+                children: 0,
+                owner: OwnerId::NONE,
+            })
+        })
+    }
+
     /// The stat as it is stored; `owner` is what the table says of [`Self::owner`].
     pub(super) fn stat(&self, owner: zk_proto::SessionId) -> StoredStat {
         StoredStat {
@@ -48,51 +160,11 @@ impl ZnodeRecord {
             ctime: self.ctime,
             mtime: self.mtime,
             version: self.version,
-            cversion: self.cversion,
-            aversion: self.aversion,
+            cversion: self.cversion(),
+            aversion: self.aversion(),
             owner,
-            pzxid: self.pzxid,
+            pzxid: self.pzxid(),
         }
-    }
-
-    pub(super) fn data(&self) -> Option<&[u8]> {
-        self.data.as_ref().map(Value::as_slice)
-    }
-
-    /// Bytes of data; null counts as none.
-    pub(super) fn data_len(&self) -> usize {
-        self.data().map_or(0, <[u8]>::len)
-    }
-}
-
-/// Bytes in an exact-size allocation of their own, behind one pointer; cloning shares them.
-#[derive(Clone)]
-pub(super) struct Value(ThinArc<(), u8>);
-
-impl Value {
-    pub(super) fn new(bytes: &[u8]) -> Self {
-        Self(ThinArc::from_header_and_slice((), bytes))
-    }
-
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.0.slice
-    }
-
-    /// The same bytes for the network, without a copy.
-    pub(super) fn to_bytes(&self) -> Bytes {
-        Bytes::from_owner(self.clone())
-    }
-}
-
-impl AsRef<[u8]> for Value {
-    fn as_ref(&self) -> &[u8] {
-        self.as_slice()
-    }
-}
-
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Value({} bytes)", self.as_slice().len())
     }
 }
 
@@ -106,7 +178,8 @@ pub(super) struct Name(Repr);
 #[derive(Clone)]
 enum Repr {
     Inline(InlineLen, [u8; INLINE_MAX]),
-    Heap(Value),
+    /// Behind one pointer; cloning shares it.
+    Heap(ThinArc<(), u8>),
 }
 
 /// Length of an inline name. An enum, so that the values it does not have tell [`Repr::Heap`]: a
@@ -136,7 +209,7 @@ impl Name {
                     text.copy_from_slice(bytes);
                     Repr::Inline(len, inline)
                 }
-                _ => Repr::Heap(Value::new(bytes)),
+                _ => Repr::Heap(ThinArc::from_header_and_slice((), bytes)),
             },
         )
     }
@@ -144,7 +217,7 @@ impl Name {
     pub(super) fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline(len, text) => text.get(..*len as usize).unwrap_or_default(),
-            Repr::Heap(text) => text.as_slice(),
+            Repr::Heap(text) => &text.slice,
         }
     }
 
@@ -164,11 +237,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_znode_takes_104_bytes() {
+    fn a_znode_takes_88_bytes() {
         assert_eq!(size_of::<Name>(), 16);
-        assert_eq!(size_of::<Option<Value>>(), 8);
-        assert_eq!(size_of::<ZnodeRecord>(), 104);
-        assert_eq!(size_of::<Option<ZnodeRecord>>(), 104);
+        assert_eq!(size_of::<Rare>(), 32);
+        assert_eq!(size_of::<ZnodeRecord>(), 88);
+        assert_eq!(size_of::<Option<ZnodeRecord>>(), 88);
     }
 
     #[test]
@@ -178,12 +251,5 @@ mod tests {
             assert_eq!(Name::new(&name).as_str(), name);
         }
         assert_eq!(Name::new("sept octets é").as_str(), "sept octets é");
-    }
-
-    #[test]
-    fn values_are_shared_with_the_network() {
-        let value = Value::new(b"data");
-        let bytes = value.to_bytes();
-        assert_eq!(bytes.as_ptr(), value.as_slice().as_ptr());
     }
 }

@@ -1,16 +1,13 @@
 //! Paths that have watches, each stored once and known by a handle.
 
-use std::hash::{DefaultHasher, Hasher as _};
+use crate::hash::hash_of;
 
 /// Hash of a path, to pick one of several tables.
 ///
 /// `seed` keeps clients from choosing paths that collide; draw it at random once per process. The
 /// root is `/`; the empty path, which reads take for it, hashes the same.
 pub fn path_hash(seed: u64, path: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u64(seed);
-    hasher.write(canonical(path).as_bytes());
-    hasher.finish()
+    hash_of(seed, canonical(path))
 }
 
 /// The path under which a watch is kept: the empty one is an alias of the root.

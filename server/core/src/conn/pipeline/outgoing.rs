@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::BytesMut;
 use zk_proto::{Bytes, Zxid};
 
 /// A law is about to be broken: the caller did not keep the contract of the pipeline.
@@ -49,7 +50,10 @@ pub enum Broken {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pieces: VecDeque<Piece>,
-    /// Bytes of all pieces.
+    /// Short replies from the apply thread, behind all pieces, put together: they leave as one. What
+    /// is put in place by its zxid is never older than the last reply, so nothing goes between them.
+    tail: BytesMut,
+    /// Bytes of all pieces and the tail.
     bytes: usize,
     /// Number and bytes of those that the apply thread put here.
     pushed: (usize, usize),
@@ -67,6 +71,9 @@ struct Piece {
     is_pushed: bool,
 }
 
+/// Longest reply that is copied to the others.
+const SHORT: usize = 4096;
+
 /// Of pieces that show no state: below every zxid, so that they never count as later than anything.
 const NO_STATE: Zxid = Zxid::new(i64::MIN);
 
@@ -74,6 +81,7 @@ impl Default for Outgoing {
     fn default() -> Self {
         Self {
             pieces: VecDeque::new(),
+            tail: BytesMut::new(),
             bytes: 0,
             pushed: (0, 0),
             last_event: NO_STATE,
@@ -101,8 +109,15 @@ impl Outgoing {
         if zxid < last {
             return Err(Broken::AnswerTooLate { zxid, last });
         }
+        if bytes.len() <= SHORT {
+            self.bytes += bytes.len();
+            self.pushed.0 += usize::from(self.tail.is_empty());
+            self.pushed.1 += bytes.len();
+            self.tail.extend_from_slice(&bytes);
+        } else {
+            self.push(bytes, zxid, true);
+        }
         self.last_reply = zxid;
-        self.push(bytes, zxid, true);
         Ok(())
     }
 
@@ -118,6 +133,7 @@ impl Outgoing {
         if zxid < last {
             return Err(Broken::AnswerTooLate { zxid, last });
         }
+        self.settle_tail();
         self.last_reply = zxid;
         let (at, later) = self.later_than(zxid);
         for bytes in replies {
@@ -139,6 +155,7 @@ impl Outgoing {
 
     /// Drops what shows states after `zxid`.
     pub(super) fn truncate_behind(&mut self, zxid: Zxid) {
+        self.settle_tail();
         let (at, count) = self.later_than(zxid);
         for piece in self.pieces.drain(at..at + count) {
             self.bytes -= piece.bytes.len();
@@ -151,6 +168,7 @@ impl Outgoing {
 
     /// Takes out pieces until there are `bytes_max` bytes or none is left.
     pub(super) fn drain(&mut self, bytes_max: usize, out: &mut Vec<Bytes>) {
+        self.settle_tail();
         let mut taken = 0;
         while taken < bytes_max {
             let Some(piece) = self.pieces.pop_front() else {
@@ -179,12 +197,13 @@ impl Outgoing {
 
     pub(super) fn clear(&mut self) {
         self.pieces = VecDeque::new();
+        self.tail = BytesMut::new();
         self.bytes = 0;
         self.pushed = (0, 0);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.tail.is_empty()
     }
 
     /// Bytes of all pieces.
@@ -197,6 +216,17 @@ impl Outgoing {
         self.pushed
     }
 
+    /// Makes the tail a piece, so that others can follow on it.
+    fn settle_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(Piece {
+                bytes: std::mem::take(&mut self.tail).freeze(),
+                zxid: self.last_reply,
+                is_pushed: true,
+            });
+        }
+    }
+
     /// Where the pieces begin that show states after `zxid`, and how many stand from there on.
     fn later_than(&self, zxid: Zxid) -> (usize, usize) {
         let later = self.pieces.iter().position(|piece| piece.zxid > zxid);
@@ -205,6 +235,7 @@ impl Outgoing {
     }
 
     fn push(&mut self, bytes: Bytes, zxid: Zxid, is_pushed: bool) {
+        self.settle_tail();
         self.bytes += bytes.len();
         if is_pushed {
             self.pushed.0 += 1;
