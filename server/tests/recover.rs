@@ -19,7 +19,7 @@ use zk_proto::jute::Encode as _;
 use zk_proto::{Bytes, SessionId, Version, Xid, Zxid};
 use zk_server::storage::{
     Disk, DiskFile, Fault, FileLog, LogEntry, LogOptions, Name, RecoverError, RecoverOptions,
-    Recovered, SimDisk, Standing, recover, write_snapshot,
+    Recovered, SimDisk, Standing, Survival, recover, write_snapshot,
 };
 
 fn options(standing: Standing) -> RecoverOptions {
@@ -277,6 +277,40 @@ fn a_crash_at_any_moment_keeps_what_was_acknowledged() {
         }
     }
     assert!(crashes > 60, "{crashes}");
+}
+
+/// A process dies between the write of a record and its sync; the next one reads the record, and then the
+/// power goes.
+#[test]
+fn what_recovery_has_read_outlives_a_power_cut() {
+    let disk = SimDisk::new(1);
+    drop(recover(&disk, &options(Standing::Member)).expect("empty"));
+    let log_options = LogOptions {
+        sync: false,
+        ..LogOptions::default()
+    };
+    let mut log = FileLog::open(disk.clone(), log_options, Zxid::ZERO).expect("opened");
+    let header = TxnHeader {
+        session: SessionId::new(1),
+        cxid: Xid::new(0),
+        zxid: Zxid::new(1),
+        time: WallTime::from_millis(1),
+    };
+    let txn = Txn::CreateSession(CreateSessionTxn { timeout_ms: 9000 });
+    let entry = TxnEntry {
+        header,
+        txn,
+        digest: None,
+    };
+    let zxid = Zxid::new(1);
+    let bytes = entry.to_bytes();
+    log.append(&[LogEntry { zxid, bytes }]).expect("written");
+    let disk = disk.restart_with(Survival::Everything);
+    let read = recover(&disk, &options(Standing::Member)).expect("recovered");
+    assert_eq!(read.tree.applied(), zxid);
+    let disk = disk.restart_with(Survival::Nothing);
+    let again = recover(&disk, &options(Standing::Member)).expect("recovered");
+    assert_eq!(again.tree.applied(), zxid);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use zk_proto::jute::DecodeError;
 
 use super::disk::Disk;
 use super::epoch_file::{EpochError, Epochs};
-use super::file_log::{LogError, LogTail, read_log};
+use super::file_log::{LogError, LogTail, read_log, sync_tail};
 use super::file_snapshot::{
     SnapshotReadError, SnapshotWriter, load_newest_snapshot, remove_unfinished_snapshots,
 };
@@ -214,6 +214,8 @@ pub fn recover<D: Disk + Clone>(
     if let Some(error) = undecodable {
         return Err(error);
     }
+    // Before anything is concluded from it: an epoch, a vote, an answer.
+    sync_tail(disk)?;
     match tree.unresolved_acls() {
         0 => {}
         count => return Err(RecoverError::UnknownAcls { count }),

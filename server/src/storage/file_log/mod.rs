@@ -16,7 +16,7 @@ mod tests;
 
 pub use append::{FileLog, LogOptions};
 pub use error::LogError;
-pub use read::{LogTail, read_log};
+pub use read::{LogTail, read_log, sync_tail};
 
 use bytes::Bytes;
 use zk_proto::Zxid;

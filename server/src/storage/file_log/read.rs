@@ -9,7 +9,7 @@ use zk_proto::jute::Reader;
 
 use super::LogEntry;
 use super::error::LogError;
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, DiskFile as _};
 use crate::storage::layout::{Area, Name};
 
 /// Unit that disks write as a whole.
@@ -99,6 +99,25 @@ pub fn read_log<D: Disk>(
         }
     }
     Ok(tail)
+}
+
+/// Makes durable what [`read_log`] finds: a process that was killed between its write and its sync left
+/// records that have been read, and count from now on, while the power may still take them.
+///
+/// # Errors
+///
+/// The disk.
+pub fn sync_tail<D: Disk>(disk: &D) -> Result<(), LogError> {
+    let names = disk.list(Area::Log).map_err(LogError::directory("list"))?;
+    // Older files were synced before this one was begun.
+    let last = names.into_iter().rfind(|name| name.as_log().is_some());
+    let Some(name) = last else {
+        return Ok(());
+    };
+    let mut file = disk.open(name).map_err(LogError::disk("open", name))?;
+    file.sync_data().map_err(LogError::disk("sync", name))?;
+    disk.sync_dir(Area::Log)
+        .map_err(LogError::directory("sync"))
 }
 
 /// What is in a log file.
