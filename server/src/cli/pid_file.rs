@@ -23,7 +23,8 @@ pub(super) fn read(path: &Path) -> Found {
         return Found::Nothing;
     };
     let number = text.trim().parse().unwrap_or(0);
-    match Pid::from_raw(number).filter(|_| number > 0) {
+    // Negative numbers name groups of processes, and are no ids.
+    match Some(number).filter(|&id| id > 0).and_then(Pid::from_raw) {
         Some(pid) if is_server(pid) => Found::Running(pid),
         _ => Found::Stale(number),
     }
