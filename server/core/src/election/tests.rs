@@ -686,7 +686,8 @@ proptest! {
         prop_assert!(!before || is_elected(&set, &cast, &config));
     }
 
-    /// With everybody there, in one round, all choose the one with the best claim.
+    /// With everybody there, in one round, all choose the one with the best claim. A vote that was
+    /// replaced by a later one on its way may have to be sent again, twice at most.
     #[test]
     fn all_choose_the_best(
         seed: u64,
@@ -698,7 +699,7 @@ proptest! {
         let claims = (1..=count).zip(&claims).map(|(id, (zxid, epoch))| (epoch, zxid, id));
         let best = claims.max().unwrap().2;
         prop_assert_eq!(net.leader(), Some(sid(best)));
-        prop_assert_eq!(net.now, Time::ZERO, "nobody waits");
+        prop_assert!(net.now <= Time::from_millis(600), "nobody waits for long");
     }
 
     /// Whatever rounds they come from, they end up with one leader.
