@@ -49,11 +49,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("lock          released, and taken by the other");
 
     // One leader among many, and another when it goes.
-    let (first, second) = (
-        LeaderLatch::new(&zk, "/leader").join(),
-        LeaderLatch::new(&other, "/leader").join(),
-    );
+    let first = LeaderLatch::new(&zk, "/leader").join();
     first.wait_leader().await.ok_or("nobody leads")?;
+    let second = LeaderLatch::new(&other, "/leader").join();
     println!("leader        the first candidate");
 
     // Whatever happens to one server, the others go on.
