@@ -300,8 +300,8 @@ mod tests {
     struct Pair {
         learners: LearnerLinks,
         leader: LeaderLink,
-        of_leader: Arc<Mailbox<CoreItem>>,
-        of_learner: Arc<Mailbox<CoreItem>>,
+        of_leader: Inbox,
+        of_learner: Inbox,
         stopping: CancellationToken,
         tasks: TaskTracker,
     }
@@ -323,8 +323,7 @@ mod tests {
                 secure_client: None,
             };
             let config = Arc::new(EnsembleConfig::new([member], None, Zxid::ZERO));
-            let (of_leader, of_learner) =
-                (Arc::new(Mailbox::new(100)), Arc::new(Mailbox::new(100)));
+            let (of_leader, of_learner) = (Inbox::new(), Inbox::new());
             let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
             let limits = LeaderLimits {
                 length: LIMIT,
@@ -335,14 +334,14 @@ mod tests {
             Self {
                 learners: LearnerLinks::start(
                     vec![listener],
-                    Arc::clone(&of_leader),
+                    Arc::clone(&of_leader.mailbox),
                     LIMIT,
                     stopping.clone(),
                     &tasks,
                 ),
                 leader: LeaderLink::new(
                     config,
-                    Arc::clone(&of_learner),
+                    Arc::clone(&of_learner.mailbox),
                     limits,
                     stopping.clone(),
                     &tasks,
@@ -375,21 +374,37 @@ mod tests {
         }
     }
 
-    /// The next event; a test takes them one by one.
-    async fn next(mailbox: &Arc<Mailbox<CoreItem>>) -> Event {
-        let mailbox = Arc::clone(mailbox);
-        let taken = tokio::task::spawn_blocking(move || {
-            let mut items = Vec::new();
-            let deadline = std::time::Instant::now() + SOON;
-            assert_eq!(mailbox.take(Some(deadline), &mut items), Mail::Items);
-            let rest = items.split_off(1);
-            let later = std::mem::take(&mut items);
-            mailbox.send(rest);
-            later
-        });
-        match taken.await.expect("no panic").pop() {
+    /// A mailbox that a test takes from one by one.
+    struct Inbox {
+        mailbox: Arc<Mailbox<CoreItem>>,
+        /// Taken, and not looked at.
+        early: Mutex<VecDeque<CoreItem>>,
+    }
+
+    impl Inbox {
+        fn new() -> Self {
+            Self {
+                mailbox: Arc::new(Mailbox::new(100)),
+                early: Mutex::default(),
+            }
+        }
+    }
+
+    /// The next event.
+    async fn next(inbox: &Inbox) -> Event {
+        if inbox.early.lock().is_empty() {
+            let mailbox = Arc::clone(&inbox.mailbox);
+            let taken = tokio::task::spawn_blocking(move || {
+                let mut items = Vec::new();
+                let deadline = std::time::Instant::now() + SOON;
+                assert_eq!(mailbox.take(Some(deadline), &mut items), Mail::Items);
+                items
+            });
+            inbox.early.lock().extend(taken.await.expect("no panic"));
+        }
+        match inbox.early.lock().pop_front() {
             Some(CoreItem::Event(event)) => event,
-            Some(CoreItem::Inspect(_)) | None => panic!("no event"),
+            Some(_) | None => panic!("no event"),
         }
     }
 
