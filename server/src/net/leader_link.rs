@@ -400,7 +400,8 @@ mod tests {
                 assert_eq!(mailbox.take(Some(deadline), &mut items), Mail::Items);
                 items
             });
-            inbox.early.lock().extend(taken.await.expect("no panic"));
+            let taken = taken.await.expect("no panic");
+            inbox.early.lock().extend(taken);
         }
         match inbox.early.lock().pop_front() {
             Some(CoreItem::Event(event)) => event,
