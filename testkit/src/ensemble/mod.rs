@@ -1,6 +1,6 @@
 //! Ensembles to test against.
 //!
-//! [`reference`] runs Apache `ZooKeeper`, [`process`] our own binary, [`mixed`] both at a time;
+//! [`mod@reference`] runs Apache `ZooKeeper`, [`process`] our own binary, [`mixed`] both at a time;
 //! what runs is an [`Ensemble`] in each case.
 
 mod child;

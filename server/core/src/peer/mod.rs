@@ -15,7 +15,7 @@
 //! A server on its own is a leader with a quorum of one that needs no election: a proposal is
 //! committed when it is durable here. There is no shorter way for it.
 //!
-//! The roles are in [`crate::zab`]; here is what outlives them: what is in log and tree, what was
+//! The roles are in the module `zab`; here is what outlives them: what is in log and tree, what was
 //! promised, and the rule that no server votes before both agree (ZOOKEEPER-2845).
 //!
 //! # Contract
