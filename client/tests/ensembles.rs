@@ -268,7 +268,8 @@ async fn two_clients_with_one_session_drive_each_other_out_until_one_gives_up() 
         let (mut done, mut asked) = (0, 0);
         let begun = Instant::now();
         let (gone, left) = loop {
-            assert!(begun.elapsed() < 3 * SOON, "they go on for ever");
+            // A slow machine makes links last, which do not look like a fight then.
+            assert!(begun.elapsed() < 9 * SOON, "they go on for ever");
             let (zk, other) = if asked % 2 == 0 {
                 (&first, &second)
             } else {
