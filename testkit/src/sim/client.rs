@@ -48,6 +48,8 @@ pub struct Client {
     pub(crate) session: Option<SessionId>,
     /// Sessions that a server said were over.
     pub(crate) refused: Vec<SessionId>,
+    /// Sessions that it asked to be closed, answered or not.
+    closing: Vec<SessionId>,
     order: ClientOrder,
     watches: Watches,
     in_flight: VecDeque<Asked>,
@@ -62,6 +64,14 @@ pub struct Client {
     values: u64,
     /// Writes that were done since all was healed.
     pub(crate) done_since_heal: u32,
+}
+
+impl Client {
+    /// Its session, unless it has asked for the end of that.
+    pub(crate) fn kept_session(&self) -> Option<SessionId> {
+        self.session
+            .filter(|session| !self.closing.contains(session))
+    }
 }
 
 /// A request without an answer.
@@ -110,6 +120,7 @@ impl Client {
             is_welcome: false,
             session: None,
             refused: Vec::new(),
+            closing: Vec::new(),
             order: ClientOrder::default(),
             watches: Watches::default(),
             in_flight: VecDeque::new(),
@@ -235,6 +246,7 @@ impl World {
             } else if client.rng.per_mille(plan.move_per_mille) {
                 self.move_client(place);
             } else if client.rng.per_mille(plan.close_per_mille) {
+                client.closing.extend(client.session);
                 self.ask(place, &Request::CloseSession, Kind::Close);
             } else if is_healed || client.rng.per_mille(plan.read_per_mille) {
                 self.ask_read(place);

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use zk_core::conn::handshake::ServingMode;
 use zk_core::peer::{Phase, Role};
 
-use super::client::KEYS;
+use super::client::{Client, KEYS};
 use super::coverage::Coverage;
 use super::plan::Plan;
 use super::schedule::Micros;
@@ -105,7 +105,7 @@ impl World {
         if !self.plan.seed.is_multiple_of(4) {
             return Ok(());
         }
-        let sessions: Vec<_> = self.clients.iter().map(|client| client.session).collect();
+        let sessions: Vec<_> = self.clients.iter().map(Client::kept_session).collect();
         let longest = self
             .plan
             .clients
@@ -114,7 +114,7 @@ impl World {
             .max();
         let longest = u64::try_from(longest.unwrap_or(0)).unwrap_or(0) * 1000;
         self.run_until(since + longest * 3 / 2)?;
-        let after = self.clients.iter().map(|client| client.session);
+        let after = self.clients.iter().map(Client::kept_session);
         liveness::sessions_last(&sessions, &after.collect::<Vec<_>>(), &self.laws.model)?;
         self.coverage.note("quiet time in which sessions last");
         Ok(())
