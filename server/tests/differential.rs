@@ -1,9 +1,10 @@
 //! Random requests to Apache's server and to ours: no answer may differ, but for what `QUIRKS.md`
 //! tells.
 //!
-//! `DIFFERENTIAL_SEED=n` plays one script; `DIFFERENTIAL_FROM=n` begins with another than the clock
-//! says; `DIFFERENTIAL_SECS=n` goes on for longer than a minute; `DIFFERENTIAL_ALL=1` does not make
-//! what it finds short, but goes on on new servers and tells all at the end.
+//! Without a variable the same scripts are played every time. `DIFFERENTIAL_SEED=n` plays one;
+//! `DIFFERENTIAL_SECS=n` plays new ones for so long, from the seed that the clock says or
+//! `DIFFERENTIAL_FROM=n`; `DIFFERENTIAL_ALL=1` does not make what it finds short, but goes on on new
+//! servers and tells all at the end.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 #![expect(clippy::print_stderr, reason = "seeds are to be seen")]
@@ -18,6 +19,9 @@ use zk_testkit::ensemble::reference::Reference;
 
 /// Scripts that are tried to make one that fails shorter.
 const SHRINK_BUDGET: usize = 60;
+
+/// Scripts that are played when nothing is asked for.
+const SCRIPTS: u64 = 800;
 
 /// Lines of `zoo.cfg` for both servers: nothing happens by the clock, and quotas are enforced. The
 /// digest is that of `super:secret`.
@@ -86,7 +90,6 @@ fn report(seed: u64, script: &Script, difference: Difference) -> ! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_requests_have_the_same_answers() {
-    let one = variable("DIFFERENTIAL_SEED");
     let clock = || {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -94,17 +97,23 @@ async fn random_requests_have_the_same_answers() {
             .as_secs()
             * 1_000_000
     };
-    let first = one
-        .or_else(|| variable("DIFFERENTIAL_FROM"))
-        .unwrap_or_else(clock);
-    let secs = variable("DIFFERENTIAL_SECS").unwrap_or(60);
+    let secs = variable("DIFFERENTIAL_SECS");
+    let (first, scripts) = match (variable("DIFFERENTIAL_SEED"), secs) {
+        (Some(one), _) => (one, 1),
+        (None, Some(_)) => (
+            variable("DIFFERENTIAL_FROM").unwrap_or_else(clock),
+            u64::MAX,
+        ),
+        (None, None) => (1, SCRIPTS),
+    };
+    let limit = secs.map_or(Duration::MAX, Duration::from_secs);
     eprintln!("seeds from {first}");
     let finds_all = variable("DIFFERENTIAL_ALL").is_some();
     let mut servers = Servers::start().await;
     let mut pair = servers.pair();
     let mut found = Vec::new();
     let (begun, mut tally, mut seed) = (Instant::now(), Tally::default(), first);
-    while begun.elapsed() < Duration::from_secs(secs) {
+    while seed - first < scripts && begun.elapsed() < limit {
         let script = Script::new(seed);
         let played = pair.play(&script, &mut tally).unwrap_or_else(|err| {
             let logs = [&servers.theirs, &servers.ours].map(|servers| servers.logs(0));
@@ -125,9 +134,6 @@ async fn random_requests_have_the_same_answers() {
             eprintln!("{seed}: {tally:?}");
         }
         seed += 1;
-        if one.is_some() {
-            break;
-        }
     }
     eprintln!("seeds {first} to {seed}: {tally:?}");
     assert_eq!(found, [0; 0], "seeds that differ");

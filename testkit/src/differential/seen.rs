@@ -11,6 +11,9 @@ use zk_proto::{Acl, Bytes, OpCode, SessionId, Stat, WatcherEvent, Xid, Zxid};
 /// Zxids from before the script.
 const BEFORE: Zxid = Zxid::new(-1000);
 
+/// More transactions than any script makes.
+const OUT_OF_REACH: i64 = 1_000_000;
+
 /// One frame, or what came instead.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Seen {
@@ -57,6 +60,8 @@ pub(super) struct Terms {
     pub(super) base: Zxid,
     /// Zxids that only this server has given to a request.
     pub(super) extra: Vec<Zxid>,
+    /// The last that a reply told.
+    pub(super) last: Zxid,
     /// Sessions by their order.
     pub(super) sessions: BTreeMap<SessionId, i64>,
 }
@@ -82,13 +87,18 @@ impl Terms {
         self.extra.push(next);
     }
 
-    /// What [`Self::zxid`] makes so many transactions after the script began of.
+    /// What [`Self::zxid`] makes so many transactions after the script began of. One that has not
+    /// happened stays out of the script's reach, because requests on the way may take a zxid on one
+    /// server and none on the other.
     pub(super) fn raw(&self, after: i64) -> Zxid {
         let mut raw = self.base.get() + after;
         let mut extra = self.extra.clone();
         extra.sort_unstable();
         for extra in extra {
             raw += i64::from(extra.get() <= raw);
+        }
+        if raw > self.last.get() {
+            raw += OUT_OF_REACH;
         }
         Zxid::new(raw)
     }

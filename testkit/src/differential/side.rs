@@ -172,6 +172,7 @@ impl Side {
             return Ok(self.terms.frame(&payload, Asked::Nothing));
         }
         let owed = seat.owed.pop_front();
+        self.terms.last = self.terms.last.max(header.zxid);
         let trace = owed.and_then(|owed| owed.trace);
         if self.logs_unreadable && header.error() == Some(ErrorCode::MarshallingError) {
             match trace {
