@@ -11,7 +11,7 @@ use crate::acl::Acl;
 use crate::client::Client;
 use crate::connect_string::{ConnectString, Server};
 use crate::core::{CoreConfig, Granted, Load, Secret};
-use crate::driver::{Connector, Driver, TcpConnector};
+use crate::driver::{Connector, Driver, Resolver, TcpConnector};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::shared::Shared;
 use crate::state::SessionToken;
@@ -94,6 +94,7 @@ pub struct Builder {
     credentials: Vec<(ByteString, Bytes)>,
     resume: Option<SessionToken>,
     connector: Option<Arc<dyn Connector>>,
+    resolver: Option<Arc<dyn Resolver>>,
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::Tls>,
 }
@@ -114,6 +115,7 @@ impl Builder {
             credentials: Vec::new(),
             resume: None,
             connector: None,
+            resolver: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -204,6 +206,12 @@ impl Builder {
         self
     }
 
+    /// Finds addresses by other means than the system's.
+    pub fn resolver(mut self, resolver: impl Resolver) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
     /// Connects by TLS, to every server but those named with `tcp://`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: crate::tls::Tls) -> Self {
@@ -221,16 +229,27 @@ impl Builder {
     pub fn start(self) -> Result<Client, Error> {
         let config = self.config?;
         check(&config)?;
+        let unused = |what| {
+            let detail = format!("a connector connects by itself: {what} would not be applied");
+            Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail)
+        };
         #[cfg(feature = "tls")]
         if self.connector.is_some() && self.tls.is_some() {
-            let detail = "a connector makes its connections itself: tls would not be applied";
-            return Err(Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail));
+            return Err(unused("tls"));
+        }
+        if self.connector.is_some() && self.resolver.is_some() {
+            return Err(unused("the resolver"));
         }
         let connector = self.connector.unwrap_or_else(|| {
-            Arc::new(TcpConnector {
-                #[cfg(feature = "tls")]
-                tls: self.tls,
-            })
+            let mut tcp = TcpConnector::default();
+            if let Some(resolver) = self.resolver {
+                tcp.resolver = resolver;
+            }
+            #[cfg(feature = "tls")]
+            {
+                tcp.tls = self.tls;
+            }
+            Arc::new(tcp)
         });
         let shared = Arc::new(Shared::new());
         let core = CoreConfig {

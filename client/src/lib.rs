@@ -109,7 +109,7 @@ pub use self::builder::{Auth, Builder, Config, OnExpire};
 pub use self::client::{Client, Session, SessionHold};
 pub use self::connect_string::{ConnectString, ConnectStringError, DEFAULT_PORT, Server};
 pub use self::core::CloseReason;
-pub use self::driver::{ConnectError, ConnectErrorKind, Connector, Io};
+pub use self::driver::{ConnectError, ConnectErrorKind, Connector, Io, Resolver};
 pub use self::error::{Error, ErrorKind, Outcome};
 pub use self::ops::{
     CallFuture, Change, CreateMode, Created, Member, Node, Observe, ObserveChildren, Pending,

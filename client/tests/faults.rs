@@ -5,9 +5,12 @@
 
 mod common;
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fastrand::Rng;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
@@ -15,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use zk_client::{Change, Client, Error, ErrorKind, Outcome, Update};
+use zk_client::{Change, Client, Error, ErrorKind, Outcome, Resolver, Update};
 use zk_testkit::fault::{Direction, Proxy};
 
 use self::common::{
@@ -32,6 +35,60 @@ fn unknown<T: std::fmt::Debug>(result: Result<T, Error>, kind: ErrorKind) -> Err
     let told = (error.kind(), error.outcome());
     assert_eq!(told, (kind, Outcome::Unknown), "{error:?}");
     error
+}
+
+// --- names ------------------------------------------------------------------------------------
+
+/// Answers of name servers, one after another; the last goes on.
+#[derive(Debug, Clone)]
+struct Names(Arc<Mutex<Vec<Option<SocketAddr>>>>);
+
+#[async_trait]
+impl Resolver for Names {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        assert_eq!((host, port), ("zk.test", 4_181));
+        let mut answers = self.0.lock().unwrap();
+        let answer = match answers.len() {
+            1 => answers.first().copied().flatten(),
+            _ => answers.remove(0),
+        };
+        let none = || io::Error::new(io::ErrorKind::NotFound, "no such name today");
+        Ok(vec![answer.ok_or_else(none)?])
+    }
+}
+
+#[tokio::test]
+async fn name_is_looked_up_before_every_attempt() {
+    let servers = shared().await;
+    let [old, new] = [
+        Proxy::start(servers.addr(0)).await.unwrap(),
+        Proxy::start(servers.addr(0)).await.unwrap(),
+    ];
+    let names = Names(Arc::new(Mutex::new(vec![None, Some(old.addr())])));
+    let connect = format!("zk.test:4181{}", fresh());
+    let zk = Client::builder(&connect).resolver(names.clone());
+    let zk = zk.connect().await.unwrap();
+    zk.ensure_path("/a").await.unwrap();
+    let session = session_of(&zk);
+    // The server moves; for a while nobody knows where to.
+    *names.0.lock().unwrap() = vec![None, None, Some(new.addr())];
+    drop(old);
+    until_suspended(&zk).await;
+    soon("it goes on", zk.set("/a", "x")).await.unwrap();
+    assert_eq!(session_of(&zk), session);
+}
+
+#[tokio::test]
+async fn name_without_address_is_told() {
+    let names = Names(Arc::new(Mutex::new(vec![None])));
+    let zk = Client::builder("zk.test:4181").resolver(names);
+    let error = zk
+        .connect_timeout(Duration::from_millis(200))
+        .connect()
+        .await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Dns);
+    assert!(error.to_string().contains("no such name today"), "{error}");
 }
 
 // --- silence ------------------------------------------------------------------------------------

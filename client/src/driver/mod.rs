@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 use zk_proto::frame::{self, FrameError};
 
-pub use self::transport::{ConnectError, ConnectErrorKind, Connector, Io};
+pub use self::transport::{ConnectError, ConnectErrorKind, Connector, Io, Resolver};
 pub(crate) use self::transport::{TcpConnector, is_writable};
 
 use self::measure::Measure;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,12 +66,47 @@ impl ConnectError {
     }
 }
 
+/// Finds the addresses of a server: asked before every attempt to connect, because servers move.
+///
+/// # Cancel safety
+/// The client drops the future of an attempt that it does not want any more.
+#[async_trait]
+pub trait Resolver: fmt::Debug + Send + Sync + 'static {
+    /// Addresses to try, the best first.
+    ///
+    /// # Errors
+    /// Whatever it is: the attempt ends with [`ConnectErrorKind::Dns`], and others follow.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+}
+
+/// The system's way to find addresses.
+#[derive(Debug)]
+struct SystemResolver;
+
+#[async_trait]
+impl Resolver for SystemResolver {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(lookup_host((host, port)).await?.collect())
+    }
+}
+
 /// TCP, and TLS on top where asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct TcpConnector {
+    pub(crate) resolver: Arc<dyn Resolver>,
     /// What TLS connections are made with; without it `tls://` is refused.
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<crate::tls::Tls>,
+}
+
+impl Default for TcpConnector {
+    fn default() -> Self {
+        Self {
+            resolver: Arc::new(SystemResolver),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
 }
 
 #[async_trait]
@@ -80,7 +116,7 @@ impl Connector for TcpConnector {
         server: &Server,
         within: Duration,
     ) -> Result<Box<dyn Io>, ConnectError> {
-        let stream = tcp(server, within).await?;
+        let stream = self.tcp(server, within).await?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls
             && server.tls().unwrap_or(true)
@@ -102,40 +138,39 @@ impl Connector for TcpConnector {
     }
 }
 
-/// Resolves the name now, not once and for all: servers move. Every address gets its try.
-async fn tcp(server: &Server, within: Duration) -> Result<TcpStream, ConnectError> {
-    let dns = |message| ConnectError::new(ConnectErrorKind::Dns, message);
-    let addresses: Vec<SocketAddr> =
-        match timeout(RESOLVE_MAX, lookup_host((server.host(), server.port()))).await {
+impl TcpConnector {
+    /// Every address of the server gets its try.
+    async fn tcp(&self, server: &Server, within: Duration) -> Result<TcpStream, ConnectError> {
+        let host = server.host();
+        let dns = |what| ConnectError::new(ConnectErrorKind::Dns, what);
+        let resolving = self.resolver.resolve(host, server.port());
+        let addresses = match timeout(RESOLVE_MAX, resolving).await {
             Ok(Ok(addresses)) => interleaved(addresses),
-            Ok(Err(err)) => {
-                return Err(dns(format!("cannot resolve {:?}: {err}", server.host())));
-            }
+            Ok(Err(err)) => return Err(dns(format!("cannot resolve {host:?}: {err}"))),
             Err(_) => {
-                let host = server.host();
-                return Err(dns(format!(
-                    "cannot resolve {host:?} within {RESOLVE_MAX:?}"
-                )));
+                let message = format!("cannot resolve {host:?} within {RESOLVE_MAX:?}");
+                return Err(dns(message));
             }
         };
-    let mut last = dns(format!("{:?} has no address", server.host()));
-    for address in addresses {
-        last = match timeout(within, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Requests are coalesced here: the kernel is not to wait for more.
-                stream
-                    .set_nodelay(true)
-                    .map_err(|err| broken(address, &err))?;
-                return Ok(stream);
-            }
-            Ok(Err(err)) => broken(address, &err),
-            Err(_) => {
-                let message = format!("{address} did not accept within {within:?}");
-                ConnectError::new(ConnectErrorKind::Timeout, message)
-            }
-        };
+        let mut last = dns(format!("{host:?} has no address"));
+        for address in addresses {
+            last = match timeout(within, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Requests are coalesced here: the kernel is not to wait for more.
+                    stream
+                        .set_nodelay(true)
+                        .map_err(|err| broken(address, &err))?;
+                    return Ok(stream);
+                }
+                Ok(Err(err)) => broken(address, &err),
+                Err(_) => {
+                    let message = format!("{address} did not accept within {within:?}");
+                    ConnectError::new(ConnectErrorKind::Timeout, message)
+                }
+            };
+        }
+        Err(last)
     }
-    Err(last)
 }
 
 fn broken(address: SocketAddr, err: &io::Error) -> ConnectError {
@@ -146,8 +181,7 @@ fn broken(address: SocketAddr, err: &io::Error) -> ConnectError {
 }
 
 /// Addresses with their families taking turns, in the resolver's order otherwise.
-fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    let addresses: Vec<_> = addresses.collect();
+fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else {
         return addresses;
     };
@@ -190,6 +224,6 @@ mod tests {
         let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
         let given = ["[::1]:1", "[::2]:1", "1.1.1.1:1", "[::3]:1", "2.2.2.2:1"].map(parse);
         let wanted = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(parse);
-        assert_eq!(interleaved(given.into_iter()), wanted);
+        assert_eq!(interleaved(given.to_vec()), wanted);
     }
 }
