@@ -129,8 +129,14 @@ async fn an_isolated_leader_takes_no_write_and_comes_back() {
     ensemble.isolate(leader).expect("isolated");
     let error = hasty(&cut_off).create("/minority", "").await;
     error.expect_err("no quorum");
+    let others = (0..3).filter(|&one| one != leader);
+    let majority = ensemble.connect_string_of(others);
+    let majority = Client::builder(&majority).start().expect("addresses");
+    let written = timeout(SOON, insist(&majority, "/majority")).await;
+    written.expect("two of three serve");
     ensemble.heal();
     ensemble.wait_for_convergence().await.expect("converged");
+    assert!(exists(&cut_off, "/majority").await);
     let zk = ensemble.client().await.expect("connected");
     insist(&zk, "/all").await;
     assert!(exists(&cut_off, "/all").await);

@@ -151,6 +151,17 @@ impl Links {
         }
     }
 
+    /// Has the first server find an address of the test where the second one takes votes, which
+    /// cannot dial in turn.
+    #[cfg(test)]
+    pub(super) fn intercept_election(&self, from: usize, to: usize, there: SocketAddr) {
+        if let (Some(dial), Some(back)) = (self.dials.get(&(from, to)), self.dials.get(&(to, from)))
+        {
+            back.election.refuse(true);
+            dial.election.set_upstream(there);
+        }
+    }
+
     /// Everything passes again, everywhere.
     pub(super) fn heal(&self) {
         self.clients.iter().for_each(Proxy::heal);

@@ -62,10 +62,13 @@ impl Member {
             // Before it starts, so that the others find it at once.
             links.peers_moved(index, [sockets.quorum, sockets.election]);
             for (other, role) in self.seat.roles.iter().enumerate() {
-                let ports = links.ports(index, other);
-                let (quorum, election) =
-                    ports.unwrap_or_else(|| (sockets.quorum.port(), sockets.election.port()));
-                let line = format!("127.0.0.1:{quorum}:{election}:{role}");
+                // It tells others where it is, and they would dial it there, past the links: all
+                // addresses are none.
+                let (host, (quorum, election)) = match links.ports(index, other) {
+                    Some(ports) => ("127.0.0.1", ports),
+                    None => ("0.0.0.0", (sockets.quorum.port(), sockets.election.port())),
+                };
+                let line = format!("{host}:{quorum}:{election}:{role}");
                 builder = builder.set(&format!("server.{}", other + 1), line);
             }
             builder = builder.member(sid(index), sockets.listeners);
@@ -156,5 +159,42 @@ impl Sockets {
             election: election.local_addr()?,
             listeners: MemberSockets { quorum, election },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+    use zk_core::wire::election::{InitialMessage, Reading};
+
+    use crate::Ensemble;
+
+    /// The larger id of two keeps the connection for votes: a smaller one that dials is dialled back
+    /// where it says that it is. If that is where it listens, the connection passes no proxy.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_member_tells_others_where_they_would_reach_it_past_the_links() {
+        let ensemble = Ensemble::start(3).await.expect("started");
+        ensemble.stop(0).await.expect("stopped");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let here = listener.local_addr().expect("bound");
+        ensemble.links.intercept_election(0, 1, here);
+        ensemble.launch(0).await.expect("launched");
+        let told = async {
+            let (mut socket, _) = listener.accept().await.expect("dialled");
+            let mut bytes = Vec::new();
+            loop {
+                match InitialMessage::read(&bytes).expect("it says who it is") {
+                    Reading::Done(message) => return message.addresses,
+                    Reading::Need(_) => bytes.push(socket.read_u8().await.expect("more")),
+                }
+            }
+        };
+        let told = timeout(Duration::from_secs(30), told).await.expect("soon");
+        let is_nowhere = |address: &String| address.starts_with("0.0.0.0:");
+        assert!(!told.is_empty() && told.iter().all(is_nowhere), "{told:?}");
     }
 }
