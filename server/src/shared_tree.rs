@@ -17,11 +17,13 @@
 
 use std::collections::VecDeque;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::{Access, Identities};
+use zk_core::ensemble::EnsembleConfig;
 use zk_core::tree::{Effect, Tree};
 use zk_core::watch::{
     Notification, WatchCounts, WatchKind, WatchReport, WatchShards, WatchTable, path_hash,
@@ -29,6 +31,8 @@ use zk_core::watch::{
 };
 use zk_proto::Zxid;
 use zk_proto::request::WatcherType;
+
+use crate::stage::clock::wall;
 
 /// Number of watch tables, a power of two: enough that readers on many cores rarely meet.
 const SHARDS: usize = 64;
@@ -51,6 +55,8 @@ pub struct SharedTree {
     applied: AtomicI64,
     /// Digests at some transactions, oldest first, for operators who compare servers.
     digests: Mutex<VecDeque<(Zxid, u64)>>,
+    /// The members that `/zookeeper/config` tells, whatever a tree from elsewhere says of them.
+    config: Option<Arc<EnsembleConfig>>,
 }
 
 /// Read access, shared with other readers.
@@ -88,7 +94,19 @@ impl SharedTree {
             watches: WatchSet::new(seed),
             applied,
             digests: Mutex::default(),
+            config: None,
         }
+    }
+
+    /// Has `/zookeeper/config` tell these members, in this tree and in each that takes its place.
+    ///
+    /// # Source
+    /// Apache `ZooKeeper` 3.9, `QuorumPeerMain#runFromConfig`, `Learner#syncWithLeader`.
+    #[must_use]
+    pub fn with_config(mut self, config: Arc<EnsembleConfig>) -> Self {
+        tell_config(self.tree.get_mut(), &config);
+        self.config = Some(config);
+        self
     }
 
     /// Digests at some transactions, oldest first.
@@ -145,7 +163,10 @@ impl Applying<'_> {
     }
 
     /// Puts another tree in its place, and hands the old one out. The old one must have no capture.
-    pub fn replace(&mut self, tree: Tree) -> Tree {
+    pub fn replace(&mut self, mut tree: Tree) -> Tree {
+        if let Some(config) = &self.shared.config {
+            tell_config(&mut tree, config);
+        }
         std::mem::replace(&mut *self.tree, tree)
     }
 
@@ -195,6 +216,10 @@ impl Drop for Applying<'_> {
         let applied = self.tree.applied().get();
         self.shared.applied.store(applied, Ordering::Release);
     }
+}
+
+fn tell_config(tree: &mut Tree, config: &EnsembleConfig) {
+    tree.set_config(config.text().as_bytes(), config.version(), wall());
 }
 
 impl WatchSet {

@@ -31,6 +31,8 @@ use crate::watch::WatchCell;
 const READ_CHUNK: usize = 64 * 1024;
 /// Longest wait that a timer is set for: the runtime's clock ends before the longest wait does.
 const WAIT_MAX: Duration = Duration::from_hours(24 * 365);
+/// How an alert of TLS begins: as a frame longer than any. A server sends one to who speaks no TLS.
+const TLS_ALERT: &[u8] = &[0x15, 3];
 /// Reads in one turn of the loop.
 const READS_MAX: usize = 4;
 /// Turns of the loop before other tasks of the runtime get theirs.
@@ -218,12 +220,15 @@ impl Driver {
                 Ok(Some(payload)) => self.core.frame(now, payload, &mut self.actions),
                 Ok(None) => return,
                 Err(err) => {
-                    let kind = if matches!(err, FrameError::TooLong { .. }) {
-                        AttemptErrorKind::TooLong
+                    let (kind, message) = if self.input.starts_with(TLS_ALERT) {
+                        let message = "the server speaks TLS, which is not configured here";
+                        (AttemptErrorKind::Tls, message.to_owned())
+                    } else if matches!(err, FrameError::TooLong { .. }) {
+                        (AttemptErrorKind::TooLong, err.to_string())
                     } else {
-                        AttemptErrorKind::Protocol
+                        (AttemptErrorKind::Protocol, err.to_string())
                     };
-                    self.lost(now, kind, err.to_string());
+                    self.lost(now, kind, message);
                     return;
                 }
             }

@@ -53,6 +53,7 @@ const BACKEND: Backend = match option_env!("CARGO_BIN_EXE_zkserver") {
 };
 
 /// What implementations do differently.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quirks {
     /// Watch events carry the zxid of their transaction (3.9).
@@ -61,6 +62,12 @@ pub(crate) struct Quirks {
     pub(crate) exists_needs_read: bool,
     /// Identities of a connection include its address, and the scheme is shown with it.
     pub(crate) identities: &'static [&'static str],
+    /// Members of an ensemble can be changed while it runs.
+    pub(crate) changes_members: bool,
+    /// A server that is cut off from the others still has the sessions that only it knew before.
+    pub(crate) keeps_local_sessions: bool,
+    /// A TLS port tells a client that speaks no TLS so, instead of closing without a word.
+    pub(crate) tells_of_tls: bool,
 }
 
 pub(crate) const fn quirks() -> Quirks {
@@ -69,11 +76,17 @@ pub(crate) const fn quirks() -> Quirks {
             events_have_zxids: false,
             exists_needs_read: false,
             identities: &["ip"],
+            changes_members: true,
+            keeps_local_sessions: false,
+            tells_of_tls: false,
         },
         Backend::ZkServer(_) => Quirks {
             events_have_zxids: true,
             exists_needs_read: true,
             identities: &["ip"],
+            changes_members: false,
+            keeps_local_sessions: true,
+            tells_of_tls: true,
         },
     }
 }

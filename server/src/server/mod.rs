@@ -251,7 +251,11 @@ impl Server {
             }
         };
         let status = Arc::new(Mutex::new(peer.status()));
-        let tree = Arc::new(SharedTree::new(tree, random()));
+        let mut tree = SharedTree::new(tree, random());
+        if let Some(membership) = &membership {
+            tree = tree.with_config(Arc::clone(&membership.options.config));
+        }
+        let tree = Arc::new(tree);
         let heard = Arc::new(Heard::default());
         let limit = usize::try_from(config.limits.global_outstanding_limit).unwrap_or(1000);
         let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
