@@ -809,23 +809,30 @@ async fn at_most_one_holds_under_faults() {
     let faults = tokio::spawn({
         let done = Arc::clone(&done);
         async move {
-            let mut round = 0_usize;
-            while !done.load(Ordering::Relaxed) {
+            // Every party comes to every kind of fault.
+            for round in 0_usize.. {
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
                 let party = &parties[round % parties.len()];
-                match round % 4 {
-                    0 => party.proxy.cut_all(),
-                    1 => party.proxy.cut_after(Direction::ToClient, 40),
-                    2 if round % 16 == 2 => {
+                if !party.state().borrow().is_connected() {
+                    // It pauses for longer each time that it fails: what hits it as soon as it
+                    // is back would keep it away for ever, and the others wait for it.
+                    continue;
+                }
+                match round % 9 {
+                    2 => {
                         // Until the session is over.
                         party.proxy.refuse(true);
                         party.proxy.cut_all();
                         tokio::time::sleep(BRISK + Duration::from_millis(600)).await;
                         party.proxy.refuse(false);
                     }
+                    0 | 4 | 6 => party.proxy.cut_all(),
+                    1 | 5 | 7 => party.proxy.cut_after(Direction::ToClient, 40),
                     _ => party.proxy.cut_after(Direction::ToServer, 60),
                 }
-                round += 1;
-                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
     });
@@ -842,8 +849,7 @@ async fn at_most_one_holds_under_faults() {
     };
     let working = async {
         for worker in workers {
-            // Not how fast, but that nobody is stuck for good.
-            let won = tokio::time::timeout(Duration::from_mins(3), worker).await;
+            let won = tokio::time::timeout(Duration::from_mins(1), worker).await;
             assert_eq!(won.expect("they get through").unwrap(), ROUNDS);
         }
     };
