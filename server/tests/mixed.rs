@@ -8,6 +8,7 @@
 )]
 
 mod ensembles;
+mod support;
 
 use std::fs;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 use zk_client::{Acl, Client, Ttl};
+use zk_proto::response::MultiResult;
 use zk_testkit::ensemble::Ensemble;
 use zk_testkit::ensemble::mixed::Kind::{Apache, Ours};
 use zk_testkit::ensemble::mixed::{Builder, Kind, Mixed};
@@ -162,6 +164,71 @@ async fn a_member_without_its_disk_gets_the_tree_from_a_leader_of_the_other_kind
         assert!(zk.exists("/mine").await.unwrap().is_some());
         ensemble.shutdown().await;
     }
+}
+
+/// Apache's 3.8.0 loses a multi with a create2 in it, unless it is logged and proposed as a create.
+#[tokio::test(flavor = "multi_thread")]
+async fn create2_in_a_multi_is_kept_by_all_whoever_is_asked_and_whoever_leads() {
+    let kinds = [Ours, Apache, Ours];
+    let ensemble = builder(&kinds).start().await.unwrap();
+    let mut created = Vec::new();
+    for leading in [Ours, Apache] {
+        lead(&ensemble, &kinds, leading).await;
+        for (server, kind) in kinds.into_iter().enumerate() {
+            let top = format!("/{leading:?}-{server}");
+            let below = format!("{top}/below");
+            let address = ensemble.server(server).client_addr();
+            let results = support::create2s(address, &[&top, &below]);
+            for (result, wanted) in results.iter().zip([&top, &below]) {
+                let (path, has_stat) = match result {
+                    MultiResult::Create(one) => (&one.path, false),
+                    MultiResult::Create2(one) => (&one.path, true),
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(path, wanted.as_str());
+                assert_eq!(
+                    has_stat,
+                    kind == Ours,
+                    "{leading:?} leads, {server} answers"
+                );
+            }
+            created.extend([top, below]);
+        }
+    }
+    let assert_all = async |when: &str| {
+        let trees = trees(&ensemble, &ALL).await;
+        for (server, tree) in &trees {
+            let lost: Vec<_> = created
+                .iter()
+                .filter(|path| !tree.contains_key(*path))
+                .collect();
+            assert!(lost.is_empty(), "{when}: {server} has lost {lost:?}");
+            assert_eq!(tree, &trees[0].1, "{when}: {server}");
+        }
+    };
+    assert_all("applied").await;
+    for server in ALL {
+        replace(&ensemble, server, kinds[server], true).await;
+    }
+    assert_all("recovered").await;
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_both_kinds_tell_the_same_of_the_ensemble() {
+    let ensemble = builder(&[Ours, Apache, Ours]).start().await.unwrap();
+    until_settled(&ensemble, &ALL).await;
+    let mut told = Vec::new();
+    for server in ALL {
+        let address = ensemble.server(server).client_addr().to_string();
+        let zk = Client::connect(&address).await.unwrap();
+        let config = zk.get_config().await.unwrap();
+        told.push(String::from_utf8(config.data.to_vec()).unwrap());
+    }
+    assert!(told[0].contains("server.3="), "{}", told[0]);
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0], told[2]);
+    ensemble.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

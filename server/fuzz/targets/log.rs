@@ -50,7 +50,9 @@ fuzz_target!(|input: &[u8]| {
         if let Ok(entry) = TxnEntry::decode(&bytes) {
             assert_eq!(entry.header.zxid, logged.zxid);
             let wire = entry.to_bytes();
-            assert_eq!(TxnEntry::decode(&wire).as_ref(), Ok(&entry));
+            // Not the same entry: in a multi, create2 is written as create.
+            let again = TxnEntry::decode(&wire).expect("reads back");
+            assert_eq!(again.to_bytes(), wire);
             tree.apply(&entry.header, &entry.txn);
         }
         Ok(())

@@ -11,7 +11,11 @@ use std::time::Duration;
 
 use zk_client::Client;
 use zk_proto::connect::ConnectRequest;
-use zk_proto::{Bytes, SessionId, Zxid};
+use zk_proto::header::ReplyHeader;
+use zk_proto::jute::{Decode as _, Reader};
+use zk_proto::request::{CreateRequest, MultiOp, MultiRequest, Request};
+use zk_proto::response::{MultiResponse, MultiResult};
+use zk_proto::{Acl, Bytes, Id, Perms, SessionId, Xid, Zxid};
 
 /// Long enough for whatever is to happen soon.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
@@ -159,4 +163,29 @@ pub(crate) fn attach(address: SocketAddr) -> TcpStream {
         .expect("sent");
     read_frame(&mut socket);
     socket
+}
+
+/// What a server answers to a multi that creates these znodes by create2, which a client of ours does
+/// not send.
+pub(crate) fn create2s(address: SocketAddr, paths: &[&str]) -> Vec<MultiResult> {
+    let create2 = |path: &&str| {
+        MultiOp::Create2(CreateRequest {
+            path: Some((*path).into()),
+            data: Some(Bytes::from_static(b"by create2")),
+            acl: Some(vec![Acl::new(Perms::ALL, Id::ANYONE)]),
+            flags: 0,
+        })
+    };
+    let ops = paths.iter().map(create2).collect();
+    let mut wire = bytes::BytesMut::new();
+    let multi = Request::Multi(MultiRequest { ops });
+    zk_proto::frame::write_request(&mut wire, Xid::new(1), &multi);
+    let mut socket = attach(address);
+    socket.write_all(&wire).expect("sent");
+    let frame = read_frame(&mut socket);
+    let mut reader = Reader::shared(&frame);
+    let header = ReplyHeader::decode(&mut reader).expect("a header");
+    assert_eq!((header.xid, header.err), (Xid::new(1), 0));
+    let answer = MultiResponse::decode(&mut reader).expect("a body");
+    answer.results
 }

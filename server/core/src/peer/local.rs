@@ -137,11 +137,11 @@ impl Local {
     /// Gives the next transaction to the tree, with those who wait for it. Returns it.
     pub(crate) fn hand(
         &mut self,
-        asker: impl FnOnce(&Proposal) -> Asker,
+        asker: impl FnOnce(&mut Proposal) -> Asker,
         out: &mut Actions,
     ) -> Option<Arc<Proposal>> {
         let mut proposal = self.unhanded.pop_front()?;
-        proposal.asker = asker(&proposal);
+        proposal.asker = asker(&mut proposal);
         self.handed = proposal.entry.header.zxid;
         self.history.push(self.handed, proposal.bytes.clone());
         let proposal = Arc::new(proposal);

@@ -17,7 +17,7 @@ use zk_core::wire::file_name::{Compression, FileName};
 use zk_core::wire::log_record::{self, ENTRY_MAX, Found};
 use zk_core::wire::recovery::{self, Refusal, Replay, Start, Step};
 use zk_core::wire::snapshot::{self, Item, SnapshotDecoder, Trailer};
-use zk_core::wire::txn::TxnEntry;
+use zk_core::wire::txn::{Op, Txn, TxnEntry};
 use zk_proto::{Acl, Bytes, Zxid};
 
 /// What a server would have after a start.
@@ -219,4 +219,9 @@ pub(crate) fn acl(list: &[Acl]) -> Value {
         })
     };
     list.iter().map(entry).collect()
+}
+
+/// Whether a multi has a create2 in it: 3.9 writes that as what it is, we write it as create.
+pub(crate) fn has_create2_part(txn: &Txn) -> bool {
+    matches!(txn, Txn::Multi(ops) if ops.iter().any(|op| matches!(op, Op::Create2(_))))
 }

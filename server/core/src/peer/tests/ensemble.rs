@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use zk_proto::request::{Request, SyncRequest};
+use zk_proto::request::{MultiOp, MultiRequest, Request, SyncRequest};
 use zk_proto::{Epoch, ErrorCode, ServerId, SessionId};
 
 use super::world::{CONN, World, create, create_ephemeral, zxid};
@@ -11,6 +11,7 @@ use crate::peer::*;
 use crate::session::SessionTimeout;
 use crate::time::Time;
 use crate::tree::TxnResult;
+use crate::wire::txn::{Op, Txn};
 
 fn sync() -> Request {
     Request::Sync(SyncRequest {
@@ -282,6 +283,35 @@ fn sync_through_a_follower_comes_behind_what_was_proposed() {
             .iter()
             .all(|(_, result)| !matches!(result, TxnResult::Failed(_)))
     );
+}
+
+/// In proposals it is a create; who answers knows better, wherever the client is.
+#[test]
+fn create2_in_a_multi_is_answered_as_what_it_is() {
+    let (mut world, session) = three();
+    let leaders = world.open(3);
+    for (id, session) in [(1, session), (3, leaders)] {
+        let part = |name: &str| {
+            let Request::Create(create) = create(format!("/{name}-{id}")) else {
+                unreachable!("that is what it makes");
+            };
+            create
+        };
+        let ops = vec![
+            MultiOp::Create(part("a")),
+            MultiOp::Create2(part("b")),
+            MultiOp::Create(part("c")),
+        ];
+        world.ask(id, session, 6, &Request::Multi(MultiRequest { ops }));
+        world.settle();
+        let Some(Txn::Multi(ops)) = &world.members[&id].asked else {
+            panic!("{:?}", world.members[&id].asked);
+        };
+        let is_create2 = ops.iter().map(|op| matches!(op, Op::Create2(_)));
+        assert_eq!(is_create2.collect::<Vec<_>>(), [false, true, false], "{id}");
+    }
+    assert!(world.members[&2].asked.is_none());
+    world.assert_equal();
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::time::{Now, Time, WallTime};
 use crate::tree::{DigestCheck, Tree, TreeLoader, TreeOptions, TxnResult};
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
 use crate::wire::snapshot::{SnapshotDecoder, Trailer};
-use crate::wire::txn::TxnEntry;
+use crate::wire::txn::{Txn, TxnEntry};
 
 pub(super) const CONN: ConnId = ConnId::new(7);
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -61,6 +61,8 @@ pub(super) struct Member {
     pub(super) mode: ServingMode,
     pub(super) is_listening: bool,
     pub(super) answers: Vec<(Asker, TxnResult)>,
+    /// The last transaction that somebody here asked for.
+    pub(super) asked: Option<Txn>,
     pub(super) synced: Vec<Barrier>,
     pub(super) claims: Vec<(SessionId, bool)>,
     /// Local sessions that began, and that ended.
@@ -594,6 +596,7 @@ impl Member {
             mode: ServingMode::NotServing,
             is_listening: false,
             answers: Vec::new(),
+            asked: None,
             synced: Vec::new(),
             claims: Vec::new(),
             opened: Vec::new(),
@@ -698,6 +701,7 @@ impl Member {
                 let is_bad = self.checks_digests && matches!(check, DigestCheck::Different(..));
                 assert!(!is_bad, "{check:?}");
                 if *asker != Asker::Server {
+                    self.asked = Some(entry.txn.clone());
                     self.answers.push((*asker, applied.result));
                 }
                 events.push(Event::Applied(entry.header.zxid));

@@ -68,7 +68,9 @@ pub enum Txn {
 pub enum Op {
     /// Creates a persistent or ephemeral znode; asked for by `create`.
     Create(CreateTxn),
-    /// As [`Op::Create`], asked for by `create2`.
+    /// As [`Op::Create`], asked for by `create2`. As a part of a multi it is written as a create:
+    /// Apache's 3.8.0 loses a multi that has the other type in it, when it applies it and when it
+    /// reads its log. Only the answer tells the two apart.
     Create2(CreateTxn),
     /// Creates a container.
     CreateContainer(CreateContainerTxn),
@@ -208,7 +210,7 @@ impl Txn {
             Self::Multi(ops) => {
                 out.put_i32(wire_len(ops.len()));
                 for op in ops {
-                    out.put_i32(op.type_code());
+                    out.put_i32(op.part_code());
                     out.put_i32(wire_len(op.record().encoded_len()));
                     op.record().encode(out);
                 }
@@ -261,7 +263,7 @@ fn decode_multi(reader: &mut Reader<'_>) -> Result<Vec<Op>, DecodeError> {
 }
 
 impl Op {
-    /// The type as a header, or a multi, tells it.
+    /// The type as a header tells it.
     pub const fn type_code(&self) -> i32 {
         match self {
             Self::Create(_) => OpCode::Create.code(),
@@ -275,6 +277,15 @@ impl Op {
             Self::Check(_) => OpCode::Check.code(),
             Self::Reconfig(_) => OpCode::Reconfig.code(),
             Self::Error(_) => TYPE_ERROR,
+        }
+    }
+
+    /// The type as a multi tells it.
+    const fn part_code(&self) -> i32 {
+        if let Self::Create2(_) = self {
+            OpCode::Create.code()
+        } else {
+            self.type_code()
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytestring::ByteString;
 use zk_proto::jute::Encode as _;
-use zk_proto::request::{CreateSessionRequest, Request};
+use zk_proto::request::{CreateSessionRequest, MultiOp, Request};
 use zk_proto::{Id, OpCode, SessionId, Xid};
 
 use crate::conn::ConnId;
@@ -13,7 +13,7 @@ use crate::peer::shared::{Shared, Turn};
 use crate::peer::{ApplyAction, Asker, Barrier, ControlAction, Origin, Proposal, Submission};
 use crate::session::{SessionTimeout, Touches};
 use crate::wire::quorum::{ForwardedRequest, LearnerPacket};
-use crate::wire::txn::Txn;
+use crate::wire::txn::{Op, Txn};
 
 use super::{Learner, LearnerPhase};
 
@@ -34,10 +34,13 @@ pub(super) struct Requests {
 }
 
 /// A request whose transaction is awaited.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Forwarded {
     origin: Origin,
     op: OpCode,
+    /// Parts of a multi that are create2: its transaction does not tell them from create, its answer
+    /// does.
+    create2s: Vec<usize>,
 }
 
 impl Learner {
@@ -58,7 +61,11 @@ impl Learner {
             self.requests.syncs.push_back((origin, sync.path.clone()));
         } else {
             let queue = self.requests.forwarded.entry(session).or_default();
-            queue.push_back(Forwarded { origin, op });
+            queue.push_back(Forwarded {
+                origin,
+                op,
+                create2s: create2s(write.request()),
+            });
         }
         let identities = identities.iter().map(|identity| Id {
             scheme: Some(identity.scheme.clone()),
@@ -154,8 +161,9 @@ impl Requests {
         self.touches.take().collect()
     }
 
-    /// Who waits here for a transaction: the client whose oldest request it answers.
-    pub(super) fn asker(&mut self, proposal: &Proposal) -> Asker {
+    /// Who waits here for a transaction: the client whose oldest request it answers. Parts that it
+    /// asked for as create2 become that again.
+    pub(super) fn asker(&mut self, proposal: &mut Proposal) -> Asker {
         let header = proposal.entry.header;
         if matches!(proposal.entry.txn, Txn::CreateSession(_))
             && let Some(conn) = self.opening.remove(&header.session)
@@ -169,11 +177,25 @@ impl Requests {
             return Asker::Server;
         };
         let is_it = |first: &mut Forwarded| first.origin.xid == header.cxid;
-        let Some(Forwarded { origin, op }) = queue.pop_front_if(is_it) else {
+        let Some(Forwarded {
+            origin,
+            op,
+            create2s,
+        }) = queue.pop_front_if(is_it)
+        else {
             return Asker::Server;
         };
         if queue.is_empty() {
             self.forwarded.remove(&header.session);
+        }
+        if let Txn::Multi(ops) = &mut proposal.entry.txn {
+            for index in create2s {
+                if let Some(op) = ops.get_mut(index)
+                    && let Op::Create(record) = op
+                {
+                    *op = Op::Create2(record.clone());
+                }
+            }
         }
         Asker::Client { origin, op }
     }
@@ -209,4 +231,14 @@ impl Requests {
             });
         }
     }
+}
+
+/// The parts of a multi that are create2.
+fn create2s(request: &Request) -> Vec<usize> {
+    let Request::Multi(multi) = request else {
+        return Vec::new();
+    };
+    let parts = multi.ops.iter().enumerate();
+    let create2s = parts.filter(|(_, part)| matches!(part, MultiOp::Create2(_)));
+    create2s.map(|(index, _)| index).collect()
 }
