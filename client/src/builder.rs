@@ -10,7 +10,7 @@ use zk_proto::{ZPathBuf, Zxid};
 use crate::acl::Acl;
 use crate::client::Client;
 use crate::connect_string::{ConnectString, Server};
-use crate::core::{CoreConfig, Granted, Load, Secret};
+use crate::core::{CoreConfig, Granted, Load, SaslConfig, Secret};
 use crate::driver::{Connector, Driver, Resolver, TcpConnector};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::shared::Shared;
@@ -93,6 +93,7 @@ pub struct Builder {
     config: Result<Config, Error>,
     credentials: Vec<(ByteString, Bytes)>,
     resume: Option<SessionToken>,
+    sasl: Option<Sasl>,
     connector: Option<Arc<dyn Connector>>,
     resolver: Option<Arc<dyn Resolver>>,
     #[cfg(feature = "tls")]
@@ -114,6 +115,7 @@ impl Builder {
             config,
             credentials: Vec::new(),
             resume: None,
+            sasl: None,
             connector: None,
             resolver: None,
             #[cfg(feature = "tls")]
@@ -194,6 +196,13 @@ impl Builder {
         self
     }
 
+    /// Says who the client is on every new connection, before it does anything else there. A server
+    /// that refuses it, or knows nothing of SASL, closes the client with [`ErrorKind::AuthFailed`].
+    pub fn sasl(mut self, sasl: Sasl) -> Self {
+        self.sasl = Some(sasl);
+        self
+    }
+
     /// Goes on with a session of another client instead of beginning one.
     pub fn resume(mut self, token: SessionToken) -> Self {
         self.resume = Some(token);
@@ -263,6 +272,7 @@ impl Builder {
                 .resume
                 .as_ref()
                 .map_or(Zxid::ZERO, |token| token.last_zxid),
+            sasl: self.sasl.map(Sasl::config).transpose()?,
             resume: self.resume.map(|token| Granted {
                 id: token.id,
                 password: Secret::new(token.password_bytes()),
@@ -385,6 +395,37 @@ impl fmt::Debug for Auth {
         f.debug_struct("Auth")
             .field("scheme", &self.scheme)
             .finish_non_exhaustive()
+    }
+}
+
+/// Who a client is, proved by SASL. `Debug` does not show the password.
+#[derive(Debug, Clone)]
+pub struct Sasl {
+    user: ByteString,
+    password: Secret,
+}
+
+impl Sasl {
+    /// A user and a password for the mechanism DIGEST-MD5, which servers find in their JAAS file. The
+    /// password does not cross the wire, but who listens can try passwords: use TLS.
+    pub fn digest_md5(user: impl Into<ByteString>, password: impl Into<ByteString>) -> Self {
+        Self {
+            user: user.into(),
+            password: Secret::new(password.into().into_bytes()),
+        }
+    }
+
+    fn config(self) -> Result<SaslConfig, Error> {
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce).map_err(|err| {
+            let detail = format!("there is no entropy for SASL: {err}");
+            Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail)
+        })?;
+        Ok(SaslConfig {
+            user: self.user,
+            password: self.password,
+            nonce: u128::from_ne_bytes(nonce),
+        })
     }
 }
 

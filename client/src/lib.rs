@@ -74,8 +74,8 @@
 //!
 //! ## What it does not do
 //!
-//! Locks, leader election, caches and service discovery stand on this crate in `zk-recipes`. SASL is
-//! not there yet.
+//! Locks, leader election, caches and service discovery stand on this crate in `zk-recipes`. Of SASL
+//! there is DIGEST-MD5 ([`Sasl`]), and not GSSAPI (Kerberos).
 //!
 //! ## Features
 //!
@@ -105,7 +105,7 @@ mod tls;
 mod watch;
 
 pub use self::acl::Acl;
-pub use self::builder::{Auth, Builder, Config, OnExpire};
+pub use self::builder::{Auth, Builder, Config, OnExpire, Sasl};
 pub use self::client::{Client, Session, SessionHold};
 pub use self::connect_string::{ConnectString, ConnectStringError, DEFAULT_PORT, Server};
 pub use self::core::CloseReason;

@@ -41,6 +41,7 @@ pub mod header;
 pub mod jute;
 pub mod request;
 pub mod response;
+pub mod sasl;
 
 mod error_code;
 mod ids;

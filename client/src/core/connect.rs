@@ -196,10 +196,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             confirmed: sent,
         });
         self.probe = read_only.then_some((now + PROBE_MIN, PROBE_MIN * 2));
-        self.urgent = (0..self.credentials.len()).map(Urgent::Auth).collect();
-        if self.urgent.is_empty() {
-            self.authenticated(out);
-        }
+        self.authenticate(out);
         Ok(())
     }
 

@@ -105,6 +105,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         };
         while let Some(urgent) = self.urgent.pop_front() {
             match urgent {
+                Urgent::Sasl(token) => link.send_sasl(now, token, wire),
                 Urgent::Auth(index) => {
                     if let Some(credential) = self.credentials.get_mut(index) {
                         credential.was_sent = true;
@@ -302,7 +303,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
             return;
         }
-        if let Phase::Linked(_) = self.phase {
+        if let Phase::Linked(link) = &self.phase
+            && link.sasl.is_none()
+        {
             self.urgent.push_back(Urgent::Auth(self.credentials.len()));
         }
         self.credentials.push(Credential {
@@ -373,6 +376,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 let sent = link.watches_sent.pop_front();
                 self.confirm(sent);
                 self.rearmed(header.zxid, header.error(), out)?;
+            }
+            xid if link.sasl_asked().is_some_and(|(asked, _)| asked == xid) => {
+                self.sasl_answered(&header, &payload, out)?;
             }
             xid => {
                 let expected = link.expected();

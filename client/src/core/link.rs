@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{BufMut as _, BytesMut};
-use zk_proto::request::Request as Record;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use zk_proto::request::{GetSaslRequest, Request as Record};
 use zk_proto::{Xid, frame};
 
 use super::request::{Frame, Queued};
+use super::sasl::Exchange;
 use super::{Load, Time};
 use crate::connect_string::Server;
 
@@ -39,6 +40,8 @@ pub(super) struct Link<W, S> {
     in_flight_bytes: usize,
     /// When each unanswered ping was sent; `None` in between.
     ping_sent: Option<Time>,
+    /// Set until both sides have proved who they are, if the client is to.
+    pub(super) sasl: Option<Exchange>,
     /// Credentials sent, by their position in the client's list, oldest first.
     pub(super) auth_sent: VecDeque<(usize, Time)>,
     /// When each unanswered registration of watches was sent.
@@ -97,6 +100,7 @@ impl<W, S> Link<W, S> {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             ping_sent: None,
+            sasl: None,
             auth_sent: VecDeque::new(),
             watches_sent: VecDeque::new(),
             last_received: now,
@@ -137,6 +141,23 @@ impl<W, S> Link<W, S> {
             len,
             queued,
         });
+    }
+
+    /// Sends a token of the SASL exchange.
+    pub(super) fn send_sasl(&mut self, now: Time, token: Bytes, wire: &mut BytesMut) {
+        let Some(exchange) = &mut self.sasl else {
+            return;
+        };
+        self.xid = self.xid.next();
+        exchange.asked = Some((self.xid, now));
+        let token = Some(token);
+        frame::write_request(wire, self.xid, &Record::Sasl(GetSaslRequest { token }));
+        self.last_sent = now;
+    }
+
+    /// What the server's next SASL token answers.
+    pub(super) fn sasl_asked(&self) -> Option<(Xid, Time)> {
+        self.sasl.as_ref()?.asked
     }
 
     /// Sends one credential.
@@ -230,6 +251,7 @@ impl<W, S> Link<W, S> {
         let oldest = [
             self.in_flight.front().map(|request| request.sent),
             self.ping_sent,
+            self.sasl_asked().map(|(_, sent)| sent),
             self.auth_sent.front().map(|(_, sent)| *sent),
             self.watches_sent.front().copied(),
         ];

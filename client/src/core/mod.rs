@@ -26,6 +26,7 @@ mod hosts;
 mod link;
 mod queue;
 mod request;
+mod sasl;
 mod secret;
 mod time;
 mod watches;
@@ -36,6 +37,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use zk_proto::{SessionId, Zxid};
 
@@ -52,6 +54,7 @@ pub use self::request::CloseReason;
 pub(crate) use self::request::{
     Cause, Failure, Frame, Reply, Request, Waiter, WatchId, WatchKind, WatchRequest,
 };
+pub(crate) use self::sasl::SaslConfig;
 pub(crate) use self::secret::Secret;
 pub(crate) use self::time::Time;
 
@@ -67,6 +70,7 @@ pub(crate) struct CoreConfig {
     pub(crate) in_flight_bytes_max: usize,
     pub(crate) resume: Option<Granted>,
     pub(crate) last_zxid: Zxid,
+    pub(crate) sasl: Option<SaslConfig>,
     /// Draws the order of servers, pauses and jitter.
     pub(crate) seed: u64,
 }
@@ -120,6 +124,8 @@ struct Credential<W> {
 /// What a fresh connection begins with.
 #[derive(Debug)]
 enum Urgent {
+    /// A token of the SASL exchange.
+    Sasl(Bytes),
     /// The credential at this position.
     Auth(usize),
     /// A registration of watches.
@@ -138,6 +144,8 @@ pub(crate) struct Core<W, S> {
     /// Highest zxid seen in a reply.
     last_zxid: Zxid,
     credentials: Vec<Credential<W>>,
+    /// Nonces used up.
+    nonces: u64,
     /// To be sent before everything else on this connection.
     urgent: VecDeque<Urgent>,
     /// Not sent, in the order of submission.
@@ -194,6 +202,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             epoch: 1,
             last_zxid: config.last_zxid,
             credentials: Vec::new(),
+            nonces: 0,
             urgent: VecDeque::new(),
             queue: Queue::new(),
             withdraw_at: exchange::WITHDRAW_MIN,

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::connect::{ConnectResponse, PASSWORD_LEN};
-use zk_proto::header::ReplyHeader;
-use zk_proto::jute::Encode;
-use zk_proto::request::{AddWatchMode, AddWatchRequest, Request as Record};
-use zk_proto::response::ErrorResponse;
-use zk_proto::{EventType, SessionId, WatcherEvent, Xid, Zxid};
+use zk_proto::header::{ReplyHeader, RequestHeader};
+use zk_proto::jute::{Decode as _, Encode, Reader};
+use zk_proto::request::{AddWatchMode, AddWatchRequest, GetSaslRequest, Request as Record};
+use zk_proto::response::{ErrorResponse, SetSaslResponse};
+use zk_proto::sasl::{Answer, Challenge};
+use zk_proto::{EventType, OpCode, SessionId, WatcherEvent, Xid, Zxid, frame};
 
 use crate::connect_string::Server;
 use crate::core::{
     Action, AttemptError, AttemptErrorKind, CloseReason, Core, CoreConfig, Delivery, Event, Frame,
-    Request, Secret, Time, Transition, Waiter, WatchId, WatchKind, WatchRequest,
+    Request, SaslConfig, Secret, Time, Transition, Waiter, WatchId, WatchKind, WatchRequest,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -40,7 +41,12 @@ impl Bench {
     }
 
     fn of(servers: u16) -> Self {
+        Self::with_sasl(servers, None)
+    }
+
+    fn with_sasl(servers: u16, sasl: Option<SaslConfig>) -> Self {
         let config = CoreConfig {
+            sasl,
             servers: (1..=servers).map(|port| Server::new("zk", port)).collect(),
             session_timeout: Duration::from_secs(6),
             allow_read_only: true,
@@ -81,6 +87,39 @@ impl Bench {
         };
         let mut actions = Vec::new();
         self.core.frame(self.now, response.to_bytes(), &mut actions);
+        actions
+    }
+
+    /// What goes onto the wire: opcodes, and the last SASL token.
+    fn sent(&mut self) -> (Vec<OpCode>, Option<Bytes>) {
+        let mut wire = BytesMut::new();
+        self.core.transmit(self.now, &mut wire);
+        let (mut ops, mut token) = (Vec::new(), None);
+        while let Some(payload) = frame::take(&mut wire, frame::DEFAULT_FRAME_MAX).unwrap() {
+            let mut reader = Reader::shared(&payload);
+            let header = RequestHeader::decode(&mut reader).unwrap();
+            ops.extend(header.op());
+            if header.op() == Some(OpCode::Sasl) {
+                token = GetSaslRequest::decode(&mut reader).unwrap().token;
+            }
+        }
+        (ops, token)
+    }
+
+    /// Answers a SASL token.
+    fn sasl(&mut self, xid: i32, error: i32, token: Option<String>) -> Actions {
+        let mut payload = BytesMut::new();
+        let (xid, zxid) = (Xid::new(xid), Zxid::ZERO);
+        ReplyHeader {
+            xid,
+            zxid,
+            err: error,
+        }
+        .encode(&mut payload);
+        let token = token.map(Bytes::from);
+        SetSaslResponse { token }.encode(&mut payload);
+        let mut actions = Vec::new();
+        self.core.frame(self.now, payload.freeze(), &mut actions);
         actions
     }
 
@@ -139,6 +178,87 @@ fn connection_that_nobody_was_told_of_is_not_suspended() {
     bench.grant(1, false);
     let actions = bench.lose();
     assert!(!actions.iter().any(is_suspended), "{actions:?}");
+}
+
+/// A client that is to prove who it is, has a credential besides, and is connected.
+fn proving() -> Bench {
+    let mut bench = Bench::with_sasl(
+        1,
+        Some(SaslConfig {
+            user: "bob".into(),
+            password: Secret::new(Bytes::from_static(b"secret")),
+            nonce: 5,
+        }),
+    );
+    let scheme = "digest".into();
+    let auth = Secret::new(Bytes::from_static(b"user:secret"));
+    bench.handle(Event::AddAuth {
+        scheme,
+        auth,
+        waiter: None,
+    });
+    bench.dial();
+    bench.grant(1, false);
+    bench
+}
+
+#[test]
+fn sasl_comes_first_and_both_sides_prove_themselves() {
+    let mut bench = proving();
+    assert_eq!(bench.sent(), (vec![OpCode::Sasl], Some(Bytes::new())));
+    // Nothing else goes, whatever is wanted.
+    let (scheme, auth) = ("digest".into(), Secret::new(Bytes::from_static(b"a:b")));
+    bench.handle(Event::AddAuth {
+        scheme,
+        auth,
+        waiter: None,
+    });
+    assert_eq!(bench.sent(), (vec![], None));
+    let challenge = Challenge::new("n");
+    assert_eq!(bench.sasl(1, 0, Some(challenge.to_token())).len(), 0);
+    let (ops, token) = bench.sent();
+    assert_eq!(ops, [OpCode::Sasl]);
+    let answer = Answer::parse(&token.unwrap()).unwrap();
+    assert!(answer.proves(&challenge, "secret"));
+    let actions = bench.sasl(2, 0, Some(answer.reply("secret")));
+    assert!(!actions.iter().any(is_connected), "{actions:?}");
+    assert_eq!(bench.sent(), (vec![OpCode::Auth, OpCode::Auth], None));
+}
+
+#[test]
+fn server_that_does_not_know_the_sasl_password_is_left() {
+    let mut bench = proving();
+    bench.sent();
+    bench.sasl(1, 0, Some(Challenge::new("n").to_token()));
+    bench.sent();
+    let actions = bench.sasl(2, 0, Some("rspauth=0".to_owned()));
+    assert!(
+        matches!(actions.first(), Some(Action::HangUp)),
+        "{actions:?}"
+    );
+    assert!(!bench.core.is_closed());
+}
+
+#[test]
+fn refusal_of_sasl_closes_the_client() {
+    for (error, token) in [(-115, None), (-124, None), (0, None)] {
+        let mut bench = proving();
+        bench.sent();
+        bench.sasl(1, error, token);
+        assert!(bench.core.is_closed(), "{error}");
+    }
+}
+
+#[test]
+fn silence_in_the_middle_of_sasl_is_noticed() {
+    let mut bench = proving();
+    bench.sent();
+    bench.now = bench.core.next_deadline();
+    let actions = bench.handle(Event::Tick);
+    assert!(
+        matches!(actions.first(), Some(Action::HangUp)),
+        "{actions:?}"
+    );
 }
 
 #[test]

@@ -162,6 +162,7 @@ impl World {
     fn new(plan: &Plan, is_traced: bool) -> Self {
         let servers = (0..plan.servers).map(server_of).collect();
         let config = CoreConfig {
+            sasl: None,
             servers,
             session_timeout: plan.session_timeout,
             allow_read_only: plan.allow_read_only,
