@@ -13,6 +13,7 @@ use crate::connect_string::{ConnectString, Server};
 use crate::core::{CoreConfig, Granted, Load, SaslConfig, Secret};
 use crate::driver::{Connector, Driver, Resolver, TcpConnector};
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::host;
 use crate::shared::Shared;
 use crate::state::SessionToken;
 
@@ -278,14 +279,17 @@ impl Builder {
                 password: Secret::new(token.password_bytes()),
                 timeout: token.timeout,
             }),
-            seed: config.seed.unwrap_or_else(|| fastrand::Rng::new().u64(..)),
+            seed: config
+                .seed
+                .or_else(host::drawn)
+                .unwrap_or_else(|| fastrand::Rng::new().u64(..)),
         };
         let driver = Driver::new(core, Arc::clone(&shared), connector, config.reply_max);
         let client = Client::new(shared, &config);
         for (scheme, auth) in self.credentials {
             client.send_auth(scheme, auth, None);
         }
-        tokio::spawn(driver.run());
+        host::spawn(driver.run());
         Ok(client)
     }
 

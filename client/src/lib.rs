@@ -96,6 +96,8 @@ mod core;
 mod driver;
 mod error;
 pub mod four_letter;
+#[doc(hidden)]
+pub mod host;
 mod ops;
 mod shared;
 mod state;

@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use zk_client::{Bytes, Client, Error, Node, Stat, Version};
+use zk_client::{Bytes, Client, Error, Node, Stat, Version, host};
+
+use crate::kernel::chance::part_of;
 
 /// Decodes the data of a znode.
 type Decode<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
@@ -195,6 +197,7 @@ impl<T: Send + Sync + 'static> ConfigWatch<T> {
                 return Err(error);
             }
             tokio::select! {
+                biased;
                 changed = value.changed() => if changed.is_err() { break },
                 changed = trouble.changed() => if changed.is_err() { break },
             }
@@ -281,7 +284,7 @@ impl<T: Send + Sync + 'static> ConfigBuilder<T> {
     pub fn start(self) -> ConfigWatch<T> {
         let (value, values) = watch::channel(None);
         let (trouble, troubles) = watch::channel(None);
-        let task = tokio::spawn(self.follow(value, trouble));
+        let task = host::spawn(self.follow(value, trouble));
         ConfigWatch {
             value: values,
             trouble: troubles,
@@ -300,7 +303,7 @@ impl<T: Send + Sync + 'static> ConfigBuilder<T> {
             let mut state = states.next().await;
             if value.borrow().is_some() {
                 // What is written meanwhile takes its place.
-                let wait = self.pace.jitter.mul_f64(fastrand::f64());
+                let wait = part_of(self.pace.jitter);
                 let until = next.max(Instant::now() + wait);
                 while let Ok(newer) = tokio::time::timeout_at(until, states.next()).await {
                     let is_end = !matches!(newer, Some(Ok(_)));

@@ -31,6 +31,7 @@
 //! - [`ensemble`] runs processes, ours and Apache's, with their own configuration files.
 //! - [`load`] drives servers as fast as they go, and measures them.
 //! - [`differential`] asks two servers the same and compares their answers.
+//! - [`simulation`] runs your own code, on the real client, under thousands of fault schedules.
 //! - [`sim`] runs the core of whole ensembles through faults drawn from a seed, judged by the laws
 //!   in [`check`].
 //!
@@ -47,5 +48,6 @@ pub mod fault;
 mod harness;
 pub mod load;
 pub mod sim;
+pub mod simulation;
 
 pub use harness::{Backend, Builder, Ensemble, Error, Way, with_client};

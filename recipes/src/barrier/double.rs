@@ -1,12 +1,13 @@
 use std::ops::Deref;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use uuid::Uuid;
 use zk_client::{Client, CreateMode, Error, ErrorKind, Session, Version};
 
 use super::{BarrierError, by};
 use crate::kernel::attempt::watch_own;
+use crate::kernel::chance::unique;
 use crate::kernel::claim::{Claim, Stake};
+use crate::kernel::clock::now;
 use crate::kernel::hold::{Hold, Won};
 use crate::kernel::options::{Options, options};
 use crate::kernel::parents::{join, name};
@@ -151,7 +152,7 @@ impl DoubleBarrier {
         let events = session.events();
         let stake = Stake {
             parent: &self.path,
-            names: vec![Uuid::new_v4().as_hyphenated().to_string()],
+            names: vec![unique().as_hyphenated().to_string()],
             mode: CreateMode::Ephemeral,
             data: self.options.identity.clone(),
         };
@@ -292,7 +293,7 @@ impl DoubleBarrier {
         let session = claim.session().clone();
         let own = name(claim.path()).to_owned();
         let mut claim = Some(claim);
-        let stays_until = Instant::now() + self.linger;
+        let stays_until = now() + self.linger;
         loop {
             let members = members(&session, &self.path).await?;
             let step = step(&members, &own);

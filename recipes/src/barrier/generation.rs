@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use zk_client::{Client, CreateMode, Error, ErrorKind, Outcome, Session, Version};
+use zk_client::{Client, CreateMode, Error, ErrorKind, Outcome, Session, Version, host};
 
 use super::{BarrierError, by};
 use crate::kernel::options::{Options, options};
@@ -195,7 +195,7 @@ impl GenerationBarrier {
         {
             // The own znode went with its session, perhaps as the last one.
             let barrier = self.clone();
-            tokio::spawn(async move { barrier.tidy(generation).await });
+            host::spawn(async move { barrier.tidy(generation).await });
             return Ok(Some(Tripped { generation }));
         }
         let generation = state.r#gen;
@@ -409,7 +409,7 @@ impl Member {
     fn leave(mut self, barrier: &GenerationBarrier, generation: u64) {
         self.is_armed = false;
         let (session, path, barrier) = (self.session.clone(), self.path.clone(), barrier.clone());
-        self.runtime.spawn(async move {
+        host::spawn_on(&self.runtime, async move {
             // With its session it is gone too.
             settled(|| session.delete(&path).idempotent().if_exists())
                 .await
@@ -425,7 +425,7 @@ impl Drop for Member {
             return;
         }
         let (session, path) = (self.session.clone(), self.path.clone());
-        self.runtime.spawn(async move {
+        host::spawn_on(&self.runtime, async move {
             // Behind whatever was on its way: the session keeps the order.
             let synced = settled(|| session.sync(&path)).await;
             let mine = match synced {

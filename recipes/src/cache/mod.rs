@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::AbortOnDropHandle;
-use zk_client::{Client, Error};
+use zk_client::{Client, Error, host};
 
 use self::model::Model;
 use self::worker::Worker;
@@ -245,7 +245,7 @@ impl CacheBuilder {
         let worker = Worker::new(self, Arc::clone(&shared));
         Cache {
             shared,
-            _task: AbortOnDropHandle::new(tokio::spawn(worker.run())),
+            _task: AbortOnDropHandle::new(host::spawn(worker.run())),
         }
     }
 }

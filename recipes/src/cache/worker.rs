@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -11,6 +11,7 @@ use zk_client::{Client, Error, ErrorKind, EventType, Stat, WatchEvent, WatchItem
 
 use super::model::CachedNode;
 use super::{CacheBuilder, CacheEvent, CacheState, Shared};
+use crate::kernel::clock::now;
 use crate::kernel::parents::{join, parent};
 use crate::kernel::retry::Backoff;
 
@@ -269,7 +270,7 @@ impl Worker {
 
     fn gap(&mut self) {
         self.is_watched = false;
-        let since = Instant::now();
+        let since = now();
         if self.is_initialized {
             let is_new = self.shared.state.send_if_modified(|state| {
                 let is_ready = matches!(state, CacheState::Ready);

@@ -1,8 +1,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use uuid::Uuid;
-
 use super::uri::UriSpec;
+use crate::kernel::chance::unique;
 
 /// One process that offers a service. What Curator calls by the same name.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +73,7 @@ impl<T> ServiceInstance<T> {
             .unwrap_or_default();
         Self {
             name: name.into(),
-            id: Uuid::new_v4().as_hyphenated().to_string(),
+            id: unique().as_hyphenated().to_string(),
             address: None,
             port: None,
             ssl_port: None,

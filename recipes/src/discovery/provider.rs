@@ -3,7 +3,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use zk_client::{Client, Error, Zxid};
@@ -13,6 +13,8 @@ use super::down::{AllDown, DownPolicy, Errors};
 use super::instance::ServiceInstance;
 use super::registry::{Found, InstanceCache};
 use crate::cache::CacheState;
+use crate::kernel::chance::seed;
+use crate::kernel::clock::now;
 
 /// Tells one registration of an instance from others.
 type Key = (String, Zxid);
@@ -109,7 +111,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ProviderBuilder<T> {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(self) -> Provider<T> {
-        let chooser = Chooser::new(self.strategy.way(), fastrand::u64(..));
+        let chooser = Chooser::new(self.strategy.way(), seed());
         let inner = Inner {
             chooser,
             errors: Errors::new(self.down),
@@ -146,7 +148,7 @@ impl<T> Provider<T> {
         {
             return None;
         }
-        let now = Instant::now();
+        let now = now();
         let wanted: Vec<_> = (self.cache.instances().into_iter())
             .filter(|found| found.instance.enabled)
             .filter(|found| {
@@ -244,7 +246,7 @@ fn key<T>(found: &Found<T>) -> Key {
 impl<T> Picked<T> {
     /// It did not do what it is for: after some errors it is left out for a while.
     pub fn failed(self) {
-        let now = Instant::now();
+        let now = now();
         self.shared.inner().errors.failed(self.key.clone(), now);
     }
 

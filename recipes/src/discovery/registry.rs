@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use zk_client::{Acl, Client, Error, SessionId, Zxid};
+use zk_client::{Acl, Client, Error, SessionId, Zxid, host};
 
 use super::instance::{ServiceInstance, ServiceType};
 use super::json::{InstanceError, JsonStyle};
@@ -376,7 +376,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> InstanceCache<T> {
         let mut events = cache.events();
         // A reference would keep the cache alive for ever: its end is the end of the events.
         let weak = Arc::downgrade(&cache);
-        let task = tokio::spawn(async move {
+        let task = host::spawn(async move {
             while events.next().await.is_some() {
                 let Some(cache) = weak.upgrade() else { return };
                 let now = decoded(&cache, &service);

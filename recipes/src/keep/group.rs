@@ -3,11 +3,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use uuid::Uuid;
-use zk_client::{Acl, Client, Error, SessionId, Zxid};
+use zk_client::{Acl, Client, Error, SessionId, Zxid, host};
 
 use super::node::{Conflict, KeepNode, Kept};
 use crate::cache::{Cache, CachedNode};
+use crate::kernel::chance::unique;
 use crate::kernel::parents::join;
 
 /// A group of processes that know each other.
@@ -116,7 +116,7 @@ impl Group {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn join(&self, id: &str, payload: impl Into<Bytes>) -> Kept {
-        let guid = Uuid::new_v4().as_simple().to_string();
+        let guid = unique().as_simple().to_string();
         let (name, data) = match self.format {
             GroupFormat::Curator => (id.to_owned(), payload.into()),
             GroupFormat::Party => (format!("{guid}__party__"), Bytes::from(id.to_owned())),
@@ -141,7 +141,7 @@ impl Group {
         let mut events = cache.events();
         // A reference would keep the cache alive for ever: its end is the end of the events.
         let weak = Arc::downgrade(&cache);
-        let task = tokio::spawn(async move {
+        let task = host::spawn(async move {
             while events.next().await.is_some() {
                 let Some(cache) = weak.upgrade() else { return };
                 let now = listed(&cache, &path, format);

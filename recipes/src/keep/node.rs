@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zk_client::{
-    Client, CreateMode, Error, ErrorKind, Node, Outcome, Session, SessionId, Watch, Zxid,
+    Client, CreateMode, Error, ErrorKind, Node, Outcome, Session, SessionId, Watch, Zxid, host,
 };
 
 use crate::kernel::claim::{Claim, Stake};
@@ -156,7 +156,7 @@ impl KeepNode {
             path: None,
             sessions: VecDeque::new(),
         };
-        let task = tokio::spawn(keeper.run(close.clone()));
+        let task = host::spawn(keeper.run(close.clone()));
         Kept {
             data,
             state,
@@ -258,6 +258,7 @@ impl From<Error> for Stop {
 impl Keeper {
     async fn run(mut self, close: CancellationToken) {
         let is_closed = tokio::select! {
+            biased;
             () = close.cancelled() => true,
             is_refused = self.keep() => !is_refused,
         };
@@ -302,6 +303,7 @@ impl Keeper {
                     *backoff = Backoff::new();
                     let wanted = &mut self.wanted;
                     tokio::select! {
+                        biased;
                         // However it ended: the session tells if it is over.
                         _end = watch => {}
                         changed = wanted.changed() => if changed.is_err() {

@@ -151,6 +151,7 @@ impl Attempt {
         } else {
             let own = futures_util::future::select_all(&mut self.watches);
             tokio::select! {
+                biased;
                 end = watch => end,
                 (end, _, _) = own => {
                     self.watches.clear();

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use uuid::Uuid;
 use zk_client::{
-    CreateMode, Created, Error, ErrorKind, Outcome, Session, Stat, TransactionResult, Version,
+    CreateMode, Created, Error, ErrorKind, Outcome, Session, Stat, TransactionResult, Version, host,
 };
 
 use super::options::Options;
@@ -236,7 +236,7 @@ impl Claim {
     /// Begins to delete the znodes in the background. `with` lives until that is done.
     pub(crate) fn clean_with(mut self, with: impl Send + 'static) {
         if let Some(task) = self.clean() {
-            self.runtime.spawn(async move {
+            host::spawn_on(&self.runtime, async move {
                 // What went wrong was told where it did.
                 let _told = task.await;
                 drop(with);
@@ -253,7 +253,7 @@ impl Claim {
             std::mem::take(&mut self.names),
             std::mem::take(&mut self.paths),
         );
-        Some(self.runtime.spawn(async move {
+        Some(host::spawn_on(&self.runtime, async move {
             let cleaning = clean(&session, &parent, &names, paths);
             let Ok(result) = timeout(CLEAN_MAX, cleaning).await else {
                 tracing::warn!(path = %parent, "own znodes were not deleted: no server answers");

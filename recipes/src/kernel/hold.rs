@@ -18,10 +18,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zk_client::{
-    ConnEvents, ConnState, ErrorKind, Session, SessionHold, Version, Watch, WatchEnd, op,
+    ConnEvents, ConnState, ErrorKind, Session, SessionHold, Version, Watch, WatchEnd, host, op,
 };
 
 use super::claim::delete_all;
+use super::clock::now;
 use super::retry::settled;
 use super::token::FencingToken;
 use crate::error::Lost;
@@ -142,7 +143,7 @@ impl Hold {
             watches: won.watches,
         };
         Self {
-            monitor: tokio::spawn(monitor.run()),
+            monitor: host::spawn(monitor.run()),
             inner,
             _attention: attention,
         }
@@ -296,7 +297,7 @@ impl Inner {
 
     /// Why it is lost, if it is at this moment: then it is for good, and everybody is told.
     fn settled(&self) -> Option<LossReason> {
-        let reason = self.loss(Instant::now())?;
+        let reason = self.loss(now())?;
         self.end(reason);
         Some(reason)
     }
@@ -334,7 +335,7 @@ impl Inner {
         if is_first && reason == LossReason::PresumedExpired && self.deletes {
             // If the session goes on after all, the own znodes are in others' way.
             let (session, paths) = (self.session.clone(), self.paths.clone());
-            self.runtime.spawn(async move {
+            host::spawn_on(&self.runtime, async move {
                 if let Err(error) = delete_all(&session, &paths).await
                     && !error.is_session_fatal()
                 {
@@ -397,7 +398,7 @@ impl Monitor {
             let deadline = inner.safe_until();
             let reason = tokio::select! {
                 biased;
-                () = wait_until(deadline) => match inner.loss(Instant::now()) {
+                () = wait_until(deadline) => match inner.loss(now()) {
                     Some(reason) => reason,
                     // A server was heard of meanwhile.
                     None => continue,

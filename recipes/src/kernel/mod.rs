@@ -7,7 +7,9 @@
 //! holds.
 
 pub(crate) mod attempt;
+pub(crate) mod chance;
 pub(crate) mod claim;
+pub(crate) mod clock;
 pub(crate) mod hold;
 pub(crate) mod line;
 pub(crate) mod options;

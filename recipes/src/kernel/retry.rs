@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use zk_client::{Error, ErrorKind};
 
+use super::chance::part_of;
+
 /// First and longest pause between two attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -19,7 +21,7 @@ impl Backoff {
 
     /// Waits a little, and longer the next time.
     pub(crate) async fn pause(&mut self) {
-        let pause = self.0.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let pause = self.0 / 2 + part_of(self.0 / 2);
         self.0 = (self.0 * 2).min(PAUSE_MAX);
         tokio::time::sleep(pause).await;
     }

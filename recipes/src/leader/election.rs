@@ -2,7 +2,7 @@ use std::any::Any;
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +10,7 @@ use zk_client::Client;
 
 use super::Leadership;
 use crate::error::{AcquireError, Lost};
+use crate::kernel::clock::now;
 use crate::lock::{Contender, Lock, LockFormat};
 
 /// Runs something while, and only while, it leads.
@@ -235,6 +236,7 @@ impl Election {
             reason = &mut lost => reason,
             () = async {
                 tokio::select! {
+                    biased;
                     () = term.interrupt.cancelled() => {}
                     () = nearly_over(leadership, self.grace) => {}
                 }
@@ -258,7 +260,7 @@ async fn nearly_over(leadership: &Leadership, grace: Duration) {
     }
     while let Some(end) = leadership.safe_until() {
         let at = end.checked_sub(grace).unwrap_or(end);
-        if at <= Instant::now() {
+        if at <= now() {
             return;
         }
         tokio::time::sleep_until(at.into()).await;

@@ -4,12 +4,12 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-use zk_client::{Client, CreateMode};
+use zk_client::{Client, CreateMode, host};
 
 use super::{LATCH, Leadership};
 use crate::error::AcquireError;
 use crate::kernel::attempt::{Attempt, Rules, Turn};
+use crate::kernel::chance::unique;
 use crate::kernel::claim::{Stake, protected};
 use crate::kernel::hold::{HoldState, LossReason};
 use crate::kernel::options::{Options, options};
@@ -110,7 +110,7 @@ impl LeaderLatch {
             trouble: Mutex::default(),
         });
         let leave = CancellationToken::new();
-        let task = tokio::spawn(participate(Arc::clone(&shared), leave.clone()));
+        let task = host::spawn(participate(Arc::clone(&shared), leave.clone()));
         Latch {
             shared,
             leave,
@@ -163,6 +163,7 @@ impl Latch {
                 return None;
             }
             tokio::select! {
+                biased;
                 changed = leadership.changed() => changed.ok()?,
                 changed = state.changed() => changed.ok()?,
             }
@@ -233,6 +234,7 @@ enum End {
 async fn participate(shared: Arc<Shared>, leave: CancellationToken) {
     let mut attempt = None;
     tokio::select! {
+        biased;
         () = leave.cancelled() => {}
         () = shared.participate(&mut attempt) => {}
     }
@@ -277,7 +279,7 @@ impl Shared {
         let session = self.options.client.session().await.map_err(client)?;
         let stake = Stake {
             parent: &self.path,
-            names: vec![protected(Uuid::new_v4(), LATCH)],
+            names: vec![protected(unique(), LATCH)],
             mode: CreateMode::EphemeralSequential,
             data: self.options.identity.clone(),
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zk_client::host;
 
 use crate::error::Lost;
 use crate::kernel::hold::Hold;
@@ -43,7 +44,10 @@ impl Leadership {
         F::Output: Send + 'static,
     {
         let hold = Arc::clone(&self.hold);
-        self.tasks.spawn(async move { hold.run(future).await })
+        host::spawn(
+            self.tasks
+                .track_future(async move { hold.run(future).await }),
+        )
     }
 
     /// Waits until every task that was spawned has ended.

@@ -1,6 +1,6 @@
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use zk_client::{Client, Error, ErrorKind};
+use zk_client::{Client, Error, ErrorKind, host};
 
 use super::LATCH;
 use crate::kernel::line::in_order;
@@ -25,7 +25,7 @@ impl LeaderObserver {
     /// Outside of a tokio runtime.
     pub fn new(client: &Client, path: impl Into<String>) -> Self {
         let (sender, current) = watch::channel(None);
-        let task = tokio::spawn(observe(client.clone(), path.into(), sender));
+        let task = host::spawn(observe(client.clone(), path.into(), sender));
         Self {
             current,
             _task: AbortOnDropHandle::new(task),

@@ -14,11 +14,11 @@ pub use self::reentrant::{ReentrantGuard, ReentrantLock};
 
 use std::time::Duration;
 
-use uuid::Uuid;
 use zk_client::{Client, CreateMode, Session, SessionId, Zxid};
 
 use crate::error::AcquireError;
 use crate::kernel::attempt::{Attempt, Rules, Turn, by};
+use crate::kernel::chance::unique;
 use crate::kernel::claim::Stake;
 use crate::kernel::line::in_order;
 use crate::kernel::options::{Options, options};
@@ -222,7 +222,7 @@ impl Lock {
     async fn begin(&self, session: &Session) -> Result<Attempt, AcquireError> {
         let stake = Stake {
             parent: &self.path,
-            names: self.format.names(Uuid::new_v4()),
+            names: self.format.names(unique()),
             mode: CreateMode::EphemeralSequential,
             data: self.options.identity.clone(),
         };

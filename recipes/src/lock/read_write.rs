@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use uuid::Uuid;
 use zk_client::{Client, CreateMode, Outcome, Stat, Version};
 
 use super::format::{CURATOR, KAZOO, KAZOO_READ};
@@ -11,6 +10,7 @@ use super::guard::LockGuard;
 use super::{Contender, contenders};
 use crate::error::{AcquireError, Lost};
 use crate::kernel::attempt::{Attempt, Rules, Turn, by, watch_own};
+use crate::kernel::chance::unique;
 use crate::kernel::claim::{Stake, created, protected};
 use crate::kernel::hold::{Hold, Won};
 use crate::kernel::line::sequence;
@@ -53,7 +53,7 @@ impl RwFormat {
     }
 
     fn base(self, access: Access) -> String {
-        let guid = Uuid::new_v4();
+        let guid = unique();
         match self {
             Self::Curator => protected(guid, self.marker(access)),
             Self::Kazoo => format!("{}{}", guid.as_simple(), self.marker(access)),

@@ -8,11 +8,11 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use bytes::Bytes;
-use uuid::Uuid;
 use zk_client::{Client, CreateMode, Error, ErrorKind, Session, Stat, Watch};
 
 use crate::error::{AcquireError, Lost};
 use crate::kernel::attempt::{by, watch_own};
+use crate::kernel::chance::unique;
 use crate::kernel::claim::{Claim, Stake, protected};
 use crate::kernel::hold::{Hold, Won};
 use crate::kernel::line::sequence;
@@ -292,6 +292,7 @@ impl Semaphore {
         let claim = Claim::stake(&session, &self.options, stake).await;
         let claim = claim.map_err(|error| AcquireError::client(&self.path, error))?;
         let free = tokio::select! {
+            biased;
             free = self.free(&session, &claim, wait) => free,
             // Two in the line at once could each see the other's lease, and both wait for ever.
             _lost = turn.lost() => Ok(Found::Gone),
@@ -334,11 +335,11 @@ impl Semaphore {
     fn names(&self, count: usize) -> (Vec<String>, CreateMode) {
         match self.format {
             SemaphoreFormat::Curator => {
-                let name = protected(Uuid::new_v4(), "lease-");
+                let name = protected(unique(), "lease-");
                 (vec![name; count.max(1)], CreateMode::EphemeralSequential)
             }
             SemaphoreFormat::Kazoo => {
-                let name = || Uuid::new_v4().as_simple().to_string();
+                let name = || unique().as_simple().to_string();
                 (
                     (0..count.max(1)).map(|_| name()).collect(),
                     CreateMode::Ephemeral,

@@ -36,6 +36,8 @@ pub struct Model {
     ended: BTreeMap<SessionId, Zxid>,
     /// Requests of clients that have a transaction.
     requests: BTreeMap<(SessionId, i32), Zxid>,
+    /// Whether clients number their requests anew on each connection: then the numbers say nothing.
+    pub(crate) has_clients_outside: bool,
     /// The last number given to a sequential znode, by what is in front of it.
     numbers: BTreeMap<ByteString, u64>,
     last: Zxid,
@@ -126,7 +128,7 @@ impl Model {
             Txn::Multi(ops) => ops.iter().any(|op| matches!(op, Op::Error(_))),
             Txn::CreateSession(_) | Txn::CloseSession(_) => false,
         };
-        if header.cxid.get() != 0 {
+        if header.cxid.get() != 0 && !self.has_clients_outside {
             let first = self.requests.insert((session, header.cxid.get()), zxid);
             if let Some(first) = first {
                 let cxid = header.cxid.get();

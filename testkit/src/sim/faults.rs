@@ -91,6 +91,7 @@ impl World {
                 for client in 0..self.clients.len() {
                     self.move_client(client);
                 }
+                self.reset_all_outside();
             }
             Fault::Flood { member, sessions } => {
                 self.coverage.note("fault: flood of sessions");

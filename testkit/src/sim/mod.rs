@@ -20,6 +20,7 @@
 //! | [`disk`] | what outlasts a crash |
 //! | [`net`] | votes, and links between learners and leaders |
 //! | [`service`], [`client`] | both ends of client connections |
+//! | `outside` | connections of real clients, see [`crate::simulation`] |
 //! | [`faults`] | what goes wrong, and the end of it |
 //! | [`laws`] | the laws of `check`, together, and all histories |
 //! | [`run`] | from beginning to end |
@@ -55,6 +56,7 @@ pub mod faults;
 pub mod laws;
 pub mod member;
 pub mod net;
+pub(crate) mod outside;
 pub mod pipe;
 pub mod plan;
 pub mod rng;

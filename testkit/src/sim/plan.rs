@@ -296,6 +296,27 @@ impl Plan {
         }
     }
 
+    /// What a seed says of members, surroundings and faults, for clients that are no part of the run.
+    pub fn without_clients(seed: u64, voters: u8, safety: Micros) -> Self {
+        let mut rng = Rng::new(seed, 0);
+        let members = draw_members(&mut rng);
+        let net = draw_net(&mut rng);
+        let disk = draw_disk(&mut rng);
+        let faults = draw_faults(&mut rng, &members, voters, safety);
+        Self {
+            seed,
+            voters,
+            observers: 0,
+            members,
+            net,
+            disk,
+            clients: Vec::new(),
+            faults,
+            safety,
+            liveness: liveness(&members, voters),
+        }
+    }
+
     /// Members of both kinds.
     pub fn count(&self) -> u8 {
         self.voters + self.observers

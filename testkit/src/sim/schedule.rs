@@ -78,6 +78,11 @@ impl<E> Schedule<E> {
         Some(entry.event)
     }
 
+    /// When the next thing happens, if anything is to.
+    pub fn next_at(&self) -> Option<Micros> {
+        self.heap.peek().map(|Reverse(next)| next.at)
+    }
+
     /// The time of the last event.
     pub fn now(&self) -> Micros {
         self.now

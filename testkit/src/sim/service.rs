@@ -2,6 +2,7 @@
 //! admitted, reads are executed a while later, and told of another while later.
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 
 use bytes::BytesMut;
 use zk_core::answer::{ConnWatches, Viewer, answer_read};
@@ -9,7 +10,7 @@ use zk_core::conn::ConnId;
 use zk_core::conn::auth::{Access, Identities};
 use zk_core::conn::handshake::ServingMode;
 use zk_core::conn::pipeline::{Answer, Drained, Pipeline, PipelineLimits, Refused, Then};
-use zk_core::conn::request::{Class, Incoming, Read, Write};
+use zk_core::conn::request::{Class, Incoming, Read, Write, auth_answer};
 use zk_core::peer::{Event, Origin, Submission};
 use zk_core::session::SessionTimeout;
 use zk_core::tree::Tree;
@@ -18,6 +19,7 @@ use zk_proto::request::WatcherType;
 use zk_proto::{Bytes, SessionId, Xid, Zxid};
 
 use super::event::Happening;
+use super::outside::{Heading, OUTSIDE, OutsideEnd};
 use super::pipe::Pipe;
 use super::stages::broke;
 use super::world::World;
@@ -38,7 +40,11 @@ pub struct Conn {
     pub(crate) member: u8,
     life: u32,
     pub(crate) session: Option<SessionId>,
-    timeout: SessionTimeout,
+    pub(crate) timeout: SessionTimeout,
+    /// What the client has proved to be.
+    pub(crate) identities: Identities,
+    /// The other end, if it is no part of the run.
+    pub(crate) outside: Option<OutsideEnd>,
     pub(crate) pipeline: Pipeline<ReadJob>,
     /// Writes that wait for reads before them to be told of, and everything behind them.
     held: VecDeque<Incoming>,
@@ -84,6 +90,7 @@ pub struct ReadJob {
     xid: Xid,
     read: Read,
     session: SessionId,
+    identities: Identities,
 }
 
 struct Watching<'a> {
@@ -115,10 +122,9 @@ impl ReadJob {
         table: &mut WatchTable,
     ) -> Answer {
         let mut bytes = BytesMut::new();
-        let identities = Identities::none();
         let viewer = Viewer {
             session: self.session,
-            identities: &identities,
+            identities: &self.identities,
             access,
         };
         let mut watches = Watching { conn, table };
@@ -142,6 +148,8 @@ impl World {
             life: self.peek(member).life,
             session: None,
             timeout: SessionTimeout::from_millis(0),
+            identities: Identities::none(),
+            outside: None,
             pipeline: Pipeline::new(LIMITS),
             held: VecDeque::new(),
             answers: None,
@@ -182,6 +190,10 @@ impl World {
     }
 
     pub(crate) fn to_server_arrives(&mut self, place: usize) -> Verdict {
+        if let Some(until) = self.held_up(place, Heading::In) {
+            self.schedule.at(until, Happening::ToServer(place));
+            return Ok(());
+        }
         let conn = self.conn(place);
         let Some((piece, next)) = conn.to_server.arrive() else {
             return Ok(());
@@ -231,6 +243,9 @@ impl World {
             self.coverage.note("client refused: it has seen more");
             self.close_conn(place);
             return Ok(());
+        }
+        if let Some(session) = session {
+            self.take_over(session, member);
         }
         let event = match session {
             None => Event::SessionRequested { conn: id, timeout },
@@ -325,6 +340,7 @@ impl World {
                         xid: reply_xid,
                         read,
                         session,
+                        identities: conn.identities.clone(),
                     };
                     if conn.pipeline.admit_read(job, 1).is_err() {
                         self.close_conn(place);
@@ -340,7 +356,8 @@ impl World {
                             xid,
                         };
                         let member = conn.member;
-                        self.submit(member, session, origin, write)?;
+                        let identities = conn.identities.clone();
+                        self.submit(member, session, origin, identities, write)?;
                     }
                     Err(Refused::GroupFirst) => {
                         let class = Class::Write(write);
@@ -352,7 +369,19 @@ impl World {
                         return Ok(());
                     }
                 },
-                Class::Auth(_) | Class::Sasl(_) => {}
+                Class::Auth(packet) => {
+                    let peer = Ipv4Addr::LOCALHOST.into();
+                    let schemes = &self.access.schemes;
+                    let conn = self.conns.get_mut(place);
+                    let conn = conn.expect("it was there a moment ago");
+                    let outcome = schemes.authenticate(&packet, peer, &conn.identities);
+                    if let Ok(more) = &outcome {
+                        conn.identities = more.clone();
+                    }
+                    conn.pipeline.answer_now(auth_answer(reply_xid, &outcome));
+                    self.drain(place);
+                }
+                Class::Sasl(_) => {}
             }
         }
     }
@@ -362,12 +391,13 @@ impl World {
         member: u8,
         session: SessionId,
         origin: Origin,
+        identities: Identities,
         write: Box<Write>,
     ) -> Verdict {
         let submission = Submission {
             origin,
             session,
-            identities: Identities::none(),
+            identities,
             write,
         };
         self.tell(member, Event::Submitted(Box::new(submission)))
@@ -491,6 +521,10 @@ impl World {
     }
 
     pub(crate) fn to_client_arrives(&mut self, place: usize) -> Verdict {
+        if let Some(until) = self.held_up(place, Heading::Out) {
+            self.schedule.at(until, Happening::ToClient(place));
+            return Ok(());
+        }
         let conn = self.conn(place);
         let Some((piece, next)) = conn.to_client.arrive() else {
             return Ok(());
@@ -500,6 +534,10 @@ impl World {
             self.schedule.at(next, Happening::ToClient(place));
         }
         if !is_open {
+            return Ok(());
+        }
+        if client == OUTSIDE {
+            self.arrives_outside(place, piece);
             return Ok(());
         }
         match piece {

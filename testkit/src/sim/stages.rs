@@ -3,7 +3,6 @@
 use bytes::BytesMut;
 use zk_core::answer::{answer_sync, answer_write};
 use zk_core::conn::ConnId;
-use zk_core::conn::auth::Identities;
 use zk_core::conn::handshake::ServingMode;
 use zk_core::conn::pipeline::{Answer, Broken, Then};
 use zk_core::conn::request::error_frame;
@@ -362,7 +361,7 @@ impl World {
         let mut told = Vec::new();
         let who = |conn: ConnId| {
             let conn = conns.get(conn.get() as usize);
-            conn.map(|_| Identities::none())
+            conn.map(|conn| conn.identities.clone())
         };
         for effect in &applied.effects {
             trigger_effect(&mut member.watches, effect, access, &who, &mut told);

@@ -48,6 +48,11 @@ impl Trace {
         self.hash
     }
 
+    /// The text so far.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
+    }
+
     /// The text.
     pub fn into_text(self) -> String {
         self.text.unwrap_or_default()

@@ -22,6 +22,7 @@ use super::event::Happening;
 use super::laws::Laws;
 use super::member::{LogJob, Member, tree_options};
 use super::net::{Election, Link};
+use super::outside::Outside;
 use super::plan::{DurableStep, Plan, Side};
 use super::rng::Rng;
 use super::schedule::{Micros, Schedule};
@@ -47,6 +48,7 @@ pub struct World {
     pub(crate) conns: Vec<Conn>,
     pub(crate) clients: Vec<Client>,
     pub(crate) access: Access,
+    pub(crate) outside: Outside,
     config: Arc<EnsembleConfig>,
     pub(crate) net_rng: Rng,
     pub(crate) disk_rng: Rng,
@@ -110,6 +112,7 @@ impl World {
             conns: Vec::new(),
             clients,
             access: Access::new(Schemes::standard()),
+            outside: Outside::default(),
             config: Arc::new(config(plan)),
             net_rng: Rng::new(plan.seed, NET),
             disk_rng: Rng::new(plan.seed, DISK),
