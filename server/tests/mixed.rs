@@ -180,17 +180,15 @@ async fn create2_in_a_multi_is_kept_by_all_whoever_is_asked_and_whoever_leads() 
             let address = ensemble.server(server).client_addr();
             let results = support::create2s(address, &[&top, &below]);
             for (result, wanted) in results.iter().zip([&top, &below]) {
-                let (path, has_stat) = match result {
-                    MultiResult::Create(one) => (&one.path, false),
-                    MultiResult::Create2(one) => (&one.path, true),
-                    other => panic!("{other:?}"),
+                // Apache's 3.8 leaves the stat out.
+                let path = if let (MultiResult::Create2(one), Ours) = (result, kind) {
+                    &one.path
+                } else if let (MultiResult::Create(one), Apache) = (result, kind) {
+                    &one.path
+                } else {
+                    panic!("{leading:?} leads, {server} answers {result:?}");
                 };
                 assert_eq!(path, wanted.as_str());
-                assert_eq!(
-                    has_stat,
-                    kind == Ours,
-                    "{leading:?} leads, {server} answers"
-                );
             }
             created.extend([top, below]);
         }
