@@ -34,6 +34,7 @@
 //! ```
 
 mod error;
+pub mod jaas;
 mod jvm_flags;
 pub mod keys;
 mod load;

@@ -66,6 +66,8 @@ pub struct Config {
     pub auth: AuthSettings,
     /// Authentication schemes offered beside `ip` and `digest`.
     pub auth_providers: Vec<AuthProvider>,
+    /// SASL ids that are the super user, beside the one of `auth`.
+    pub sasl_super_users: Vec<String>,
     /// Authentication of members.
     pub quorum_auth: QuorumAuthSettings,
 }
@@ -160,6 +162,10 @@ impl Config {
             quorum_tls: TlsSettings::take(&values, Side::Quorum),
             auth: AuthSettings::take(&values),
             auth_providers: auth_providers(&values, &mut problems),
+            sasl_super_users: values
+                .family("superUser.")
+                .map(|setting| setting.value.clone())
+                .collect(),
             quorum_auth: QuorumAuthSettings::take(&values),
         };
         check_security(&config, &values, &mut problems);

@@ -18,10 +18,10 @@ use tokio_util::io::poll_read_buf;
 use zk_core::conn::auth::Identities;
 use zk_core::conn::handshake::ServingMode;
 use zk_core::conn::pipeline::{Answer, Drained, Refused, Then};
-use zk_core::conn::request::{Class, Incoming, auth_answer, reply_frame};
+use zk_core::conn::request::{Class, Incoming, auth_answer, sasl_answer};
 use zk_core::peer::{Event, Origin, Submission};
-use zk_proto::response::SetSaslResponse;
-use zk_proto::{SessionId, Xid, Zxid, frame};
+use zk_proto::sasl::Challenge;
+use zk_proto::{SessionId, Xid, frame};
 
 use super::activity::{Activity, four_letters};
 use super::connections::{Caller, Conn};
@@ -141,6 +141,8 @@ struct ConnTask<'a> {
     pulse: Arc<Pulse>,
     /// Who it is; the same as in `conn`, where others look.
     identities: Identities,
+    /// What SASL has asked it, if the answer is due.
+    challenge: Option<Challenge>,
     input: BytesMut,
     output: WriteBuf,
     /// A request that found no room yet, and its length; nothing behind it is looked at.
@@ -198,6 +200,7 @@ impl<'a> ConnTask<'a> {
             pulse: Pulse::new(session, timeout),
             identities,
             conn,
+            challenge: None,
             input: rest,
             output,
             held: None,
@@ -332,13 +335,22 @@ impl<'a> ConnTask<'a> {
                 self.conn.outbox.answer_now(auth_answer(xid, &outcome));
                 Ok(None)
             }
-            Class::Sasl(_) => {
-                // No mechanism is configured: what the reference answers then.
-                let refusal = SetSaslResponse { token: None };
-                self.conn.outbox.answer_now(Answer {
-                    bytes: reply_frame(xid, Zxid::ZERO, Some(&refusal)),
-                    then: Then::Continue,
-                });
+            Class::Sasl(request) => {
+                let answer = match &self.service.sasl {
+                    Some(sasl) => {
+                        let token = request.token.unwrap_or_default();
+                        let (answer, proved) = sasl.step(xid, &mut self.challenge, &token);
+                        self.identities = self.identities.with(proved);
+                        *self.conn.identities.lock() = self.identities.clone();
+                        answer
+                    }
+                    // No mechanism is configured: what the reference answers then.
+                    None => Answer {
+                        bytes: sasl_answer(xid, None, None),
+                        then: Then::Continue,
+                    },
+                };
+                self.conn.outbox.answer_now(answer);
                 Ok(None)
             }
             Class::Read(read) => {

@@ -33,6 +33,7 @@ pub(crate) mod outbox;
 mod packets;
 pub(crate) mod peers;
 pub(crate) mod reports;
+pub(crate) mod sasl;
 pub(crate) mod service;
 pub(crate) mod throttle;
 pub(crate) mod tls;

@@ -13,6 +13,7 @@ use zk_core::peer::{Peer, PeerStatus};
 use zk_core::session::TimeoutBounds;
 
 use super::connections::Connections;
+use super::sasl::Sasl;
 use super::throttle::Throttle;
 use super::tls::Tls;
 use crate::config::Config;
@@ -41,6 +42,7 @@ pub(crate) struct Service {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: TimeoutBounds,
     pub(crate) access: Access,
+    pub(crate) sasl: Option<Sasl>,
     /// Schemes of which every client must have an identity.
     pub(crate) wanted_schemes: Vec<ByteString>,
     pub(crate) tree: Arc<SharedTree>,

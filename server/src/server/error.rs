@@ -4,6 +4,7 @@ use zk_core::session::{BoundsError, ServerIdError};
 use zk_proto::ServerId;
 
 use crate::config::ConfigError;
+use crate::config::jaas::JaasError;
 use crate::net::tls::TlsError;
 use crate::stage::fail_stop::StopCause;
 use crate::storage::{DataDirError, LogError, RecoverError};
@@ -24,6 +25,9 @@ pub enum StartError {
     /// Key material of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Users of SASL cannot be found.
+    #[error(transparent)]
+    Jaas(#[from] JaasError),
     /// Session timeouts make no sense.
     #[error(transparent)]
     Timeouts(#[from] BoundsError),
@@ -69,6 +73,7 @@ impl StartError {
             Self::Config(_)
             | Self::Unsupported { .. }
             | Self::Tls(_)
+            | Self::Jaas(_)
             | Self::Timeouts(_)
             | Self::NoMember { .. } => 2,
             Self::DataDir(_) | Self::Temporary(_) => 3,

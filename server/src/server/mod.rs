@@ -374,6 +374,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             bounds: plan::bounds(&config)?,
             access,
+            sasl: plan::sasl(&config)?,
             wanted_schemes: plan::wanted_schemes(&config),
             tree: Arc::clone(&tree),
             core: core_box,

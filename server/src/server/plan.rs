@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytestring::ByteString;
-use zk_core::conn::auth::{Access, AuthScheme, DigestScheme, IpScheme, Schemes};
+use zk_core::conn::auth::{Access, AuthScheme, DigestScheme, IpScheme, SaslScheme, Schemes};
 use zk_core::prep::PrepOptions;
 use zk_core::session::{BoundsError, TimeoutBounds};
 use zk_core::tree::{OwnerRules, TreeOptions};
 use zk_core::wire::file_name::Compression;
 
 use super::error::StartError;
-use crate::config::{Config, ListenAddress, Topology};
+use crate::config::{AuthProvider, Config, ListenAddress, Topology};
 use crate::entropy::random;
+use crate::net::sasl::Sasl;
 use crate::net::tls::{Tls, TlsError, X509Scheme};
 use crate::stage::apply::SnapshotPace;
 use crate::storage::{DataDirs, LogOptions, RecoverOptions, Standing};
@@ -28,12 +29,6 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(config: &Config) -> Result<Self, StartError> {
         let unsupported = |what| Err(StartError::Unsupported { what });
-        if !config.auth_providers.is_empty() {
-            return unsupported("authProvider");
-        }
-        if config.auth.session_require_client_sasl {
-            return unsupported("sessionRequireClientSASLAuth");
-        }
         if config.client_port.is_none() && config.secure_client_port.is_none() {
             return unsupported("a server without clientPort and secureClientPort");
         }
@@ -127,6 +122,13 @@ pub(super) fn access(config: &Config) -> Access {
     if speaks_tls(config) {
         schemes.push(Box::new(X509Scheme));
     }
+    if config.auth_providers.contains(&AuthProvider::Sasl) {
+        let any_user_passes = Some(&config.auth.let_any_sasl_user_do);
+        let any_user_passes = any_user_passes.filter(|user| !user.is_empty());
+        schemes.push(Box::new(SaslScheme {
+            any_user_passes: any_user_passes.map(|user| ByteString::from(user.as_str())),
+        }));
+    }
     Access {
         is_skipped: config.limits.skip_acl,
         ..Access::new(Schemes::new(schemes))
@@ -134,14 +136,16 @@ pub(super) fn access(config: &Config) -> Access {
 }
 
 pub(super) fn wanted_schemes(config: &Config) -> Vec<ByteString> {
-    if !config.auth.enforce_enabled {
-        return Vec::new();
-    }
-    let schemes = config.auth.enforce_schemes.split(',').map(str::trim);
-    schemes
-        .filter(|scheme| !scheme.is_empty())
-        .map(ByteString::from)
-        .collect()
+    let auth = &config.auth;
+    let schemes = auth.enforce_schemes.split(',').map(str::trim);
+    let schemes = schemes.filter(|scheme| auth.enforce_enabled && !scheme.is_empty());
+    let sasl = auth.session_require_client_sasl.then_some("sasl");
+    schemes.chain(sasl).map(ByteString::from).collect()
+}
+
+pub(super) fn sasl(config: &Config) -> Result<Option<Sasl>, StartError> {
+    let is_demanded = wanted_schemes(config).iter().any(|scheme| scheme == "sasl");
+    Ok(Sasl::new(config, is_demanded)?)
 }
 
 pub(super) fn prep_options(config: &Config, access: Access) -> PrepOptions {

@@ -12,12 +12,14 @@ mod digest;
 mod identity;
 mod ip;
 mod normalize;
+mod sasl;
 
 pub use access::Access;
 pub use digest::DigestScheme;
 pub use identity::{Identities, Identity};
 pub use ip::IpScheme;
 pub use normalize::normalize_acl;
+pub use sasl::{SaslFailure, SaslScheme, SaslUsers};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -2,6 +2,7 @@
 
 use zk_proto::header::ReplyHeader;
 use zk_proto::jute::Encode;
+use zk_proto::response::SetSaslResponse;
 use zk_proto::{Bytes, ErrorCode, Xid, Zxid, frame};
 
 use crate::conn::auth::{AuthRefused, Identities};
@@ -70,6 +71,13 @@ fn to_frame(xid: Xid, zxid: Zxid, err: i32, body: Option<&dyn Encode>) -> Bytes 
     let mut out = bytes::BytesMut::new();
     frame::write_reply(&mut out, &header, body);
     out.freeze()
+}
+
+/// Frame of the answer to a SASL token, whose zxid is 0; an error has a body too.
+pub fn sasl_answer(xid: Xid, error: Option<ErrorCode>, token: Option<String>) -> Bytes {
+    let token = token.map(Bytes::from);
+    let code = error.map_or(0, ErrorCode::code);
+    to_frame(xid, Zxid::ZERO, code, Some(&SetSaslResponse { token }))
 }
 
 /// The answer to an auth packet, whose zxid is 0; refused credentials close the connection.

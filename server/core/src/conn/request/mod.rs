@@ -17,7 +17,7 @@ mod fault;
 mod tests;
 
 pub(crate) use classify::is_legal_write;
-pub use fault::{Fault, auth_answer, error_frame, reply_frame};
+pub use fault::{Fault, auth_answer, error_frame, reply_frame, sasl_answer};
 
 use bytestring::ByteString;
 use zk_proto::header::RequestHeader;
