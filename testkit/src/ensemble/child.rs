@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::sync::{oneshot, watch};
 
 /// A running child process; killed and reaped on drop.
@@ -89,6 +90,24 @@ impl Process {
             return Err(Errno::ESRCH.into());
         }
         Ok(kill(pid_of(self.pid), signal)?)
+    }
+
+    /// Lets no file of the child grow beyond so many bytes.
+    ///
+    /// # Errors
+    /// `ESRCH` when the child has ended.
+    pub(super) fn limit_files(&self, bytes: u64) -> io::Result<()> {
+        let life = lock(&self.life);
+        let pid = rustix::process::Pid::from_raw(self.pid.cast_signed());
+        let Some(pid) = pid.filter(|_| *life == Life::Unreaped) else {
+            return Err(Errno::ESRCH.into());
+        };
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: None,
+        };
+        prlimit(Some(pid), Resource::Fsize, limit)?;
+        Ok(())
     }
 
     /// How the child ended, if it did.

@@ -122,6 +122,17 @@ pub enum EnsembleError {
         #[source]
         source: io::Error,
     },
+    /// The size of a server's files could not be limited.
+    #[error("cannot limit the files of server {id}, process {pid}")]
+    Limit {
+        /// Server id.
+        id: u32,
+        /// Its process.
+        pid: u32,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// A signal was delivered but its effect did not show in time.
     #[error("server {id}, process {pid}, did not react to {signal} within {waited:?}")]
     Unresponsive {

@@ -1,6 +1,7 @@
 //! What an ensemble looks like, whichever program serves it: sizes, times, directories, ports and
 //! `zoo.cfg`.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use super::ports::free_port;
 use super::properties::Properties;
-use super::server::{Launch, Server};
+use super::server::{Addrs, Launch, Server};
 use super::{Ensemble, LaunchError};
 
 /// How often the ensemble is started on other ports when somebody else takes one of them.
@@ -38,6 +39,8 @@ pub(super) struct Layout {
     pub(super) env: Vec<(&'static str, String)>,
     pub(super) data_dir: Option<PathBuf>,
     pub(super) tls: Option<TlsFiles>,
+    /// Quorum and election port at which the first server reaches the second, if not its own.
+    pub(super) dials: BTreeMap<(usize, usize), (u16, u16)>,
 }
 
 /// Files for the TLS client port of each server.
@@ -82,6 +85,7 @@ impl Layout {
             env: Vec::new(),
             data_dir: None,
             tls: None,
+            dials: BTreeMap::new(),
         }
     }
 
@@ -179,9 +183,16 @@ impl Layout {
         create_dir(&data_dir)?;
         write(&data_dir.join("myid"), &format!("{id}\n"))?;
         let config_file = dir.join("zoo.cfg");
-        write(&config_file, &self.zoo_cfg(&data_dir, own, all).to_string())?;
+        write(
+            &config_file,
+            &self.zoo_cfg(&data_dir, id, own, all).to_string(),
+        )?;
         let programs = program.prepare(&dir, &config_file)?;
-        let addrs = (loopback(own.client), own.secure.map(loopback));
+        let addrs = Addrs {
+            client: loopback(own.client),
+            secure: own.secure.map(loopback),
+            peers: [loopback(own.quorum), loopback(own.election)],
+        };
         Ok(Server::new(
             id,
             addrs,
@@ -192,7 +203,7 @@ impl Layout {
         ))
     }
 
-    fn zoo_cfg(&self, data_dir: &Path, own: Ports, all: &[Ports]) -> Properties {
+    fn zoo_cfg(&self, data_dir: &Path, id: u32, own: Ports, all: &[Ports]) -> Properties {
         let mut cfg = Properties::default();
         cfg.set("tickTime", self.tick_time.as_millis());
         cfg.set("initLimit", self.ticks_in(Duration::from_secs(30)));
@@ -241,6 +252,9 @@ impl Layout {
                     election,
                     ..
                 } = ports;
+                let from = id.saturating_sub(1) as usize;
+                let dial = self.dials.get(&(from, index));
+                let (quorum, election) = dial.copied().unwrap_or((*quorum, *election));
                 let host = Ipv4Addr::LOCALHOST;
                 cfg.set(
                     format!("server.{}", index + 1),

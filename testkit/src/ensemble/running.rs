@@ -149,6 +149,15 @@ impl Ensemble {
         self.server(i).resume().await
     }
 
+    /// Lets no file of server `i` grow beyond `bytes` until it is started again: what it writes
+    /// behind that fails, or is written in part, as on a full disk.
+    ///
+    /// # Errors
+    /// [`EnsembleError::NotRunning`]; [`EnsembleError::Limit`].
+    pub fn limit_files(&self, i: usize, bytes: u64) -> Result<(), EnsembleError> {
+        self.server(i).limit_files(bytes)
+    }
+
     /// Ends server `i` if it runs and starts it again, on the same ports and directory; returns
     /// when it serves, which takes a quorum.
     ///

@@ -43,8 +43,7 @@ const LOG_TAIL: (u64, usize) = (64 * 1024, 60);
 #[derive(Debug)]
 pub struct Server {
     pub(super) id: u32,
-    pub(super) client_addr: SocketAddr,
-    pub(super) secure_addr: Option<SocketAddr>,
+    addrs: Addrs,
     pub(super) data_dir: PathBuf,
     pub(super) log_file: PathBuf,
     /// The programs that it can be; never empty.
@@ -59,6 +58,15 @@ pub struct Server {
     process: Mutex<Option<Arc<Process>>>,
 }
 
+/// Where a server listens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addrs {
+    pub(super) client: SocketAddr,
+    pub(super) secure: Option<SocketAddr>,
+    /// For quorum and election; only of a member.
+    pub(super) peers: [SocketAddr; 2],
+}
+
 /// How to start the process of a server, any number of times.
 #[derive(Debug)]
 pub(super) struct Launch {
@@ -70,18 +78,16 @@ pub(super) struct Launch {
 impl Server {
     pub(super) fn new(
         id: u32,
-        addrs: (SocketAddr, Option<SocketAddr>),
+        addrs: Addrs,
         data_dir: PathBuf,
         log_file: PathBuf,
         programs: Vec<Launch>,
         env: Vec<(&'static str, String)>,
     ) -> Self {
-        let (client_addr, secure_addr) = addrs;
         let (log_start, process) = (AtomicU64::new(0), Mutex::new(None));
         Self {
             id,
-            client_addr,
-            secure_addr,
+            addrs,
             data_dir,
             log_file,
             programs,
@@ -94,12 +100,17 @@ impl Server {
 
     /// Where clients connect in plain text.
     pub fn client_addr(&self) -> SocketAddr {
-        self.client_addr
+        self.addrs.client
     }
 
     /// Where clients connect with TLS, if the ensemble was built with it.
     pub fn secure_addr(&self) -> Option<SocketAddr> {
-        self.secure_addr
+        self.addrs.secure
+    }
+
+    /// Where the other members find it: its quorum and its election port.
+    pub fn peer_addrs(&self) -> [SocketAddr; 2] {
+        self.addrs.peers
     }
 
     /// The `dataDir` of its configuration.
@@ -191,7 +202,7 @@ impl Server {
                 self.check_leader_port()?;
                 next_look += LOG_LOOK;
             }
-            match four_letter::ask(self.client_addr, "srvr", patience).await {
+            match four_letter::ask(self.addrs.client, "srvr", patience).await {
                 Ok(reply) if four_letter::field(&reply, "Mode").is_some() => {
                     return self.check_identity().await;
                 }
@@ -211,6 +222,20 @@ impl Server {
             answer,
             log,
         })
+    }
+
+    /// Lets no file of the process grow beyond `bytes` any more, as a full disk would.
+    pub(super) fn limit_files(&self, bytes: u64) -> Result<(), EnsembleError> {
+        let process = self
+            .running()
+            .ok_or(EnsembleError::NotRunning { id: self.id })?;
+        process
+            .limit_files(bytes)
+            .map_err(|source| EnsembleError::Limit {
+                id: self.id,
+                pid: process.pid(),
+                source,
+            })
     }
 
     /// SIGTERM, then SIGKILL if that does not help.
@@ -331,7 +356,7 @@ impl Server {
     /// Fails when the server that answers on our client port is somebody else's, who took the port
     /// between our choice and our bind.
     async fn check_identity(&self) -> Result<(), LaunchError> {
-        let conf = four_letter::ask(self.client_addr, "conf", PROBE.1)
+        let conf = four_letter::ask(self.addrs.client, "conf", PROBE.1)
             .await
             .unwrap_or_default();
         let data_dir = conf.lines().find_map(|line| line.strip_prefix("dataDir="));

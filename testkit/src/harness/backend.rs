@@ -77,7 +77,23 @@ impl Servers {
                 for (key, value) in &builder.settings {
                     launch = launch.config(key, value);
                 }
-                Ok(Self::processes(launch.start().await?, links))
+                // A member tells the others where it listens, and who has the larger id dials back there:
+                // of the votes of processes some pass by the links. Transactions never do.
+                let all = voters + observers;
+                for (from, to) in (0..all).flat_map(|from| (0..all).map(move |to| (from, to))) {
+                    if let Some(ports) = links.ports(from, to) {
+                        launch = launch.dial(from, to, ports);
+                    }
+                }
+                if let Some(directory) = &builder.directory {
+                    launch = launch.data_dir(directory);
+                }
+                let look = |ensemble: &ensemble::Ensemble| {
+                    for (index, server) in ensemble.servers().iter().enumerate() {
+                        links.peers_moved(index, server.peer_addrs());
+                    }
+                };
+                Ok(Self::processes(launch.start_as(look).await?, links))
             }
             Backend::Apache => {
                 let mut launch = Reference::builder().servers(voters).observers(observers);
@@ -100,6 +116,14 @@ impl Servers {
         match self {
             Self::InProcess(members) => members.len(),
             Self::Processes(ensemble) => ensemble.servers().len(),
+        }
+    }
+
+    /// The processes, if that is what the servers are.
+    pub(super) fn as_processes(&self) -> Option<&ensemble::Ensemble> {
+        match self {
+            Self::InProcess(_) => None,
+            Self::Processes(ensemble) => Some(ensemble),
         }
     }
 

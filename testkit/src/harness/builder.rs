@@ -1,6 +1,7 @@
 //! Decides what an ensemble under test looks like.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -21,6 +22,7 @@ pub struct Builder {
     pub(super) observers: usize,
     pub(super) settings: Vec<(String, String)>,
     pub(super) backend: Backend,
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl Builder {
@@ -30,6 +32,7 @@ impl Builder {
             observers: 0,
             settings: Vec::new(),
             backend: Backend::default(),
+            directory: None,
         }
     }
 
@@ -61,6 +64,14 @@ impl Builder {
         self
     }
 
+    /// Keeps what processes of ours write in this directory, and leaves it there; what is found there
+    /// is used. Other servers have a directory that goes with the ensemble.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
     /// Starts all servers; they serve when this returns.
     ///
     /// # Errors
@@ -86,6 +97,7 @@ impl Builder {
         let ensemble = Ensemble {
             servers,
             links,
+            has_links: self.backend != Backend::Apache,
             _directory: directory,
         };
         ensemble.wait_until_serving().await?;

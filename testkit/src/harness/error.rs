@@ -61,7 +61,7 @@ pub enum Error {
         index: usize,
     },
     /// The backend cannot do it.
-    #[error("{verb} is possible in-process only")]
+    #[error("{verb} is not possible with these servers")]
     Unsupported {
         /// What was asked for.
         verb: &'static str,

@@ -61,6 +61,8 @@ const POLL: Duration = Duration::from_millis(2);
 pub struct Ensemble {
     servers: Servers,
     links: Links,
+    /// Whether the servers reach each other by the links.
+    has_links: bool,
     _directory: TempDir,
 }
 
@@ -284,6 +286,12 @@ impl Ensemble {
         self.servers.stop(server).await
     }
 
+    /// The processes, if that is what the servers are, for what can be done to processes only. Who
+    /// stops one there starts it there, or here.
+    pub fn processes(&self) -> Option<&crate::ensemble::Ensemble> {
+        self.servers.as_processes()
+    }
+
     /// Starts a server that was stopped or killed, on its directory; does not wait until it serves.
     ///
     /// # Errors
@@ -394,7 +402,7 @@ impl Ensemble {
     /// were pulled.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    /// [`Error::Unsupported`] by [`Backend::Apache`].
     pub fn cut(&self, a: usize, b: usize, way: Way) -> Result<(), Error> {
         self.need_links("cutting a link")?;
         self.links.stall(a, b, way, true);
@@ -404,7 +412,7 @@ impl Ensemble {
     /// Mends what [`Self::cut`] cut.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    /// [`Error::Unsupported`] by [`Backend::Apache`].
     pub fn mend(&self, a: usize, b: usize, way: Way) -> Result<(), Error> {
         self.need_links("mending a link")?;
         self.links.stall(a, b, way, false);
@@ -414,7 +422,7 @@ impl Ensemble {
     /// Cuts all links between a server and the others. Its clients still reach it.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    /// [`Error::Unsupported`] by [`Backend::Apache`].
     pub fn isolate(&self, server: usize) -> Result<(), Error> {
         self.need_links("isolating a server")?;
         for other in (0..self.len()).filter(|&other| other != server) {
@@ -426,7 +434,7 @@ impl Ensemble {
     /// Loses what is sent between two servers, bytes and ends of connections.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    /// [`Error::Unsupported`] by [`Backend::Apache`].
     pub fn drop_bytes(&self, a: usize, b: usize, way: Way, drop: bool) -> Result<(), Error> {
         self.need_links("dropping bytes")?;
         self.links.drop_bytes(a, b, way, drop);
@@ -436,7 +444,7 @@ impl Ensemble {
     /// Lets what is sent between two servers arrive later.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    /// [`Error::Unsupported`] by [`Backend::Apache`].
     pub fn delay(&self, a: usize, b: usize, way: Way, delay: Duration) -> Result<(), Error> {
         self.need_links("delaying a link")?;
         self.links.delay(a, b, way, delay);
@@ -446,7 +454,7 @@ impl Ensemble {
     /// Limits the bytes per second between two servers, on each connection.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    /// [`Error::Unsupported`] by [`Backend::Apache`].
     pub fn throttle(&self, a: usize, b: usize, way: Way, rate: Option<u64>) -> Result<(), Error> {
         self.need_links("throttling a link")?;
         self.links.throttle(a, b, way, rate);
@@ -456,7 +464,7 @@ impl Ensemble {
     /// Resets every connection between two servers; they may connect again.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by other backends than [`Backend::InProcess`].
+    /// [`Error::Unsupported`] by [`Backend::Apache`].
     pub fn reset(&self, a: usize, b: usize) -> Result<(), Error> {
         self.need_links("resetting a link")?;
         self.links.reset(a, b);
@@ -469,9 +477,10 @@ impl Ensemble {
     }
 
     fn need_links(&self, verb: &'static str) -> Result<(), Error> {
-        match self.servers {
-            Servers::InProcess(_) => Ok(()),
-            Servers::Processes(_) => Err(Error::Unsupported { verb }),
+        if self.has_links {
+            Ok(())
+        } else {
+            Err(Error::Unsupported { verb })
         }
     }
 

@@ -99,6 +99,14 @@ impl Builder {
         self
     }
 
+    /// Lets server `from` look for server `to` (indexes) at these ports for quorum and election, in
+    /// place of its own: those of proxies.
+    #[must_use]
+    pub fn dial(mut self, from: usize, to: usize, (quorum, election): (u16, u16)) -> Self {
+        self.layout.dials.insert((from, to), (quorum, election));
+        self
+    }
+
     /// Gives each server a TLS client port beside the plain one.
     #[must_use]
     pub fn tls(mut self, files: TlsFiles) -> Self {
@@ -115,8 +123,13 @@ impl Builder {
     /// # Cancel safety
     /// Dropping the future ends the servers.
     pub async fn start(self) -> Result<Ensemble, LaunchError> {
+        self.start_as(|_| ()).await
+    }
+
+    /// As [`Self::start`], after a last look at the ensemble.
+    pub(crate) async fn start_as(self, look: impl Fn(&Ensemble)) -> Result<Ensemble, LaunchError> {
         let (layout, program) = self.finish()?;
-        layout.start(&program).await
+        layout.start_as(&program, look).await
     }
 
     /// Prepares the ensemble and starts none of its servers: [`Ensemble::start_server`] does.
@@ -149,6 +162,12 @@ impl Program for Binary {
     fn prepare(&self, dir: &Path, config_file: &Path) -> Result<Vec<Launch>, LaunchError> {
         let setpriv = find_program("setpriv");
         let (program, mut args) = tied_to_us(&self.path, setpriv.as_deref());
+        if let Some(env) = find_program("env").filter(|_| setpriv.is_some()) {
+            // A file that may not grow is to be an error, as on a full disk, and no signal.
+            let own = args.pop();
+            args.extend([env.into(), OsString::from("--ignore-signal=XFSZ")]);
+            args.extend(own);
+        }
         args.extend([OsString::from("start-foreground"), config_file.into()]);
         Ok(vec![Launch {
             program,
