@@ -34,6 +34,7 @@
 //! - [`simulation`] runs your own code, on the real client, under thousands of fault schedules.
 //! - [`sim`] runs the core of whole ensembles through faults drawn from a seed, judged by the laws
 //!   in [`check`].
+//! - [`torture`] runs processes of ours through faults for hours, judged by what clients are told.
 //!
 //! # Features
 //! | feature | adds |
@@ -49,5 +50,6 @@ mod harness;
 pub mod load;
 pub mod sim;
 pub mod simulation;
+pub mod torture;
 
 pub use harness::{Backend, Builder, Ensemble, Error, Way, with_client};
