@@ -6,12 +6,14 @@
 //! cargo bench -p zk-server --features bench-reference --bench load -- ours get    # without Apache
 //! ```
 //!
-//! Parts: `requests`, `watches`, `state`, `start`; any other word picks rows of `requests` by name.
-//! It needs Debian's `zookeeper` package. Both servers are durable: each write is on disk before it
-//! is answered.
+//! Parts: `requests`, `watches`, `state`, `start`, and `ensemble`, which is three servers; any other
+//! word picks rows of `requests` by name. It needs Debian's `zookeeper` package. Both servers are
+//! durable: each write is on disk before it is answered.
 
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
 
+#[path = "load/ensemble.rs"]
+mod ensemble;
 #[path = "load/requests.rs"]
 mod requests;
 #[path = "load/slow_sync.rs"]
@@ -39,7 +41,7 @@ struct Plan {
     words: Vec<String>,
 }
 
-const PARTS: [&str; 4] = ["requests", "watches", "state", "start"];
+const PARTS: [&str; 5] = ["requests", "watches", "state", "start", "ensemble"];
 
 impl Plan {
     fn new() -> Self {
@@ -100,6 +102,9 @@ fn main() -> anyhow::Result<()> {
     }
     if plan.wants("start") {
         start::measure(&plan, &mut table)?;
+    }
+    if plan.wants("ensemble") {
+        ensemble::measure(&plan, &mut table)?;
     }
     println!(
         "\n{} rounds, medians; {} cores; load average of the machine at the end: {}; {:.0} s\n",

@@ -14,6 +14,7 @@ use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +28,6 @@ use zk_proto::{ServerId, Zxid};
 
 use super::learner_links::tell;
 use super::packets::{PacketReader, ReadError, SendQueue, Taken};
-use super::peer_socket::{PeerSocket, PeerTls, Sink, Source};
 use crate::stage::core::CoreItem;
 use crate::stage::mailbox::Mailbox;
 
@@ -55,12 +55,10 @@ struct Shared {
 }
 
 /// Bounds of a connection to a leader.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct LeaderLimits {
     /// Longest string or buffer of a packet.
     pub(crate) length: LengthLimit,
-    /// How servers speak with each other.
-    pub(crate) tls: PeerTls,
     /// Time to connect.
     pub(crate) connect: Duration,
     /// How trees that are sent are built.
@@ -168,7 +166,8 @@ async fn link(
     shared: &Shared,
 ) -> Result<(), ReadError> {
     let socket = dial(leader, shared).await?;
-    let PeerSocket { source, sink } = socket;
+    socket.set_nodelay(true)?;
+    let (source, sink) = socket.into_split();
     tell(&shared.core, Event::LeaderUp { attempt }).await;
     let reader = PacketReader::new(source, shared.limits.length);
     tokio::select! {
@@ -178,16 +177,12 @@ async fn link(
 }
 
 /// Tries the addresses of a member in turn; names are looked up each time.
-async fn dial(leader: ServerId, shared: &Shared) -> io::Result<PeerSocket> {
+async fn dial(leader: ServerId, shared: &Shared) -> io::Result<TcpStream> {
     let unknown = || io::Error::new(io::ErrorKind::NotFound, "not in the configuration");
     let member = shared.config.member(leader).ok_or_else(unknown)?;
     let mut last = unknown();
     for address in &member.addresses {
-        let connect = async {
-            let host = address.host.as_str();
-            let socket = TcpStream::connect((host, address.quorum_port)).await?;
-            shared.limits.tls.dialled(socket, host).await
-        };
+        let connect = TcpStream::connect((address.host.as_str(), address.quorum_port));
         match timeout(shared.limits.connect, connect).await {
             Ok(Ok(socket)) => return Ok(socket),
             Ok(Err(error)) => last = error,
@@ -198,7 +193,7 @@ async fn dial(leader: ServerId, shared: &Shared) -> io::Result<PeerSocket> {
 }
 
 async fn read(
-    mut reader: PacketReader<Source>,
+    mut reader: PacketReader<OwnedReadHalf>,
     attempt: Attempt,
     shared: &Shared,
 ) -> Result<(), ReadError> {
@@ -221,7 +216,7 @@ async fn read(
 
 /// Reads the stream behind SNAP, with the string that closes it.
 async fn tree(
-    reader: &mut PacketReader<Source>,
+    reader: &mut PacketReader<OwnedReadHalf>,
     zxid: Zxid,
     limits: &LeaderLimits,
 ) -> Result<Tree, ReadError> {
@@ -250,7 +245,7 @@ fn damaged(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReadE
     ReadError::Snapshot(source.into())
 }
 
-async fn write(mut sink: Sink, queue: &SendQueue<LearnerPacket>) -> io::Result<()> {
+async fn write(mut sink: OwnedWriteHalf, queue: &SendQueue<LearnerPacket>) -> io::Result<()> {
     let mut packets = VecDeque::new();
     let mut buffer = BytesMut::new();
     while queue.take(&mut packets).await == Taken::Items {
@@ -261,7 +256,6 @@ async fn write(mut sink: Sink, queue: &SendQueue<LearnerPacket>) -> io::Result<(
             }
         }
         sink.write_all_buf(&mut buffer).await?;
-        sink.flush().await?;
         buffer.clear();
     }
     sink.shutdown().await
@@ -333,7 +327,6 @@ mod tests {
             let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
             let limits = LeaderLimits {
                 length: LIMIT,
-                tls: PeerTls::default(),
                 connect: SOON,
                 tree: TreeOptions::default(),
                 item_max: 1 << 20,
@@ -341,7 +334,6 @@ mod tests {
             Self {
                 learners: LearnerLinks::start(
                     vec![listener],
-                    (PeerTls::default(), Arc::clone(&config)),
                     Arc::clone(&of_leader.mailbox),
                     LIMIT,
                     stopping.clone(),

@@ -31,7 +31,6 @@ pub(crate) mod learner_links;
 mod monitor;
 pub(crate) mod outbox;
 mod packets;
-pub(crate) mod peer_socket;
 pub(crate) mod peers;
 pub(crate) mod reports;
 pub(crate) mod sasl;
