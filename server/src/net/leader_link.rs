@@ -14,7 +14,6 @@ use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +27,7 @@ use zk_proto::{ServerId, Zxid};
 
 use super::learner_links::tell;
 use super::packets::{PacketReader, ReadError, SendQueue, Taken};
+use super::peer_socket::{PeerSocket, PeerTls, Sink, Source};
 use crate::stage::core::CoreItem;
 use crate::stage::mailbox::Mailbox;
 
@@ -55,10 +55,12 @@ struct Shared {
 }
 
 /// Bounds of a connection to a leader.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct LeaderLimits {
     /// Longest string or buffer of a packet.
     pub(crate) length: LengthLimit,
+    /// How servers speak with each other.
+    pub(crate) tls: PeerTls,
     /// Time to connect.
     pub(crate) connect: Duration,
     /// How trees that are sent are built.
@@ -166,8 +168,7 @@ async fn link(
     shared: &Shared,
 ) -> Result<(), ReadError> {
     let socket = dial(leader, shared).await?;
-    socket.set_nodelay(true)?;
-    let (source, sink) = socket.into_split();
+    let PeerSocket { source, sink } = socket;
     tell(&shared.core, Event::LeaderUp { attempt }).await;
     let reader = PacketReader::new(source, shared.limits.length);
     tokio::select! {
@@ -177,12 +178,16 @@ async fn link(
 }
 
 /// Tries the addresses of a member in turn; names are looked up each time.
-async fn dial(leader: ServerId, shared: &Shared) -> io::Result<TcpStream> {
+async fn dial(leader: ServerId, shared: &Shared) -> io::Result<PeerSocket> {
     let unknown = || io::Error::new(io::ErrorKind::NotFound, "not in the configuration");
     let member = shared.config.member(leader).ok_or_else(unknown)?;
     let mut last = unknown();
     for address in &member.addresses {
-        let connect = TcpStream::connect((address.host.as_str(), address.quorum_port));
+        let connect = async {
+            let host = address.host.as_str();
+            let socket = TcpStream::connect((host, address.quorum_port)).await?;
+            shared.limits.tls.dialled(socket, host).await
+        };
         match timeout(shared.limits.connect, connect).await {
             Ok(Ok(socket)) => return Ok(socket),
             Ok(Err(error)) => last = error,
@@ -193,7 +198,7 @@ async fn dial(leader: ServerId, shared: &Shared) -> io::Result<TcpStream> {
 }
 
 async fn read(
-    mut reader: PacketReader<OwnedReadHalf>,
+    mut reader: PacketReader<Source>,
     attempt: Attempt,
     shared: &Shared,
 ) -> Result<(), ReadError> {
@@ -216,7 +221,7 @@ async fn read(
 
 /// Reads the stream behind SNAP, with the string that closes it.
 async fn tree(
-    reader: &mut PacketReader<OwnedReadHalf>,
+    reader: &mut PacketReader<Source>,
     zxid: Zxid,
     limits: &LeaderLimits,
 ) -> Result<Tree, ReadError> {
@@ -245,7 +250,7 @@ fn damaged(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReadE
     ReadError::Snapshot(source.into())
 }
 
-async fn write(mut sink: OwnedWriteHalf, queue: &SendQueue<LearnerPacket>) -> io::Result<()> {
+async fn write(mut sink: Sink, queue: &SendQueue<LearnerPacket>) -> io::Result<()> {
     let mut packets = VecDeque::new();
     let mut buffer = BytesMut::new();
     while queue.take(&mut packets).await == Taken::Items {
@@ -256,6 +261,7 @@ async fn write(mut sink: OwnedWriteHalf, queue: &SendQueue<LearnerPacket>) -> io
             }
         }
         sink.write_all_buf(&mut buffer).await?;
+        sink.flush().await?;
         buffer.clear();
     }
     sink.shutdown().await
@@ -327,6 +333,7 @@ mod tests {
             let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
             let limits = LeaderLimits {
                 length: LIMIT,
+                tls: PeerTls::default(),
                 connect: SOON,
                 tree: TreeOptions::default(),
                 item_max: 1 << 20,
@@ -334,6 +341,7 @@ mod tests {
             Self {
                 learners: LearnerLinks::start(
                     vec![listener],
+                    (PeerTls::default(), Arc::clone(&config)),
                     Arc::clone(&of_leader.mailbox),
                     LIMIT,
                     stopping.clone(),

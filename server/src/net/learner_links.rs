@@ -13,11 +13,11 @@ use std::time::Duration;
 use bytes::{BufMut as _, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{Event, LinkId};
 use zk_core::tree::Capture;
 use zk_core::wire::quorum::{LeaderPacket, LearnerPacket, LengthLimit, SNAP_SIGNATURE};
@@ -26,6 +26,7 @@ use zk_proto::Zxid;
 use zk_proto::jute::Encode as _;
 
 use super::packets::{PacketReader, ReadError, SendQueue, Taken};
+use super::peer_socket::{PeerSocket, PeerTls, Sink, Source};
 use crate::shared_tree::SharedTree;
 use crate::stage::core::CoreItem;
 use crate::stage::mailbox::{Mailbox, Refused};
@@ -53,6 +54,8 @@ struct Shared {
     next: AtomicU64,
     core: Arc<Mailbox<CoreItem>>,
     limit: LengthLimit,
+    tls: PeerTls,
+    config: Arc<EnsembleConfig>,
     stopping: CancellationToken,
 }
 
@@ -109,6 +112,7 @@ impl LearnerLinks {
     /// Begins to accept connections; they are turned away until [`Self::listen`].
     pub(crate) fn start(
         listeners: Vec<TcpListener>,
+        (tls, config): (PeerTls, Arc<EnsembleConfig>),
         core: Arc<Mailbox<CoreItem>>,
         limit: LengthLimit,
         stopping: CancellationToken,
@@ -120,6 +124,8 @@ impl LearnerLinks {
             next: AtomicU64::new(0),
             core,
             limit,
+            tls,
+            config,
             stopping,
         });
         for listener in listeners {
@@ -218,9 +224,23 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                 tasks.spawn(async move {
                     if !shared.will_listen().await {
                         tracing::debug!(%peer, "a learner came to a server that does not lead");
-                    } else if let Some((id, link)) = shared.open() {
-                        tracing::debug!(%peer, link = %id, "a learner connected");
-                        serve(socket, id, link, shared).await;
+                        return;
+                    }
+                    let accepting = shared.tls.accept(socket, &shared.config);
+                    let socket = tokio::select! {
+                        () = shared.stopping.cancelled() => return,
+                        accepted = accepting => accepted,
+                    };
+                    match socket {
+                        Ok(socket) => {
+                            if let Some((id, link)) = shared.open() {
+                                tracing::debug!(%peer, link = %id, "a learner connected");
+                                serve(socket, id, link, shared).await;
+                            }
+                        }
+                        Err(error) => {
+                            tracing::warn!(%peer, err = %error, "connection of a learner refused");
+                        }
                     }
                     drop(place);
                 });
@@ -233,11 +253,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
     }
 }
 
-async fn serve(socket: TcpStream, id: LinkId, link: Arc<Link>, shared: Arc<Shared>) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(link = %id, err = %error, "cannot set TCP_NODELAY");
-    }
-    let (source, sink) = socket.into_split();
+async fn serve(socket: PeerSocket, id: LinkId, link: Arc<Link>, shared: Arc<Shared>) {
+    let PeerSocket { source, sink } = socket;
     tell(&shared.core, Event::LearnerUp { link: id }).await;
     let end = tokio::select! {
         () = shared.stopping.cancelled() => Ok(()),
@@ -259,7 +276,7 @@ async fn serve(socket: TcpStream, id: LinkId, link: Arc<Link>, shared: Arc<Share
 }
 
 async fn read(
-    mut reader: PacketReader<OwnedReadHalf>,
+    mut reader: PacketReader<Source>,
     link: LinkId,
     core: &Mailbox<CoreItem>,
 ) -> Result<(), ReadError> {
@@ -270,7 +287,7 @@ async fn read(
 }
 
 async fn write(
-    mut sink: OwnedWriteHalf,
+    mut sink: Sink,
     id: LinkId,
     link: &Link,
     core: &Mailbox<CoreItem>,
@@ -292,13 +309,14 @@ async fn write(
             }
         }
         sink.write_all_buf(&mut buffer).await?;
+        sink.flush().await?;
         buffer.clear();
     }
     sink.shutdown().await
 }
 
 /// Sends a whole tree, as soon as its capture is there.
-async fn stream(sink: &mut OwnedWriteHalf, link: &Link, buffer: &mut BytesMut) -> io::Result<()> {
+async fn stream(sink: &mut Sink, link: &Link, buffer: &mut BytesMut) -> io::Result<()> {
     let mut lease = loop {
         let lease = link.capture.lock().take();
         match lease {

@@ -1,4 +1,4 @@
-//! TLS of client ports: key material from PEM files, read again when they change.
+//! TLS of client ports and between servers: key material from PEM files, read again when they change.
 
 use std::fs;
 use std::io;
@@ -7,12 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use tokio_rustls::TlsAcceptor;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_cert::der::Decode as _;
 use x509_cert::name::RdnSequence;
 use zk_core::conn::auth::{AuthRefused, AuthScheme, Identity};
@@ -113,11 +119,13 @@ pub enum TlsError {
     },
 }
 
-/// One side of TLS, as far as a server that is connected to needs it.
+/// TLS as one list of settings has it.
 #[derive(Debug)]
 pub(crate) struct Tls {
     settings: TlsSettings,
     prefix: &'static str,
+    /// How servers that are dialled are looked at; `None` if none are.
+    dialling: Option<Names>,
     /// Whether the files are looked at again.
     is_watched: bool,
     current: Mutex<Current>,
@@ -126,8 +134,18 @@ pub(crate) struct Tls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
+    client: Option<Arc<ClientConfig>>,
     looked: Instant,
     changed: Vec<Option<SystemTime>>,
+}
+
+/// What is asked of the name in the certificate of a server that is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// It has to be the one dialled.
+    Checked,
+    /// Any will do, as long as the certificate is trusted.
+    Ignored,
 }
 
 impl Tls {
@@ -141,18 +159,49 @@ impl Tls {
         prefix: &'static str,
         is_watched: bool,
     ) -> Result<Self, TlsError> {
+        Self::read(settings, prefix, is_watched, None)
+    }
+
+    /// The same for both directions; servers that are dialled have to have the name by which they are,
+    /// if `checks_names`.
+    ///
+    /// # Errors
+    ///
+    /// The first key that does not do.
+    pub(crate) fn of_peers(
+        settings: TlsSettings,
+        prefix: &'static str,
+        is_watched: bool,
+        checks_names: bool,
+    ) -> Result<Self, TlsError> {
+        let names = if checks_names {
+            Names::Checked
+        } else {
+            Names::Ignored
+        };
+        Self::read(settings, prefix, is_watched, Some(names))
+    }
+
+    fn read(
+        settings: TlsSettings,
+        prefix: &'static str,
+        is_watched: bool,
+        dialling: Option<Names>,
+    ) -> Result<Self, TlsError> {
         let reader = Reader {
             settings: &settings,
             prefix,
         };
         let current = Mutex::new(Current {
             config: reader.config()?,
+            client: dialling.map(|names| reader.client(names)).transpose()?,
             looked: Instant::now(),
             changed: reader.changed(),
         });
         Ok(Self {
             settings,
             prefix,
+            dialling,
             is_watched,
             current,
         })
@@ -160,12 +209,22 @@ impl Tls {
 
     /// What accepts the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.up_to_date().config))
+    }
+
+    /// What makes the next connection; `None` if this is a side that makes none.
+    pub(crate) fn connector(&self) -> Option<TlsConnector> {
+        let client = self.up_to_date().client.clone();
+        client.map(TlsConnector::from)
+    }
+
+    fn up_to_date(&self) -> MutexGuard<'_, Current> {
         let mut current = self.current.lock();
         if self.is_watched && current.looked.elapsed() >= LOOK {
             current.looked = Instant::now();
             self.look(&mut current);
         }
-        TlsAcceptor::from(Arc::clone(&current.config))
+        current
     }
 
     /// Reads files that changed. While they are no good, what was read before stays in use.
@@ -179,9 +238,10 @@ impl Tls {
             return;
         }
         current.changed = changed;
-        match reader.config() {
-            Ok(config) => {
-                current.config = config;
+        let client = || self.dialling.map(|names| reader.client(names)).transpose();
+        match reader.config().and_then(|config| Ok((config, client()?))) {
+            Ok((config, client)) => {
+                (current.config, current.client) = (config, client);
                 tracing::info!(side = self.prefix, "certificates read again");
             }
             Err(error) => {
@@ -270,6 +330,33 @@ impl Reader<'_> {
             .map_err(failed)
     }
 
+    /// How other servers are dialled.
+    fn client(&self, names: Names) -> Result<Arc<ClientConfig>, TlsError> {
+        let failed = |source| TlsError::Rustls {
+            prefix: self.prefix,
+            source,
+        };
+        let mut provider = rustls::crypto::ring::default_provider();
+        self.choose_suites(&mut provider.cipher_suites)?;
+        let provider = Arc::new(provider);
+        let roots = Arc::new(self.roots()?);
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|error| failed(rustls::Error::General(error.to_string())))?;
+        let (chain, key) = self.identity()?;
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&self.versions()?)
+            .map_err(failed)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier {
+                chain: verifier,
+                names,
+            }))
+            .with_client_auth_cert(chain, key)
+            .map(Arc::new)
+            .map_err(failed)
+    }
+
     /// The own certificates and key.
     fn identity(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
         let settings = self.settings;
@@ -321,7 +408,7 @@ impl Reader<'_> {
             "trustStore.location",
             self.settings.trust_store_location.as_str(),
         );
-        let why = "clientAuth asks clients for certificates";
+        let why = "certificates of others are checked";
         let content = self.read(key, path, &self.settings.trust_store_type, why)?;
         let mut roots = RootCertStore::empty();
         for certificate in self.certificates(key, path, &content)? {
@@ -462,6 +549,61 @@ impl Reader<'_> {
         .iter()
         .map(|path| fs::metadata(path.as_str()).ok()?.modified().ok())
         .collect()
+    }
+}
+
+/// Trusts who has a certificate that leads to a trusted one, and where it is asked for the name.
+#[derive(Debug)]
+struct Verifier {
+    chain: Arc<WebPkiServerVerifier>,
+    names: Names,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.chain.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        // The name is looked at last: everything else is right.
+        match verified {
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.names == Names::Ignored => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::entropy::random;
 use crate::net::election_mesh::{ElectionMesh, MeshEvent, MeshOptions};
 use crate::net::leader_link::{LeaderLimits, LeaderLink};
 use crate::net::learner_links::LearnerLinks;
+use crate::net::peer_socket::PeerTls;
 use crate::net::peers::Peers;
 use crate::stage::core::CoreItem;
 use crate::stage::mailbox::Mailbox;
@@ -43,6 +44,7 @@ pub(super) struct Membership {
     sync_limit: u32,
     cnx_timeout: Duration,
     handshake_timeout: Option<Duration>,
+    tls: PeerTls,
     quorum: Vec<TcpListener>,
     election: Vec<TcpListener>,
 }
@@ -92,6 +94,7 @@ impl Membership {
             sync_limit: ensemble.sync_limit.get(),
             cnx_timeout: settings.cnx_timeout,
             handshake_timeout: settings.quorum_cnxn_timeout,
+            tls: PeerTls::new(config)?,
             quorum,
             election,
         })
@@ -124,6 +127,7 @@ impl Membership {
             MeshOptions {
                 me: self.me,
                 config: Arc::clone(config),
+                tls: self.tls.clone(),
                 connect_timeout: self.cnx_timeout,
                 handshake_timeout: self
                     .handshake_timeout
@@ -136,6 +140,7 @@ impl Membership {
         );
         let learners = LearnerLinks::start(
             self.quorum,
+            (self.tls.clone(), Arc::clone(config)),
             Arc::clone(core),
             length,
             stopping.clone(),
@@ -143,6 +148,7 @@ impl Membership {
         );
         let limits = LeaderLimits {
             length,
+            tls: self.tls,
             connect: self.tick * self.sync_limit,
             tree: recover.tree,
             item_max: 2 * recover.entry_bytes_max,

@@ -182,6 +182,7 @@ impl Server {
         plan::warn_of_absent(&config);
         let plan = Plan::new(&config)?;
         let tls = plan::tls(&config)?;
+        let sasl = plan::sasl(&config)?;
         let listeners = Listeners::bind(&config).await?;
         let addresses = listeners.addresses();
 
@@ -374,7 +375,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             bounds: plan::bounds(&config)?,
             access,
-            sasl: plan::sasl(&config)?,
+            sasl,
             wanted_schemes: plan::wanted_schemes(&config),
             tree: Arc::clone(&tree),
             core: core_box,

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use zk_core::wire::election::{ANONYMOUS, InitialMessage, Reading};
 
+use super::super::peer_socket::Source;
 use super::{Shared, YOUNG};
 
 /// Connections that have not said who they are.
@@ -62,10 +63,13 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 /// Hears who it is, and does with it what its sid asks for.
 async fn welcome(
     shared: &Arc<Shared>,
-    mut socket: TcpStream,
+    socket: TcpStream,
     remote: SocketAddr,
 ) -> Result<(), String> {
-    let message = match read_initial(&mut socket).await {
+    let options = &shared.options;
+    let socket = options.tls.accept(socket, &options.config).await;
+    let mut socket = socket.map_err(|error| error.to_string())?;
+    let message = match read_initial(&mut socket.source).await {
         Ok(message) => message?,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return Err("it closed before it said who it is".to_owned());
@@ -86,9 +90,6 @@ async fn welcome(
         return Err("too many servers that are no members".to_owned());
     }
     if peer > me {
-        socket
-            .set_nodelay(true)
-            .map_err(|error| error.to_string())?;
         shared.install(peer, socket);
         return Ok(());
     }
@@ -109,7 +110,7 @@ async fn welcome(
     Ok(())
 }
 
-async fn read_initial(socket: &mut TcpStream) -> io::Result<Result<InitialMessage, String>> {
+async fn read_initial(source: &mut Source) -> io::Result<Result<InitialMessage, String>> {
     let mut bytes = Vec::new();
     loop {
         match InitialMessage::read(&bytes) {
@@ -118,7 +119,7 @@ async fn read_initial(socket: &mut TcpStream) -> io::Result<Result<InitialMessag
                 let have = bytes.len();
                 bytes.resize(have + more, 0);
                 let rest = bytes.get_mut(have..).unwrap_or_default();
-                socket.read_exact(rest).await?;
+                source.read_exact(rest).await?;
             }
             Err(bad) => return Ok(Err(bad.to_string())),
         }

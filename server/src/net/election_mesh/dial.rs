@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, lookup_host};
 use zk_proto::ServerId;
 
+use super::super::peer_socket::PeerSocket;
 use super::{MeshEvent, Shared, unreachable};
 
 /// Pause after the first failure; it doubles up to [`PAUSE_MAX`]. What is newly to be sent ends it.
@@ -88,7 +89,7 @@ fn has_link(shared: &Shared, to: ServerId) -> bool {
 }
 
 /// Connects to the first address that accepts, and says who this is.
-async fn connect(shared: &Shared, to: ServerId) -> io::Result<TcpStream> {
+async fn connect(shared: &Shared, to: ServerId) -> io::Result<PeerSocket> {
     let mut failure = None;
     for place in places(shared, to) {
         // A name may stand for another address each time.
@@ -103,7 +104,7 @@ async fn connect(shared: &Shared, to: ServerId) -> io::Result<TcpStream> {
             }
         };
         for address in resolved {
-            match greet(shared, address).await {
+            match greet(shared, &place, address).await {
                 Ok(socket) => return Ok(socket),
                 Err(error) => {
                     let text = format!("cannot connect to {place}: {error}");
@@ -115,12 +116,19 @@ async fn connect(shared: &Shared, to: ServerId) -> io::Result<TcpStream> {
     Err(failure.unwrap_or_else(|| io::Error::other("no address is known")))
 }
 
-async fn greet(shared: &Shared, address: SocketAddr) -> io::Result<TcpStream> {
-    let mut socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
+async fn greet(shared: &Shared, place: &str, address: SocketAddr) -> io::Result<PeerSocket> {
+    let socket = TcpStream::connect(address).await?;
+    let mut socket = shared.options.tls.dialled(socket, host(place)).await?;
     // A new socket takes so little at once: one segment.
-    socket.write_all(&shared.initial).await?;
+    socket.sink.write_all(&shared.initial).await?;
+    socket.sink.flush().await?;
     Ok(socket)
+}
+
+/// A place without its port.
+fn host(place: &str) -> &str {
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+    host.trim_matches(['[', ']'])
 }
 
 /// Where a peer may be: where it says, else where the configuration says.
@@ -144,9 +152,9 @@ fn places(shared: &Shared, to: ServerId) -> Vec<String> {
 
 /// Whether a place stands for all addresses of its machine, which nobody else can dial.
 fn is_wildcard(place: &str) -> bool {
-    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
-    let host = host.trim_matches(['[', ']']);
-    host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
+    host(place)
+        .parse()
+        .is_ok_and(|ip: IpAddr| ip.is_unspecified())
 }
 
 /// Tells an operator when a peer becomes unreachable, not each time that it is tried.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zk_core::wire::election::{FRAME_MAX, Notification};
 use zk_proto::ServerId;
 
+use super::super::peer_socket::{PeerSocket, Sink, Source};
 use super::{MeshEvent, Shared};
 
 /// Frames taken without a pause. A peer has a few to send in an election, and then none.
@@ -23,16 +22,16 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) async fn run(
     shared: Arc<Shared>,
     peer: ServerId,
-    socket: TcpStream,
+    socket: PeerSocket,
     number: u64,
     ready: Arc<Notify>,
     closing: CancellationToken,
 ) {
-    let (reader, writer) = socket.into_split();
+    let PeerSocket { source, sink } = socket;
     let end = tokio::select! {
         () = closing.cancelled() => Ok(()),
-        end = read(&shared, peer, reader) => end,
-        end = write(&shared, peer, number, writer, &ready) => end,
+        end = read(&shared, peer, source) => end,
+        end = write(&shared, peer, number, sink, &ready) => end,
     };
     if let Err(error) = end {
         tracing::debug!(sid = %peer, err = %error, "election connection lost");
@@ -40,8 +39,8 @@ pub(super) async fn run(
     shared.lose(peer, number);
 }
 
-async fn read(shared: &Shared, peer: ServerId, reader: OwnedReadHalf) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(1024, reader);
+async fn read(shared: &Shared, peer: ServerId, source: Source) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(1024, source);
     let mut frames = 0;
     loop {
         let claimed = reader.read_i32().await?;
@@ -82,7 +81,7 @@ async fn write(
     shared: &Shared,
     peer: ServerId,
     number: u64,
-    mut writer: OwnedWriteHalf,
+    mut sink: Sink,
     ready: &Notify,
 ) -> io::Result<()> {
     loop {
@@ -104,7 +103,8 @@ async fn write(
             frame
         };
         if let Some(frame) = frame {
-            writer.write_all(&frame).await?;
+            sink.write_all(&frame).await?;
+            sink.flush().await?;
         }
     }
 }

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,7 @@ use zk_core::ensemble::{EnsembleConfig, bracketed};
 use zk_core::wire::election::{InitialMessage, Notification};
 use zk_proto::ServerId;
 
+use super::peer_socket::{PeerSocket, PeerTls};
 use super::reports::Reports;
 
 /// Peers that are no members, and yet are talked to: servers that are about to be added.
@@ -61,6 +62,7 @@ const YOUNG: Duration = Duration::from_secs(1);
 pub(crate) struct MeshOptions {
     pub(crate) me: ServerId,
     pub(crate) config: Arc<EnsembleConfig>,
+    pub(crate) tls: PeerTls,
     /// Longest that connecting may take, look-up of the name included.
     pub(crate) connect_timeout: Duration,
     /// Longest that a connection may take to say who it is.
@@ -207,7 +209,7 @@ impl Shared {
     }
 
     /// Makes a connection the link to a peer, in place of an older one.
-    fn install(self: &Arc<Self>, peer: ServerId, socket: TcpStream) {
+    fn install(self: &Arc<Self>, peer: ServerId, socket: PeerSocket) {
         let link = Link {
             number: self.links.fetch_add(1, Ordering::Relaxed),
             since: Instant::now(),

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zk_core::wire::election::{PeerState, Round};
 use zk_proto::Zxid;
@@ -61,6 +62,7 @@ impl Tested {
         let (sender, events) = unbounded_channel();
         let stopping = CancellationToken::new();
         let options = MeshOptions {
+            tls: PeerTls::default(),
             me: sid(me),
             config,
             connect_timeout: Duration::from_secs(5),
