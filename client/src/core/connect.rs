@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use zk_proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Reader};
-use zk_proto::{SessionId, frame};
+use zk_proto::{SessionId, Xid, frame};
 
 use super::exchange;
 use super::link::{Link, Stage};
@@ -187,6 +187,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         let jitter = self.hosts.jitter();
         let mut link = Link::new(server, read_only, granted.timeout, jitter, now);
         link.hurry(self.holds > 0);
+        if mutated!(XidsBeginAnew) {
+            self.xid = Xid::new(0);
+        }
         self.phase = Phase::Linked(Box::new(link));
         // What a read-only server grants lives there only.
         let is_resumable = is_resumed || !read_only;

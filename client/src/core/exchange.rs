@@ -105,7 +105,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         };
         while let Some(urgent) = self.urgent.pop_front() {
             match urgent {
-                Urgent::Sasl(token) => link.send_sasl(now, token, wire),
+                Urgent::Sasl(token) => {
+                    self.xid = self.xid.next();
+                    link.send_sasl(now, self.xid, token, wire);
+                }
                 Urgent::Auth(index) => {
                     if let Some(credential) = self.credentials.get_mut(index) {
                         credential.was_sent = true;
@@ -172,7 +175,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 self.watches.sent(watch, queued.is_covered);
             }
             queued.was_sent = !mutated!(WasSentNotSet);
-            link.send(now, queued, wire);
+            self.xid = self.xid.next();
+            link.send(now, self.xid, queued, wire);
         }
         true
     }

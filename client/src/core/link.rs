@@ -53,7 +53,6 @@ pub(super) struct Link<W, S> {
     pub(super) stage: Stage,
     /// Whether a reply came: only then is the server known to be of use.
     pub(super) is_proven: bool,
-    xid: Xid,
 }
 
 /// What a connection is good for.
@@ -107,7 +106,6 @@ impl<W, S> Link<W, S> {
             last_sent: now,
             stage: Stage::Authenticating,
             is_proven: false,
-            xid: Xid::new(0),
         }
     }
 
@@ -129,14 +127,19 @@ impl<W, S> Link<W, S> {
     }
 
     /// Sends an ordinary request.
-    pub(super) fn send(&mut self, now: Time, mut queued: Queued<W, S>, wire: &mut BytesMut) {
-        self.xid = self.xid.next();
-        queued.request.frame.write(self.xid, wire);
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        xid: Xid,
+        mut queued: Queued<W, S>,
+        wire: &mut BytesMut,
+    ) {
+        queued.request.frame.write(xid, wire);
         let len = queued.request.frame.len();
         self.in_flight_bytes += len;
         self.last_sent = now;
         self.in_flight.push_back(InFlight {
-            xid: self.xid,
+            xid,
             sent: now,
             len,
             queued,
@@ -144,14 +147,13 @@ impl<W, S> Link<W, S> {
     }
 
     /// Sends a token of the SASL exchange.
-    pub(super) fn send_sasl(&mut self, now: Time, token: Bytes, wire: &mut BytesMut) {
+    pub(super) fn send_sasl(&mut self, now: Time, xid: Xid, token: Bytes, wire: &mut BytesMut) {
         let Some(exchange) = &mut self.sasl else {
             return;
         };
-        self.xid = self.xid.next();
-        exchange.asked = Some((self.xid, now));
+        exchange.asked = Some((xid, now));
         let token = Some(token);
-        frame::write_request(wire, self.xid, &Record::Sasl(GetSaslRequest { token }));
+        frame::write_request(wire, xid, &Record::Sasl(GetSaslRequest { token }));
         self.last_sent = now;
     }
 

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use zk_proto::{SessionId, Zxid};
+use zk_proto::{SessionId, Xid, Zxid};
 
 use self::hosts::Hosts;
 use self::link::Link;
@@ -143,6 +143,10 @@ pub(crate) struct Core<W, S> {
     epoch: u64,
     /// Highest zxid seen in a reply.
     last_zxid: Zxid,
+    /// The last one that a request had. It goes on over connections: a server takes a transaction of
+    /// the session for the answer to the oldest request with its xid, even if it is one that was asked
+    /// for on a former connection, at another server.
+    xid: Xid,
     credentials: Vec<Credential<W>>,
     /// Nonces used up.
     nonces: u64,
@@ -201,6 +205,13 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             session,
             epoch: 1,
             last_zxid: config.last_zxid,
+            // Somebody else may have asked for something in the session that is gone on with.
+            xid: Xid::new(
+                config
+                    .resume
+                    .as_ref()
+                    .map_or(0, |_| i32::try_from(config.seed >> 33).unwrap_or(0)),
+            ),
             credentials: Vec::new(),
             nonces: 0,
             urgent: VecDeque::new(),

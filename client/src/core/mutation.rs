@@ -56,6 +56,7 @@ mod on {
         ConfirmedOnReceipt,
         RefusalIgnored,
         SessionNotClosed,
+        XidsBeginAnew,
     }
 
     thread_local! {

@@ -52,6 +52,7 @@ const BUGS: &[(Mutation, &[&str])] = &[
     (Mutation::ConfirmedOnReceipt, &["expiry"]),
     (Mutation::RefusalIgnored, &["expiry"]),
     (Mutation::SessionNotClosed, &["residue"]),
+    (Mutation::XidsBeginAnew, &["fifo"]),
 ];
 
 #[test]

@@ -1,12 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use zk_proto::SessionId;
+
 use super::super::super::Time;
 use super::super::ensemble::ConnId;
 use super::super::world::{Fact, is_answer};
 use super::Check;
 
 /// N1: requests reach servers in the order of submission, on each connection and across them, and
-/// are answered in that order. Only the first execution of a read that is sent again counts.
+/// are answered in that order. Only the first execution of a read that is sent again counts. No two
+/// requests of a session have the same xid, on whichever connections: servers tell by it which of a
+/// session's requests a transaction answers.
 ///
 /// # Source
 /// `client-api.md` §6 "FIFO", "replies", "across reconnect"; §14 N1.
@@ -16,6 +20,8 @@ pub(super) struct Fifo {
     sent: BTreeMap<ConnId, u32>,
     answered: BTreeMap<ConnId, u32>,
     executed: BTreeSet<u32>,
+    /// Sessions and xids of what was executed.
+    numbers: BTreeSet<(SessionId, i32)>,
 }
 
 impl Check for Fifo {
@@ -26,7 +32,12 @@ impl Check for Fifo {
                 id,
                 is_auth: false,
             } => ordered(&mut self.sent, *conn, *id, "sent"),
-            Fact::Executed { id, .. } => {
+            Fact::Executed {
+                id, session, xid, ..
+            } => {
+                if !self.numbers.insert((*session, xid.get())) {
+                    return Err(format!("{id} has xid {xid} again in {session}"));
+                }
                 if !self.executed.insert(*id) {
                     return Ok(());
                 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use zk_proto::{SessionId, Zxid};
+use zk_proto::{SessionId, Xid, Zxid};
 
 use super::super::super::{
     AttemptError, Cause, CloseReason, Delivery, Failure, Load, Reply, Time, WatchKind,
@@ -44,6 +44,7 @@ pub(in super::super) enum Fact<'a> {
     Executed {
         conn: ConnId,
         session: SessionId,
+        xid: Xid,
         id: u32,
         err: i32,
         body: &'a Bytes,

@@ -82,6 +82,7 @@ impl World {
                 self.see(&Fact::Executed {
                     conn: executed.conn,
                     session: executed.session,
+                    xid: executed.xid,
                     id,
                     err: executed.err,
                     body: &executed.body,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytestring::ByteString;
 use zk_proto::jute::Encode as _;
 use zk_proto::request::{CreateSessionRequest, MultiOp, Request};
-use zk_proto::{Id, OpCode, SessionId, Xid};
+use zk_proto::{Id, OpCode, SessionId, Xid, Zxid};
 
 use crate::conn::ConnId;
 use crate::conn::handshake::ServingMode;
@@ -38,6 +38,8 @@ pub(super) struct Requests {
 struct Forwarded {
     origin: Origin,
     op: OpCode,
+    /// The last transaction that was received when it was sent: its own comes behind.
+    behind: Zxid,
     /// Parts of a multi that are create2: its transaction does not tell them from create, its answer
     /// does.
     create2s: Vec<usize>,
@@ -64,6 +66,7 @@ impl Learner {
             queue.push_back(Forwarded {
                 origin,
                 op,
+                behind: self.last,
                 create2s: create2s(write.request()),
             });
         }
@@ -176,11 +179,15 @@ impl Requests {
         let Some(queue) = self.forwarded.get_mut(&header.session) else {
             return Asker::Server;
         };
-        let is_it = |first: &mut Forwarded| first.origin.xid == header.cxid;
+        // Clients that number their requests anew on each connection have asked for something else
+        // with this number, at another server: that was proposed before this was sent.
+        let is_it =
+            |first: &mut Forwarded| first.origin.xid == header.cxid && first.behind < header.zxid;
         let Some(Forwarded {
             origin,
             op,
             create2s,
+            ..
         }) = queue.pop_front_if(is_it)
         else {
             return Asker::Server;
@@ -241,4 +248,63 @@ fn create2s(request: &Request) -> Vec<usize> {
     let parts = multi.ops.iter().enumerate();
     let create2s = parts.filter(|(_, part)| matches!(part, MultiOp::Create2(_)));
     create2s.map(|(index, _)| index).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use zk_proto::Bytes;
+
+    use super::*;
+    use crate::conn::pipeline::{Pipeline, PipelineLimits};
+    use crate::time::WallTime;
+    use crate::wire::txn::{TxnEntry, TxnHeader};
+
+    const SESSION: SessionId = SessionId::new(7);
+
+    fn proposal(zxid: i64, cxid: i32) -> Proposal {
+        Proposal {
+            entry: TxnEntry {
+                header: TxnHeader {
+                    session: SESSION,
+                    cxid: Xid::new(cxid),
+                    zxid: Zxid::new(zxid),
+                    time: WallTime::from_millis(0),
+                },
+                txn: Txn::Multi(Vec::new()),
+                digest: None,
+            },
+            bytes: Bytes::new(),
+            asker: Asker::Server,
+            is_fuzzy: false,
+        }
+    }
+
+    #[test]
+    fn what_was_proposed_before_a_request_does_not_answer_it() {
+        let mut pipeline = Pipeline::<()>::new(PipelineLimits {
+            waiting_max: 1,
+            waiting_bytes_max: 1,
+            outgoing_max: 1,
+            outgoing_bytes_max: 1,
+        });
+        let origin = Origin {
+            conn: ConnId::new(1),
+            ticket: pipeline.admit_write(0).expect("there is room"),
+            xid: Xid::new(2),
+        };
+        let mut requests = Requests::default();
+        let op = OpCode::Delete;
+        let queue = requests.forwarded.entry(SESSION).or_default();
+        queue.push_back(Forwarded {
+            origin,
+            op,
+            behind: Zxid::new(0x20),
+            create2s: Vec::new(),
+        });
+        // Of the session's former connection, to another server, under the same number.
+        assert_eq!(requests.asker(&mut proposal(0x20, 2)), Asker::Server);
+        assert_eq!(requests.asker(&mut proposal(0x21, 1)), Asker::Server);
+        let own = Asker::Client { origin, op };
+        assert_eq!(requests.asker(&mut proposal(0x22, 2)), own);
+    }
 }
