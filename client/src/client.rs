@@ -463,8 +463,12 @@ impl Session {
             || self.client.is_closed()
     }
 
-    /// When the newest request of this session that was answered had been sent: no server counts the
-    /// session timeout from an earlier moment. `None` once the session is known to be over.
+    /// When the newest request of this session that the leader answered had been sent: a write, a sync,
+    /// or the handshake. The leader had not let the session end by then. `None` once the session is
+    /// known to be over.
+    ///
+    /// Reads and pings say nothing: a server that lags behind, or is cut off, answers them for a session
+    /// that is over. While there is a [`Session::hold`], a sync is sent whenever a ping would be due.
     ///
     /// Whoever relies on the session, as the holder of a lock does, must stop to before
     /// [`Session::timeout`] has passed since.
@@ -475,8 +479,8 @@ impl Session {
     }
 
     /// Tells the client that something depends on this session. While any such value lives, the
-    /// client pings at least every sixth of the session timeout, so that a silent server is noticed
-    /// early enough to find another.
+    /// client asks the leader at least every sixth of the session timeout, so that a silent server is
+    /// noticed early enough to find another, and [`Session::confirmed`] moves on.
     pub fn hold(&self) -> SessionHold {
         let shared = Arc::clone(self.client.shared());
         // A closed client has nothing to keep.

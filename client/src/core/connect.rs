@@ -197,6 +197,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             granted,
             is_resumable,
             confirmed: sent,
+            // Those that take part in the ensemble ask the leader.
+            proven: if read_only { Time::default() } else { sent },
         });
         self.probe = read_only.then_some((now + PROBE_MIN, PROBE_MIN * 2));
         self.authenticate(out);

@@ -7,7 +7,8 @@ use bytestring::ByteString;
 use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Reader};
 use zk_proto::request::{
-    AddWatchMode, AddWatchRequest, AuthPacket, RemoveWatchesRequest, Request as Record, WatcherType,
+    AddWatchMode, AddWatchRequest, AuthPacket, RemoveWatchesRequest, Request as Record,
+    SyncRequest, WatcherType,
 };
 use zk_proto::{ErrorCode, OpCode, SessionId, WatcherEvent, Xid, Zxid};
 
@@ -95,7 +96,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     }
 
     /// Puts on the wire what may go, in this order: the handshake; what a fresh connection begins
-    /// with; a ping if one is due; the queue, as far as the limits allow.
+    /// with; a ping or a sync if one is due; the queue, as far as the limits allow.
     ///
     /// Returns whether it stopped because that is enough to be written at once.
     pub(crate) fn transmit(&mut self, now: Time, wire: &mut BytesMut) -> bool {
@@ -122,6 +123,10 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 }
                 Urgent::Watches(chunk) => link.send_watches(now, chunk, wire),
             }
+        }
+        if link.proof_due().is_some_and(|due| due <= now) {
+            self.xid = self.xid.next();
+            link.send(now, self.xid, proof(), wire);
         }
         link.ping_if_due(now, wire);
         // Credentials are confirmed before anything is done with them.
@@ -398,6 +403,13 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     in_flight.sent
                 };
                 self.confirm(Some(sent));
+                let is_proof = in_flight.queued.request.frame.asks_leader();
+                if is_proof
+                    && header.error().is_none()
+                    && let Some(session) = &mut self.session
+                {
+                    session.proven = session.proven.max(sent);
+                }
                 self.last_zxid = self.last_zxid.max(header.zxid);
                 self.follow_zxid();
                 self.answered(in_flight, &header, payload, out)?;
@@ -575,7 +587,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 // The server closes the connection too: the next removal would cost the next one.
                 self.knows_removal &= header.error() != Some(ErrorCode::Unimplemented);
             }
-            Purpose::User | Purpose::KeepRecursive(_) => {}
+            Purpose::User | Purpose::Prove | Purpose::KeepRecursive(_) => {}
         }
         Ok(())
     }
@@ -787,11 +799,27 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     }
 }
 
+/// Has the leader show that the session lives. It waits for no limit: what it proves cannot wait.
+fn proof<W, S>() -> Queued<W, S> {
+    let record = Record::Sync(SyncRequest {
+        path: Some(ByteString::from_static("/")),
+    });
+    let request = Request {
+        frame: Frame::of(OpCode::Sync, &record),
+        epoch: None,
+        timeout: Duration::MAX,
+        resend: false,
+        watch: None,
+        waiter: None,
+    };
+    Queued::new(request, Time::default(), Purpose::Prove)
+}
+
 /// Whether a request of the client's own may fail so without leaving the server with other watches
 /// than it should have.
 fn is_harmless(purpose: &Purpose, code: ErrorCode) -> bool {
     match purpose {
-        Purpose::User | Purpose::CloseSession => true,
+        Purpose::User | Purpose::Prove | Purpose::CloseSession => true,
         // Servers before 3.9 do not know the removal of added watches by kind.
         Purpose::RemoveWatch(_) => {
             matches!(code, ErrorCode::NoWatcher | ErrorCode::MarshallingError)

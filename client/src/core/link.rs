@@ -34,6 +34,10 @@ pub(super) struct Link<W, S> {
     ping_interval: Duration,
     /// What it is when something depends on the session, and when nothing does.
     ping_intervals: (Duration, Duration),
+    /// Whether something depends on the session.
+    is_hurried: bool,
+    /// When the last request was sent that the leader has to do with.
+    leader_asked: Time,
     /// Ordinary requests, oldest first.
     in_flight: VecDeque<InFlight<W, S>>,
     /// Bytes of them.
@@ -96,6 +100,8 @@ impl<W, S> Link<W, S> {
             answer_max: timeout / 4,
             ping_interval: ping_intervals.1,
             ping_intervals,
+            is_hurried: false,
+            leader_asked: now,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             ping_sent: None,
@@ -112,6 +118,7 @@ impl<W, S> Link<W, S> {
     /// Pings at least every sixth of the session timeout instead of every third: then a quarter of it
     /// is left for another server between noticing a silent one and two thirds of it.
     pub(super) fn hurry(&mut self, hurry: bool) {
+        self.is_hurried = hurry;
         let (quick, calm) = self.ping_intervals;
         self.ping_interval = if hurry { quick } else { calm };
     }
@@ -135,6 +142,9 @@ impl<W, S> Link<W, S> {
         wire: &mut BytesMut,
     ) {
         queued.request.frame.write(xid, wire);
+        if queued.request.frame.asks_leader() {
+            self.leader_asked = now;
+        }
         let len = queued.request.frame.len();
         self.in_flight_bytes += len;
         self.last_sent = now;
@@ -192,6 +202,14 @@ impl<W, S> Link<W, S> {
             self.ping_sent = Some(now);
             self.last_sent = now;
         }
+    }
+
+    /// When the leader is to be asked, if something depends on the session: a ping is answered by the
+    /// server, which may not know yet that the session is over.
+    pub(super) fn proof_due(&self) -> Option<Time> {
+        let is_ready = self.stage == Stage::Ready && self.auth_sent.is_empty();
+        let due = self.leader_asked + self.ping_interval;
+        (self.is_hurried && is_ready && !mutated!(PingNeverSent)).then_some(due)
     }
 
     fn ping_due(&self) -> Time {
@@ -265,9 +283,10 @@ impl<W, S> Link<W, S> {
 
     /// The next moment at which something is to be done.
     pub(super) fn deadline(&self) -> Time {
-        match self.ping_sent {
+        let due = match self.ping_sent {
             Some(_) => self.dead_at(),
             None => self.dead_at().min(self.ping_due()),
-        }
+        };
+        self.proof_due().map_or(due, |proof| proof.min(due))
     }
 }

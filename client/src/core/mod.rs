@@ -110,6 +110,9 @@ struct Session {
     is_resumable: bool,
     /// When the last request that was answered had been sent: the server counts from then or later.
     confirmed: Time,
+    /// When the last request that the leader answered had been sent: it had not let the session end
+    /// by then. A server that lags does not know what the leader has done.
+    proven: Time,
 }
 
 #[derive(Debug)]
@@ -196,6 +199,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             granted,
             is_resumable: true,
             confirmed: Time::default(),
+            proven: Time::default(),
         });
         Self {
             hosts: Hosts::new(config.servers.clone(), config.seed),
@@ -248,9 +252,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             .map(|session| &session.granted)
     }
 
-    /// When the newest request that was answered had been sent, in the session that is.
-    pub(crate) fn confirmed(&self) -> Option<Time> {
-        self.session.as_ref().map(|session| session.confirmed)
+    /// When the newest request that the leader answered had been sent, in the session that is.
+    pub(crate) fn proven(&self) -> Option<Time> {
+        self.session.as_ref().map(|session| session.proven)
     }
 
     /// Highest zxid seen.

@@ -87,6 +87,24 @@ impl Frame {
         OpCode::from_code(i32::from_be_bytes(*code))
     }
 
+    /// Whether the leader has to do with the answer, which it gives no session that it has let end.
+    pub(super) fn asks_leader(&self) -> bool {
+        matches!(
+            self.op(),
+            Some(
+                OpCode::Create
+                    | OpCode::Create2
+                    | OpCode::CreateContainer
+                    | OpCode::CreateTtl
+                    | OpCode::Delete
+                    | OpCode::SetData
+                    | OpCode::SetAcl
+                    | OpCode::Multi
+                    | OpCode::Sync
+            )
+        )
+    }
+
     /// The path that most bodies start with, for error messages.
     pub(crate) fn path(&self) -> Option<ByteString> {
         let mut body = Reader::new(self.0.get(PREFIX_LEN..)?);
@@ -221,6 +239,8 @@ pub(super) enum Purpose {
     RearmList(ByteString),
     /// The client: tidies up, and does not mind what becomes of it.
     Tidy,
+    /// The client: the leader is to show that the session lives.
+    Prove,
     /// The client: the session is to be closed.
     CloseSession,
 }

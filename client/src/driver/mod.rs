@@ -288,7 +288,7 @@ impl Driver {
     /// to wait for than before.
     fn perform(&mut self) -> bool {
         self.shared.set_last_zxid(self.core.last_zxid());
-        if let Some(confirmed) = self.core.confirmed() {
+        if let Some(confirmed) = self.core.proven() {
             let start = self.start.into_std();
             self.shared.set_confirmed(start, confirmed.since_start());
         }

@@ -188,8 +188,7 @@ impl Shared {
         let mut plan = Plan::without_clients(seed, simulation.servers, span);
         let tick = plan.members.tick_ms;
         let timeout_ms = (tick * rng.pick(&[10, 20])).max(1_000.min(tick * 20));
-        let pauses = simulation.has_pauses;
-        let mut faults = faults::draw(seed, simulation.servers, timeout_ms * 1000, span, pauses);
+        let mut faults = faults::draw(simulation, seed, timeout_ms * 1000, span);
         if !simulation.has_faults {
             plan.faults.clear();
             plan.net.reset_per_mille = 0;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Simulation;
 use crate::sim::outside::Heading;
 use crate::sim::rng::Rng;
 use crate::sim::schedule::Micros;
@@ -79,13 +80,8 @@ impl fmt::Display for Mishap {
 }
 
 /// The faults of a seed, by time. Swarm: each kind is off in about half of all runs.
-pub(super) fn draw(
-    seed: u64,
-    servers: u8,
-    timeout: Micros,
-    end: Micros,
-    pauses: bool,
-) -> Vec<Fault> {
+pub(super) fn draw(simulation: &Simulation, seed: u64, timeout: Micros, end: Micros) -> Vec<Fault> {
+    let servers = u64::from(simulation.servers);
     let mut rng = Rng::new(seed, STREAM);
     let mut faults = Vec::new();
     // A blink, and around what sessions and their holders live through.
@@ -105,7 +101,7 @@ pub(super) fn draw(
         }
     };
     add(&mut rng, &mut |rng, span| Mishap::Cut {
-        member: (!rng.one_in(3)).then(|| u8::try_from(rng.below(u64::from(servers))).unwrap_or(0)),
+        member: (!rng.one_in(3)).then(|| u8::try_from(rng.below(servers)).unwrap_or(0)),
         heading: rng.pick(&[None, Some(Heading::In), Some(Heading::Out)]),
         span,
     });
@@ -117,10 +113,12 @@ pub(super) fn draw(
     add(&mut rng, &mut |rng, _| Mishap::Reset {
         tells_server: rng.one_in(2),
     });
-    if pauses {
+    if simulation.has_pauses {
         add(&mut rng, &mut |_, span| Mishap::Pause { span });
     }
-    add(&mut rng, &mut |_, _| Mishap::Expire);
+    if simulation.has_administrators {
+        add(&mut rng, &mut |_, _| Mishap::Expire);
+    }
     faults.sort_by_key(|fault| fault.at);
     faults
 }

@@ -29,8 +29,8 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 struct Resource {
     inside: BTreeMap<u64, Inside>,
-    /// The highest token that entered.
-    token: Option<i64>,
+    /// The highest token that entered, and with whom.
+    token: Option<(i64, String)>,
 }
 
 /// Somebody in a section.
@@ -188,7 +188,7 @@ impl SectionBuilder {
     }
 
     /// The fencing token. Whoever enters with one that is not higher than all before breaks the law
-    /// *fencing tokens are monotone*.
+    /// *fencing tokens are monotone*, unless it is its own once more.
     pub fn token(mut self, token: i64) -> Self {
         self.token = Some(token);
         self
@@ -249,14 +249,23 @@ impl SectionBuilder {
             broken = Some((law, what));
         }
         if let Some(token) = token {
-            if let Some(before) = known.token.filter(|before| *before >= token) {
+            let is_wrong = |(before, who): &&(i64, String)| {
+                token < *before || token == *before && *who != inside.who
+            };
+            if let Some((before, _)) = known.token.as_ref().filter(is_wrong) {
                 let what = format!(
                     "{} enters {resource} with token {token}, after {before}",
                     inside.who
                 );
                 broken.get_or_insert(("fencing tokens are monotone", what));
             }
-            known.token = known.token.max(Some(token));
+            if known
+                .token
+                .as_ref()
+                .is_none_or(|(before, _)| *before < token)
+            {
+                known.token = Some((token, inside.who.clone()));
+            }
         }
         let line = match token {
             Some(token) => format!("{} enters {resource} with token {token}", inside.who),

@@ -127,11 +127,16 @@ impl<E: fmt::Display> Ending for Result<(), E> {
 /// How to simulate.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is simulated until it is run"]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that have nothing to do with each other"
+)]
 pub struct Simulation {
     pub(crate) servers: u8,
     pub(crate) span: Option<Duration>,
     pub(crate) has_faults: bool,
     pub(crate) has_pauses: bool,
+    pub(crate) has_administrators: bool,
     is_twice: bool,
     jobs: usize,
 }
@@ -150,6 +155,7 @@ impl Simulation {
             span: None,
             has_faults: true,
             has_pauses: true,
+            has_administrators: false,
             is_twice: false,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -181,6 +187,13 @@ impl Simulation {
     /// looking whether it still may is then not found out.
     pub fn without_pauses(mut self) -> Self {
         self.has_pauses = false;
+        self
+    }
+
+    /// Sessions are also ended by administrators, behind their clients' back: whoever holds something
+    /// by such a session has lost it before it can know. Only what is fenced stands this.
+    pub fn with_administrators(mut self) -> Self {
+        self.has_administrators = true;
         self
     }
 

@@ -299,6 +299,43 @@ fn session_that_something_depends_on_is_pinged_twice_as_often() {
 }
 
 #[test]
+fn session_that_something_depends_on_is_proven_by_the_leader_and_by_no_ping() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    let granted = bench.core.proven();
+    let answer = |bench: &mut Bench, xid| {
+        bench.now = bench.now + Duration::from_millis(10);
+        let mut payload = BytesMut::new();
+        let zxid = Zxid::ZERO;
+        ReplyHeader { xid, zxid, err: 0 }.encode(&mut payload);
+        let mut actions = Vec::new();
+        bench.core.frame(bench.now, payload.freeze(), &mut actions);
+    };
+    bench.now = bench.core.next_deadline();
+    assert_eq!(bench.sent().0, [OpCode::Ping]);
+    answer(&mut bench, Xid::PING);
+    assert_eq!(
+        bench.core.proven(),
+        granted,
+        "a server that lags answers pings"
+    );
+    // From now on the leader is asked instead, whatever else is.
+    bench.handle(Event::Hold(1));
+    for xid in 1..4 {
+        bench.now = bench.now.max(bench.core.next_deadline());
+        let asked = bench.now;
+        assert_eq!(bench.sent().0, [OpCode::Sync]);
+        answer(&mut bench, Xid::new(xid));
+        assert_eq!(bench.core.proven(), Some(asked));
+        assert!(bench.core.next_deadline() <= asked + Duration::from_secs(1));
+    }
+    bench.handle(Event::Hold(-1));
+    bench.now = bench.core.next_deadline();
+    assert_eq!(bench.sent().0, [OpCode::Ping]);
+}
+
+#[test]
 fn read_only_server_is_taken_only_when_every_other_was_tried() {
     let mut bench = Bench::of(3);
     for attempt in 1..=3 {
