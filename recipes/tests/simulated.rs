@@ -82,7 +82,10 @@ pub(crate) async fn swept(world: &World, path: &str) -> Outcome {
 }
 
 /// Runs of some use: things did go wrong in them.
-#[expect(clippy::print_stdout, reason = "a figure for whoever asks for the output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "a figure for whoever asks for the output"
+)]
 pub(crate) fn look(report: Report) {
     println!("{report}");
     assert!(
