@@ -1,50 +1,15 @@
 //! The admin server and the exporter of metrics, asked as operators' tools ask them.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+mod support;
 
-use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use zk_client::Client;
 use zk_server::Server;
 
-const SOON: Duration = Duration::from_secs(30);
-
-/// What was answered.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
-    let asking = async {
-        let mut socket = TcpStream::connect(address).await.expect("connected");
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.expect("sent");
-        let mut text = String::new();
-        socket.read_to_string(&mut text).await.expect("read");
-        text
-    };
-    let text = timeout(SOON, asking).await.expect("in time");
-    let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Answer {
-        status: status.expect("a status"),
-        head: head.to_lowercase(),
-        body: body.to_owned(),
-    }
-}
+use support::SOON;
+use support::http::ask;
 
 async fn start() -> (Server, Client) {
     let server = Server::builder()
@@ -58,6 +23,7 @@ async fn start() -> (Server, Client) {
         .set("metricsProvider.httpPort", 0)
         .set("4lw.commands.whitelist", "*")
         .set("ssl.keyStore.password", "canary")
+        .set("DigestAuthenticationProvider.superDigest", "super:canary")
         .start()
         .await
         .expect("started");
@@ -127,7 +93,10 @@ async fn every_command_answers_in_json_under_each_of_its_names() {
     assert_eq!(mask["tracemask"], 7);
     assert_eq!(json("/commands/gtmk").await["tracemask"], 7);
     let effective = json("/commands/effective_config").await;
-    assert_eq!(effective["ssl.keyStore.password"]["value"], "***");
+    assert_eq!(
+        effective["DigestAuthenticationProvider.superDigest"]["value"],
+        "***"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,14 +10,19 @@ use std::sync::atomic::Ordering;
 use zk_core::conn::handshake::ServingMode;
 
 use super::Admin;
+use super::ensemble::{leader, voting_view, zab_state};
 use super::http::Asked;
 use super::json::{Json, object};
 use crate::config::Origin;
 use crate::four_letter::{Sample, SessionsView};
 use crate::net::connections::Conn;
 use crate::net::gauges::gauges;
+use crate::net::monitor::peer_state;
 use crate::net::service::Service;
 use crate::net::words;
+
+/// How digests are computed: as every release does so far.
+const DIGEST_VERSION: i64 = 2;
 
 /// What the reference says while it serves nobody.
 pub(super) const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
@@ -66,7 +71,7 @@ pub(super) const COMMANDS: &[Command] = &[
     needs("is_read_only", &["isro"]),
     needs("last_snapshot", &["lsnp"]),
     needs("leader", &["lead"]),
-    always("monitor", &["mntr"]),
+    needs("monitor", &["mntr"]),
     needs("observer_connection_stat_reset", &["orst"]),
     needs("observers", &["obsr"]),
     Command {
@@ -116,12 +121,12 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
         "effective_config" => Ok(effective(admin)),
         "environment" => members(environment()),
         "get_trace_mask" => {
-            let mask = admin.trace_mask.load(Ordering::Relaxed);
+            let mask = service.stats.trace_mask.load(Ordering::Relaxed);
             members(object([("tracemask", mask.into())]))
         }
         "set_trace_mask" => match asked.parameter("traceMask").map(str::parse::<i64>) {
             Some(Ok(mask)) => {
-                admin.trace_mask.store(mask, Ordering::Relaxed);
+                service.stats.trace_mask.store(mask, Ordering::Relaxed);
                 members(object([("tracemask", mask.into())]))
             }
             Some(Err(_)) => {
@@ -132,7 +137,7 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
             }
             None => Err("setTraceMask requires long traceMask argument".to_owned()),
         },
-        "hash" => members(object([("digests", Json::Array(Vec::new()))])),
+        "hash" => members(object([("digests", digests(service))])),
         "initial_configuration" => {
             let text = admin.origin.masked_text();
             members(object([("initial_configuration", text.into())]))
@@ -148,17 +153,19 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
                 ("timestamp", (last.unix_ms / 1000).into()),
             ]))
         }
-        "leader" => Err("server is not initialized".to_owned()),
+        "leader" => leader(service),
         "monitor" => Ok(monitor(service)),
         "observers" => members(object([
-            ("synced_observers", 0_i64.into()),
+            (
+                "synced_observers",
+                service.status.lock().synced_observers.into(),
+            ),
             ("observers", Json::Array(Vec::new())),
         ])),
         "observer_connection_stat_reset" | "ruok" => Ok(Vec::new()),
         "connection_stat_reset" => {
             for conn in service.connections.all() {
-                conn.received.store(0, Ordering::Relaxed);
-                conn.sent.store(0, Ordering::Relaxed);
+                conn.reset();
             }
             Ok(Vec::new())
         }
@@ -180,7 +187,7 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
             .zip(admin.origin.effective.iter())
             .map(|(key, setting)| (format!("zookeeper.{key}"), setting.value.clone().into()))
             .collect()),
-        "voting_view" => members(object([("current_config", object([]))])),
+        "voting_view" => members(object([("current_config", voting_view(service))])),
         "watch_summary" => {
             let report = service.tree.watches().report();
             members(object([
@@ -191,9 +198,21 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
         }
         "watches" => members(watches(service)),
         "watches_by_path" => members(watches_by_path(service)),
-        "zabstate" => members(object([("voting", false.into()), ("zabstate", "".into())])),
+        "zabstate" => members(zab_state(service)),
         other => Err(format!("Unknown command: {other}")),
     }
+}
+
+fn digests(service: &Service) -> Json {
+    let digests = service.tree.digests().into_iter();
+    let digests = digests.map(|(zxid, digest)| {
+        object([
+            ("zxid", zxid.get().into()),
+            ("digest", digest.cast_signed().into()),
+            ("digest_version", DIGEST_VERSION.into()),
+        ])
+    });
+    Json::Array(digests.collect())
 }
 
 fn configuration(service: &Service) -> Json {
@@ -219,7 +238,7 @@ fn connections(service: &Service) -> Json {
         .into_iter()
         .partition(|conn| conn.is_secure);
     let all = |conns: Vec<std::sync::Arc<Conn>>| {
-        Json::Array(conns.iter().map(|conn| connection(service, conn)).collect())
+        Json::Array(conns.iter().map(|conn| connection(conn)).collect())
     };
     object([
         ("connections", all(plain)),
@@ -227,24 +246,33 @@ fn connections(service: &Service) -> Json {
     ])
 }
 
-fn connection(service: &Service, conn: &Conn) -> Json {
-    let session = conn.session();
-    let timeout = session.and_then(|session| service.tree.read().session_timeout(session));
-    object([
-        ("remote_socket_address", conn.remote.to_string().into()),
-        ("interest_ops", 1_i64.into()),
-        ("outstanding_requests", conn.outbox.waiting().into()),
-        (
-            "packets_received",
-            conn.received.load(Ordering::Relaxed).into(),
-        ),
-        ("packets_sent", conn.sent.load(Ordering::Relaxed).into()),
-        (
-            "session_id",
-            session.map_or(0, zk_proto::SessionId::get).into(),
-        ),
-        ("session_timeout", timeout.unwrap_or(0).into()),
+fn connection(conn: &Conn) -> Json {
+    let info = words::info(conn);
+    let mut members = object([
+        ("remote_socket_address", info.remote.to_string().into()),
+        ("interest_ops", info.interest_ops.into()),
+        ("outstanding_requests", info.queued.into()),
+        ("packets_received", info.received.into()),
+        ("packets_sent", info.sent.into()),
     ])
+    .into_members();
+    if let Some(session) = info.session {
+        let of_session = object([
+            ("session_id", session.id.get().into()),
+            ("last_operation", session.last_operation.into()),
+            ("established", session.established_ms.into()),
+            ("session_timeout", session.timeout_ms.into()),
+            ("last_cxid", session.last_cxid.into()),
+            ("last_zxid", session.last_zxid.get().into()),
+            ("last_response_time", session.last_response_ms.into()),
+            ("last_latency", session.last_latency_ms.into()),
+            ("min_latency", session.min_latency_ms.into()),
+            ("avg_latency", session.avg_latency_ms.into()),
+            ("max_latency", session.max_latency_ms.into()),
+        ]);
+        members.extend(of_session.into_members());
+    }
+    Json::Object(members)
 }
 
 async fn dump(service: &Service) -> Outcome {
@@ -316,6 +344,8 @@ fn monitor(service: &Service) -> Vec<(String, Json)> {
             words::status(service).mode.to_string().into(),
         ),
     ];
+    let core = *service.status.lock();
+    members.extend(peer_state(&core).map(|state| ("peer_state".to_owned(), state.into())));
     let samples = gauges(service).into_iter().chain(service.metrics.samples());
     members.extend(samples.map(|(name, sample)| {
         let value = match sample {

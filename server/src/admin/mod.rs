@@ -11,11 +11,11 @@
 //! method, 200 with `error` for a server that does not serve.
 
 mod commands;
+mod ensemble;
 mod http;
 mod json;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use hyper::{Method, StatusCode};
 use tokio::net::TcpListener;
@@ -26,7 +26,6 @@ use self::commands::{COMMANDS, NOT_SERVING};
 use self::http::{Answer, Asked};
 use self::json::{Json, object};
 use crate::config::Setting;
-use crate::four_letter::TRACE_MASK_DEFAULT;
 use crate::metrics::{Exposition, Process, Series, prometheus};
 use crate::net::gauges::gauges;
 use crate::net::service::Service;
@@ -65,17 +64,11 @@ impl ConfigOrigin {
 pub(crate) struct Admin {
     pub(crate) service: Arc<Service>,
     pub(crate) origin: ConfigOrigin,
-    /// Kept for those who set and ask it; nothing is traced by it.
-    trace_mask: AtomicI64,
 }
 
 impl Admin {
     pub(crate) fn new(service: Arc<Service>, origin: ConfigOrigin) -> Self {
-        Self {
-            service,
-            origin,
-            trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
-        }
+        Self { service, origin }
     }
 
     /// Serves commands until the server stops.

@@ -28,7 +28,7 @@ pub(crate) mod gauges;
 pub(crate) mod handshake;
 pub(crate) mod leader_link;
 pub(crate) mod learner_links;
-mod monitor;
+pub(crate) mod monitor;
 pub(crate) mod outbox;
 mod packets;
 pub(crate) mod peer_socket;

@@ -14,7 +14,7 @@ use crate::four_letter::{DigestAt, EnvironmentView};
 ///
 /// # Source
 /// Apache `ZooKeeper` 3.9, `QuorumPeer#getDetailedState`.
-pub(super) fn peer_state(core: &PeerStatus) -> Option<String> {
+pub(crate) fn peer_state(core: &PeerStatus) -> Option<String> {
     let role = match core.role {
         Role::Alone | Role::Stopped => return None,
         Role::Looking => "looking",

@@ -181,7 +181,7 @@ fn connections(service: &Service, asker: ConnectionInfo) -> Vec<ConnectionInfo> 
     known.chain([asker]).collect()
 }
 
-fn info(conn: &Conn) -> ConnectionInfo {
+pub(crate) fn info(conn: &Conn) -> ConnectionInfo {
     ConnectionInfo {
         remote: conn.remote,
         interest_ops: 1,
