@@ -35,6 +35,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("snapshot.compression.method bad", "unknown method"),
     ("authProvider bad", "unknown class"),
     ("secure netty no keystore", "TLS needs a key"),
+    (
+        "db.autocreate=false standalone",
+        "an empty server is not kept from voting",
+    ),
 ];
 
 /// Ended by the reference later than by its configuration, refused by ours at once.

@@ -150,26 +150,19 @@ fn versions_of_dynamic_files_are_hexadecimal_suffixes() {
 #[test]
 fn the_file_wins_over_flags_and_both_over_defaults() {
     let home = Home::new();
-    home.write(
-        "zoo.cfg",
-        "dataDir=$HOME\nclientPort=2181\nsnapCount=7\nsyncEnabled=true\n",
-    );
+    home.write("zoo.cfg", "dataDir=$HOME\nclientPort=2181\nsnapCount=7\n");
     let resolved = home
         .load_with(&[
             (
                 "JVMFLAGS",
                 "-Dzookeeper.snapCount=5 -Dzookeeper.commitLogCount=600",
             ),
-            (
-                "SERVER_JVMFLAGS",
-                "-Dzookeeper.commitLogCount=700 -Dzookeeper.observer.syncEnabled=false",
-            ),
+            ("SERVER_JVMFLAGS", "-Dzookeeper.commitLogCount=700"),
         ])
         .expect("starts");
     assert_eq!(resolved.config.storage.snap_count, 7);
     assert_eq!(resolved.config.storage.commit_log_count, 700);
-    assert!(!resolved.config.storage.sync_enabled);
-    assert!(resolved.config.storage.close_session_txn_enabled);
+    assert!(resolved.config.storage.digest_enabled);
     let effective = |key| {
         resolved
             .effective

@@ -11,8 +11,8 @@ use super::error::{ConfigError, Problem};
 use super::jvm_flags;
 use super::keys::{
     AdminSettings, AuthSettings, Basics, Disposition, EnsembleSettings, Kind, LimitSettings,
-    MetricsSettings, PurgeSettings, QuorumAuthSettings, ServiceSettings, Side, StorageSettings,
-    ThrottleSettings, TlsSettings, TlsSwitches, find, nearest,
+    MetricsSettings, PurgeSettings, ServiceSettings, StorageSettings, ThrottleSettings,
+    TlsSettings, TlsSwitches, find, nearest,
 };
 use super::security::{AuthProvider, auth_providers, check_security};
 use super::topology::{Topology, client_ports, topology};
@@ -60,16 +60,12 @@ pub struct Config {
     pub tls: TlsSwitches,
     /// TLS with clients.
     pub client_tls: TlsSettings,
-    /// TLS with members.
-    pub quorum_tls: TlsSettings,
     /// Authentication of clients.
     pub auth: AuthSettings,
     /// Authentication schemes offered beside `ip` and `digest`.
     pub auth_providers: Vec<AuthProvider>,
     /// SASL ids that are the super user, beside the one of `auth`.
     pub sasl_super_users: Vec<String>,
-    /// Authentication of members.
-    pub quorum_auth: QuorumAuthSettings,
 }
 
 /// Where to listen.
@@ -158,15 +154,13 @@ impl Config {
             metrics: MetricsSettings::take(&values),
             service: ServiceSettings::take(&values),
             tls: TlsSwitches::take(&values),
-            client_tls: TlsSettings::take(&values, Side::Client),
-            quorum_tls: TlsSettings::take(&values, Side::Quorum),
+            client_tls: TlsSettings::take(&values),
             auth: AuthSettings::take(&values),
             auth_providers: auth_providers(&values, &mut problems),
             sasl_super_users: values
                 .family("superUser.")
                 .map(|setting| setting.value.clone())
                 .collect(),
-            quorum_auth: QuorumAuthSettings::take(&values),
         };
         check_security(&config, &values, &mut problems);
         config.remark(&values, &mut notices);
@@ -248,11 +242,8 @@ fn collect(sources: Sources<'_>, notices: &mut Vec<Notice>) -> Result<Values, Co
             origin: Origin::Environment("ZOO_DATADIR_AUTOCREATE_DISABLE".into()),
         });
     }
-    // The file wins over flags, but for this one, where the reference has it the other way.
-    let (late, early): (Vec<_>, Vec<_>) = flags
-        .into_iter()
-        .partition(|flag| flag.key == "observer.syncEnabled");
-    for setting in early.iter().chain(sources.main.settings()).chain(&late) {
+    // The file wins over flags.
+    for setting in flags.iter().chain(sources.main.settings()) {
         read(setting, &mut values, notices, &mut problems);
     }
     if problems.is_empty() {
@@ -286,21 +277,33 @@ fn read(
     };
     let shown = if row.is_secret() { "***" } else { value };
     match row.disposition {
-        Disposition::Ignored => {
+        Disposition::Ignored if row.kind == Kind::Free => {
             say(
                 Level::Info,
                 format!("{key}={shown}: ignored, {}", row.reason),
             );
         }
+        Disposition::Ignored => match row.parse(value) {
+            Ok(parsed) if row.is_default(&parsed.value) => {}
+            Ok(_) => say(
+                Level::Warn,
+                format!("{key}={shown}: without effect, {}", row.reason),
+            ),
+            Err(reason) => {
+                let problem = Problem::new(Some(origin.clone()), key, reason);
+                problems.push(problem.with_value(shown));
+            }
+        },
         Disposition::Refused { harmless } => {
-            if !value.eq_ignore_ascii_case(harmless) {
+            let is_harmless = |word: &&str| value.eq_ignore_ascii_case(word);
+            if !harmless.iter().any(is_harmless) {
                 problems
                     .push(Problem::new(Some(origin.clone()), key, row.reason).with_value(shown));
             }
         }
         Disposition::Honoured if row.kind == Kind::Free => values.add(setting.clone()),
         Disposition::Honoured => {
-            if row.name != key && key != "observer.syncEnabled" {
+            if row.name != key {
                 say(
                     Level::Warn,
                     format!(

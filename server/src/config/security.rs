@@ -67,35 +67,6 @@ pub(super) fn check_security(config: &Config, values: &Values, problems: &mut Ve
         problems.push(Problem::new(values.origin(key).cloned(), "", reason));
     };
 
-    let quorum = &config.quorum_auth;
-    for (needs, needed, key, missing) in [
-        (
-            quorum.server_require_sasl,
-            quorum.enable_sasl,
-            "quorum.auth.serverRequireSasl",
-            "quorum.auth.enableSasl",
-        ),
-        (
-            quorum.learner_require_sasl,
-            quorum.enable_sasl,
-            "quorum.auth.learnerRequireSasl",
-            "quorum.auth.enableSasl",
-        ),
-        (
-            quorum.server_require_sasl,
-            quorum.learner_require_sasl,
-            "quorum.auth.serverRequireSasl",
-            "quorum.auth.learnerRequireSasl",
-        ),
-    ] {
-        if needs && !needed {
-            refuse(
-                key,
-                format!("{missing} is disabled, so cannot enable {key}"),
-            );
-        }
-    }
-
     let auth = &config.auth;
     let schemes: Vec<&str> = auth
         .enforce_schemes
@@ -149,13 +120,5 @@ pub(super) fn check_security(config: &Config, values: &Values, problems: &mut Ve
             "client.portUnification",
             "client.portUnification needs ssl.keyStore.location".to_owned(),
         );
-    }
-    for (on, key) in [
-        (config.tls.ssl_quorum, "sslQuorum"),
-        (config.admin.force_https, "admin.forceHttps"),
-    ] {
-        if on && !has_key(&config.quorum_tls) {
-            refuse(key, format!("{key} needs ssl.quorum.keyStore.location"));
-        }
     }
 }

@@ -105,6 +105,11 @@ impl Key {
         }
     }
 
+    /// Whether a value is what it is when it is absent.
+    pub(super) fn is_default(&self, value: &Value) -> bool {
+        *value == self.default()
+    }
+
     /// A whole number.
     ///
     /// # Source
@@ -212,7 +217,7 @@ impl Values {
 
     /// Every honoured single key with the value in effect, secrets masked, and its origin.
     pub(super) fn effective(&self) -> Vec<Setting> {
-        let honoured = rows().filter(|row| row.kind != Kind::Free);
+        let honoured = rows().filter(|row| row.field.is_some());
         let shown = honoured.map(|row| {
             let (value, origin) = match self.written.get(row.name) {
                 Some((value, origin)) => (value.clone(), origin.clone()),

@@ -133,13 +133,17 @@ async fn decide(payload: &Bytes, caller: &Caller, service: &Service) -> Outcome 
         Err(reason) => return Outcome::Close(reason),
     };
     service.metrics.count(Counter::ConnectionRequestCount, 1);
+    let has_local_sessions = service.config.topology != Topology::Standalone
+        && service.config.ensemble.local_sessions_enabled;
     let facts = ServerFacts {
         mode: service.connections.settled_mode().await,
         last_zxid: service.tree.applied(),
         bounds: service.bounds,
-        has_local_sessions: service.config.topology != Topology::Standalone
-            && service.config.ensemble.local_sessions_enabled,
-        has_tokens: service.throttle.take(handshake.cost(false), Instant::now()),
+        has_local_sessions,
+        has_tokens: service.throttle.take(
+            handshake.cost(service.throttle.weights, has_local_sessions),
+            Instant::now(),
+        ),
     };
     match handshake.decide(&facts) {
         Decision::Close(reason) => Outcome::Close(reason),

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use zk_core::conn::handshake::Weights;
 
 use crate::config::keys::ThrottleSettings;
 
@@ -17,6 +18,8 @@ use crate::config::keys::ThrottleSettings;
 /// Apache `ZooKeeper` 3.9, `BlueThrottle`.
 #[derive(Debug)]
 pub(crate) struct Throttle {
+    /// What clients take, unless all take the same.
+    pub(crate) weights: Option<Weights>,
     max: Option<NonZeroU32>,
     fill_time: Duration,
     fill_count: u32,
@@ -46,7 +49,13 @@ struct State {
 
 impl Throttle {
     pub(crate) fn new(settings: &ThrottleSettings, now: Instant, seed: u64) -> Self {
+        let weights = Weights {
+            global: settings.connection_global_weight,
+            local: settings.connection_local_weight,
+            renewed: settings.connection_renew_weight,
+        };
         Self {
+            weights: settings.connection_weight_enabled.then_some(weights),
             max: settings.connection_tokens,
             fill_time: settings.connection_fill_time,
             fill_count: settings.connection_fill_count,

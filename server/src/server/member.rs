@@ -63,6 +63,8 @@ impl Membership {
             Zxid::new(version),
         );
         let settings = &config.ensemble;
+        let defaults = MemberOptions::new(Arc::new(members));
+        let history = usize::try_from(config.storage.commit_log_count).unwrap_or(usize::MAX);
         let options = MemberOptions {
             init_limit: ensemble.init_limit.get(),
             sync_limit: ensemble.sync_limit.get(),
@@ -76,8 +78,9 @@ impl Membership {
             local_sessions: settings.local_sessions_enabled,
             local_sessions_upgrading: settings.local_sessions_upgrading_enabled,
             force_snapshot: settings.force_snapshot_sync,
+            history_count_max: defaults.history_count_max.max(history),
             seed: random(),
-            ..MemberOptions::new(Arc::new(members))
+            ..defaults
         };
         let me = ensemble.my_id;
         let (quorum, election) = if let Some(sockets) = sockets {

@@ -179,7 +179,6 @@ impl Server {
         sockets: Option<MemberSockets>,
         temporary: Option<tempfile::TempDir>,
     ) -> Result<(Self, Listeners, Arc<Service>), StartError> {
-        plan::warn_of_absent(&config);
         let plan = Plan::new(&config)?;
         let tls = plan::tls(&config)?;
         let sasl = plan::sasl(&config)?;
@@ -258,8 +257,7 @@ impl Server {
         }
         let tree = Arc::new(tree);
         let heard = Arc::new(Heard::default());
-        let limit = usize::try_from(config.limits.global_outstanding_limit).unwrap_or(1000);
-        let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        let permits = Arc::new(Semaphore::new(plan::in_flight_max(&config)));
         let connections = Arc::new(Connections::new(Arc::clone(&permits)));
         let fail_stop = Arc::new(FailStop::new());
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytestring::ByteString;
+use tokio::sync::Semaphore;
 use zk_core::conn::auth::{Access, AuthScheme, DigestScheme, IpScheme, SaslScheme, Schemes};
 use zk_core::prep::PrepOptions;
 use zk_core::session::{BoundsError, TimeoutBounds};
@@ -161,6 +162,14 @@ pub(super) fn prep_options(config: &Config, access: Access) -> PrepOptions {
     }
 }
 
+/// Requests that may be on their way to be decided and applied.
+pub(super) fn in_flight_max(config: &Config) -> usize {
+    let ensemble = config.limits.global_outstanding_limit;
+    let here = config.throttle.max_requests.map_or(ensemble, u32::from);
+    let limit = usize::try_from(ensemble.min(here)).unwrap_or(usize::MAX);
+    limit.min(Semaphore::MAX_PERMITS)
+}
+
 /// Deletions at a time, so that no minute has more than allowed.
 pub(super) fn reap_max(config: &Config) -> usize {
     let per_minute = u128::from(config.limits.container_max_per_minute);
@@ -203,48 +212,4 @@ pub(super) fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
     }
     let is_watched = config.tls.client_cert_reload;
     Tls::new(config.client_tls.clone(), "ssl.", is_watched).map(Some)
-}
-
-/// Tells of what is configured and has no effect, with the reason.
-pub(super) fn warn_of_absent(config: &Config) {
-    const LATER: &str = "not there yet";
-    let (limits, throttle, storage) = (&config.limits, &config.throttle, &config.storage);
-    let absent = [
-        (config.service.audit_enabled, "audit.enable", LATER),
-        (!config.purge.max_age.is_zero(), "autopurge.maxAge", LATER),
-        (limits.memory_limit.is_some(), "memory.limit", LATER),
-        (
-            config.metrics.https_port.is_some(),
-            "metricsProvider.httpsPort",
-            "metrics are exported without TLS",
-        ),
-        (
-            config.admin.force_https || config.admin.port_unification,
-            "admin.forceHttps, admin.portUnification",
-            "the admin server speaks no TLS; it listens on the loopback address unless told otherwise",
-        ),
-        (
-            config.client_tls.client_hostname_verification,
-            "ssl.clientHostnameVerification",
-            "names are never looked up from addresses",
-        ),
-        (
-            !storage.close_session_txn_enabled,
-            "closeSessionTxn.enabled",
-            "the ephemerals of a closed session are always listed; every release reads that",
-        ),
-        (
-            limits.large_request_threshold.is_some(),
-            "largeRequestThreshold",
-            "requests of a connection that wait are bounded together, whatever their size",
-        ),
-        (
-            !throttle.throttled_op_wait.is_zero(),
-            "throttled_op_wait_time",
-            "a request that has to wait is not read from its connection before its turn",
-        ),
-    ];
-    for (_, key, why) in absent.iter().filter(|(is_wanted, ..)| *is_wanted) {
-        tracing::warn!(key, why, "configured, and without effect");
-    }
 }

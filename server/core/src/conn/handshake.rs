@@ -30,6 +30,17 @@ pub enum ServingMode {
     Full,
 }
 
+/// What a client takes from the connection throttle, by the kind of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weights {
+    /// A new session that goes through the log.
+    pub global: u32,
+    /// A new session that only this server knows.
+    pub local: u32,
+    /// A session that comes back.
+    pub renewed: u32,
+}
+
 /// What the decision depends on beside the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerFacts {
@@ -148,15 +159,17 @@ impl Handshake {
         self.0.session_id
     }
 
-    /// What it takes from the connection throttle: new sessions that go through the log cost more
-    /// than old ones, and those more than local ones.
-    pub fn cost(&self, has_local_sessions: bool) -> u32 {
+    /// What it takes from the connection throttle: one, unless sessions are weighed by kind.
+    pub fn cost(&self, weights: Option<Weights>, has_local_sessions: bool) -> u32 {
+        let Some(weights) = weights else {
+            return 1;
+        };
         if self.0.session_id != SessionId::NONE {
-            2
+            weights.renewed
         } else if has_local_sessions {
-            1
+            weights.local
         } else {
-            3
+            weights.global
         }
     }
 
@@ -546,8 +559,18 @@ mod tests {
 
     #[test]
     fn throttle_charges_by_what_a_session_costs() {
-        assert_eq!(Handshake(new_session()).cost(false), 3);
-        assert_eq!(Handshake(resume()).cost(false), 2);
-        assert_eq!(Handshake(new_session()).cost(true), 1);
+        let weights = Weights {
+            global: 3,
+            local: 1,
+            renewed: 2,
+        };
+        let cost = |request: ConnectRequest, weights, has_local| {
+            Handshake(request).cost(weights, has_local)
+        };
+        assert_eq!(cost(new_session(), Some(weights), false), 3);
+        assert_eq!(cost(resume(), Some(weights), false), 2);
+        assert_eq!(cost(new_session(), Some(weights), true), 1);
+        assert_eq!(cost(new_session(), None, false), 1);
+        assert_eq!(cost(resume(), None, false), 1);
     }
 }

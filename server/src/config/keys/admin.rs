@@ -19,21 +19,6 @@ settings! {
         command_url: String = "admin.commandURL", Prefixed, Text("/commands");
         /// Ms after which an idle connection is closed.
         idle_timeout: Duration = "admin.idleTimeout", Prefixed, int(30_000, 1);
-        /// Takes TLS and plain HTTP on one port.
-        port_unification: bool = "admin.portUnification", Prefixed, Flag(false);
-        /// Takes TLS only.
-        force_https: bool = "admin.forceHttps", Prefixed, Flag(false);
-        /// Demands a client certificate.
-        need_client_auth: bool = "admin.needClientAuth", Prefixed, Flag(false);
-        /// Ms between two snapshots, and between two restores.
-        rate_limiter_interval: Duration =
-            "admin.rateLimiterIntervalInMS", Prefixed, int(300_000, 0);
-        /// Allows `snapshot`.
-        snapshot_enabled: bool = "admin.snapshot.enabled", Prefixed, Flag(true);
-        /// Allows `restore`.
-        restore_enabled: bool = "admin.restore.enabled", Prefixed, Flag(true);
-        /// Demands authentication for every command that changes something or shows secrets.
-        require_auth: bool = "admin.requireAuth", Prefixed, Flag(false);
     }
 }
 
@@ -56,8 +41,6 @@ settings! {
         http_host: String = "metricsProvider.httpHost", None, Text("0.0.0.0");
         /// Its plain port; `None` when only TLS is wanted.
         http_port: Option<u16> = "metricsProvider.httpPort", None, port(-1);
-        /// Its TLS port; `None` is off.
-        https_port: Option<u16> = "metricsProvider.httpsPort", None, port(-1);
         /// Adds process metrics.
         export_process_info: bool = "metricsProvider.exportJvmInfo", None, Flag(true);
         /// Adds the memory metrics of a JVM under their names, for dashboards that divide them.
@@ -70,8 +53,6 @@ settings! {
 settings! {
     /// Logs and audit.
     pub ServiceSettings {
-        /// Writes the audit log.
-        audit_enabled: bool = "audit.enable", Prefixed, Flag(false);
         /// Form of log lines.
         log_format: String = "log.format", Prefixed, Choice { default: "text", of: &["text", "json"] };
         /// Least important level logged.

@@ -51,8 +51,6 @@ settings! {
         multi_address_enabled: bool = "multiAddress.enabled", Prefixed, Flag(false);
         /// Accepts a third, secure client part in member lines; members of 3.9 cannot read it.
         secure_client_spec: bool = "reconfig.secureClientSpec", Prefixed, Flag(false);
-        /// Election algorithm; only 3, fast leader election, exists.
-        election_alg: u32 = "electionAlg", None, Kind::Int { default: 3, min: 3, max: 3 };
         /// Turns the forgiving of comments behind values off (`true`).
         strict_config: bool = "strictConfig", Prefixed, Flag(false);
     }

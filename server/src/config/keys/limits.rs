@@ -1,6 +1,6 @@
 //! Keys about clients: limits, throttles, semantics.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Kind::{Flag, Float, Text, YesNo};
@@ -24,16 +24,10 @@ settings! {
         jute_max_buffer: u32 = "jute.maxbuffer", Raw("jute.maxbuffer"), int(1_048_575, 1);
         /// Requests queued in the whole ensemble.
         global_outstanding_limit: u32 = "globalOutstandingLimit", Prefixed, int(1000, 1);
-        /// Size in bytes that makes a request a large one; `None` makes none large.
-        large_request_threshold: Option<NonZeroU32> = "largeRequestThreshold", Prefixed, int(-1, -1);
-        /// Bytes of large requests in flight.
-        large_request_max_bytes: u32 = "largeRequestMaxBytes", Prefixed, int(104_857_600, 1);
         /// Refuses writes above a hard quota.
         enforce_quota: bool = "enforceQuota", Prefixed, Flag(false);
         /// Allows TTL znodes; server ids must not exceed 254.
         extended_types_enabled: bool = "extendedTypesEnabled", Prefixed, Flag(false);
-        /// Checks ACLs where the client is connected, before forwarding.
-        eager_acl_check: bool = "enableEagerACLCheck", Prefixed, Flag(false);
         /// Turns all access control off.
         skip_acl: bool = "skipACL", Prefixed, YesNo(false);
         /// Ms between looks for empty containers and expired TTL znodes.
@@ -47,8 +41,6 @@ settings! {
             Raw("znode.container.maxNeverUsedIntervalMs"), long(0, 0);
         /// Four-letter words answered besides `srvr`: comma separated, `*` for all.
         four_letter_whitelist: String = "4lw.commands.whitelist", Prefixed, Text("");
-        /// Memory in bytes at which clients are held back; `None` is no limit.
-        memory_limit: Option<NonZeroU64> = "memory.limit", Prefixed, long(0, 0);
     }
 }
 
@@ -58,23 +50,6 @@ settings! {
         /// Requests in flight on this member; `None` is unlimited.
         max_requests: Option<NonZeroU32> =
             "request_throttle_max_requests" or "requestThrottleLimit", Prefixed, int(0, 0);
-        /// Ms a request is held back at a time.
-        stall_time: Duration =
-            "request_throttle_stall_time" or "requestThrottleStallTime", Prefixed, int(100, 1);
-        /// Drops stale requests instead of answering them.
-        drop_stale: bool =
-            "request_throttle_drop_stale" or "requestThrottleDropStale", Prefixed, Flag(true);
-        /// A request is stale when its connection is closed.
-        stale_connection_check: bool =
-            "request_stale_connection_check" or "requestStaleConnectionCheck", Prefixed, Flag(true);
-        /// A request is stale when it waited longer than its session timeout.
-        stale_latency_check: bool =
-            "request_stale_latency_check" or "requestStaleLatencyCheck", Prefixed, Flag(false);
-        /// Ms to drain requests at stop.
-        shutdown_timeout: Duration = "request_throttler.shutdownTimeout", Prefixed, int(10_000, 0);
-        /// Ms of waiting after which a request is answered as throttled; 0 never.
-        throttled_op_wait: Duration =
-            "throttled_op_wait_time" or "throttledOpWaitTime", Prefixed, int(0, 0);
         /// Bucket size of new sessions; `None` does not throttle.
         connection_tokens: Option<NonZeroU32> =
             "connection_throttle_tokens" or "connectionMaxTokens", Prefixed, int(0, 0);

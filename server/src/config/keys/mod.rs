@@ -3,8 +3,8 @@
 //!
 //! A row of a key that is honoured also *is* the field of the [`Config`](super::Config) it sets:
 //! the `settings!` lists below declare field, key, type, default and bounds in one line, so a
-//! key cannot be documented and forgotten, or read and left undocumented. Keys that are refused
-//! or ignored stand in `unused` with the reason.
+//! key cannot be documented and forgotten, or read and left undocumented; a test looks whether the
+//! server reads the field. Keys that are refused or ignored stand in `unused` with the reason.
 
 /// Declares a group of settings: a struct, one row per field, and how to fill it.
 macro_rules! settings {
@@ -39,6 +39,7 @@ macro_rules! settings {
                         twin: $twin,
                         kind: $kind,
                         disposition: $crate::config::keys::Disposition::Honoured,
+                        field: Some(stringify!($field)),
                         reason: concat!($($doc),+),
                     },
                 )+
@@ -66,10 +67,10 @@ pub use admin::{AdminSettings, MetricsSettings, ServiceSettings};
 pub(super) use basics::Basics;
 pub use ensemble::EnsembleSettings;
 pub use limits::{LimitSettings, ThrottleSettings};
-pub use security::{AuthSettings, QuorumAuthSettings};
+pub use security::AuthSettings;
 pub use storage::{PurgeSettings, StorageSettings};
 pub use table::{find, find_property, markdown, nearest, rows};
-pub use tls::{Side, TlsSettings, TlsSwitches};
+pub use tls::{TlsSettings, TlsSwitches};
 
 /// One row: a key, or a family of keys when the name ends in `*`.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,8 @@ pub struct Key {
     pub kind: Kind,
     /// What becomes of it.
     pub disposition: Disposition,
+    /// The field of the settings that it sets, if it sets one.
+    pub field: Option<&'static str>,
     /// What it means, or why it is not used: one line.
     pub reason: &'static str,
 }
@@ -107,10 +110,11 @@ pub enum Disposition {
     Honoured,
     /// Stops the server unless the value is the harmless one: running on would break a promise.
     Refused {
-        /// The value that asks for nothing.
-        harmless: &'static str,
+        /// The values that ask for nothing.
+        harmless: &'static [&'static str],
     },
-    /// Accepted without effect.
+    /// Accepted without effect. If it has a form, its value is looked at, and one that is not the
+    /// default is told of.
     Ignored,
 }
 

@@ -1,7 +1,7 @@
 //! Keys about who may connect and who is who.
 
-use super::Kind::{Choice, Flag, Secret, Text};
-use super::Twin::{None, Prefixed, Raw};
+use super::Kind::{Flag, Secret, Text};
+use super::Twin::{Prefixed, Raw};
 use crate::config::value::Secret as SecretText;
 
 settings! {
@@ -11,9 +11,6 @@ settings! {
         super_digest: Option<SecretText> = "DigestAuthenticationProvider.superDigest", Prefixed, Secret;
         /// Takes `digest` credentials.
         digest_enabled: bool = "DigestAuthenticationProvider.enabled", Prefixed, Flag(true);
-        /// Hash of `digest` ids; equal on all members.
-        digest_algorithm: String = "DigestAuthenticationProvider.digestAlg", Prefixed,
-            Choice { default: "SHA1", of: &["SHA1", "SHA-1", "SHA256", "SHA-256", "SHA512", "SHA-512"] };
         /// Distinguished name of the certificate that is the super user.
         x509_super_user: String = "X509AuthenticationProvider.superUser", Prefixed, Text("");
         /// SASL id that is the super user.
@@ -31,31 +28,10 @@ settings! {
         enforce_enabled: bool = "enforce.auth.enabled", Prefixed, Flag(false);
         /// Schemes that satisfy the demand, comma separated.
         enforce_schemes: String = "enforce.auth.schemes", Prefixed, Text("");
-        /// Takes the client address from `X-Forwarded-For` on the admin port.
-        ip_use_x_forwarded_for: bool =
-            "IPAuthenticationProvider.usexforwardedfor", Prefixed, Flag(false);
         /// File with the SASL users and passwords, in JAAS form.
         jaas_file: String = "java.security.auth.login.config",
             Raw("java.security.auth.login.config"), Text("");
         /// Section of that file for clients.
         sasl_server_section: String = "sasl.serverconfig", Prefixed, Text("Server");
-        /// Refuses the weak SASL mechanism DIGEST-MD5 on outgoing connections, as the reference does.
-        fips_mode: bool = "fips-mode", Prefixed, Flag(true);
-    }
-}
-
-settings! {
-    /// Authentication between members.
-    pub QuorumAuthSettings {
-        /// Speaks SASL with other members.
-        enable_sasl: bool = "quorum.auth.enableSasl", None, Flag(false);
-        /// Demands it of the members this one connects to.
-        learner_require_sasl: bool = "quorum.auth.learnerRequireSasl", None, Flag(false);
-        /// Demands it of the members that connect to this one.
-        server_require_sasl: bool = "quorum.auth.serverRequireSasl", None, Flag(false);
-        /// Section of the JAAS file for outgoing connections.
-        learner_section: String = "quorum.auth.learner.saslLoginContext", None, Text("QuorumLearner");
-        /// Section of the JAAS file for incoming connections.
-        server_section: String = "quorum.auth.server.saslLoginContext", None, Text("QuorumServer");
     }
 }

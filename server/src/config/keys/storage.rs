@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-use super::Kind::{Choice, Flag, Float, Interval, Raised, YesNo};
+use super::Kind::{Choice, Flag, Interval, Raised, YesNo};
 use super::Twin::{None, Prefixed};
 use super::{int, long};
 
@@ -21,10 +21,6 @@ settings! {
         /// Committed transactions kept in memory for DIFF syncs.
         commit_log_count: u32 = "commitLogCount", Prefixed,
             Raised { default: 500, floor: 500, instead: 500 };
-        /// Share of the snapshot size up to which a learner is synced from the log on disk;
-        /// negative never.
-        snapshot_size_factor: f64 = "snapshotSizeFactor", Prefixed,
-            Float { default: 0.33, min: -1.0, max: 1.0 };
         /// Compression of new snapshots: none, `gz` or `snappy`.
         snapshot_compression: String = "snapshot.compression.method", Prefixed,
             Choice { default: "", of: &["", "gz", "snappy"] };
@@ -34,8 +30,6 @@ settings! {
         serialize_last_processed_zxid: bool = "serializeLastProcessedZxid.enabled", Prefixed, Flag(true);
         /// Keeps a digest of the tree, and writes it to log and snapshots.
         digest_enabled: bool = "digest.enabled", Prefixed, Flag(true);
-        /// Lists the ephemerals in the transaction that closes a session.
-        close_session_txn_enabled: bool = "closeSessionTxn.enabled", Prefixed, Flag(true);
         /// Syncs the log to disk before acknowledging; `no` risks losing acknowledged writes.
         force_sync: bool = "forceSync", Prefixed, YesNo(true);
         /// Sync duration in ms above which a warning is logged.
@@ -48,10 +42,6 @@ settings! {
         max_batch_size: u32 = "maxBatchSize", Prefixed, int(1000, 1);
         /// Creates missing data directories.
         data_dir_autocreate: bool = "datadir.autocreate", Prefixed, Flag(true);
-        /// Lets a member with an empty database vote without the `initialize` marker file.
-        db_autocreate: bool = "db.autocreate", Prefixed, Flag(true);
-        /// Writes log and snapshots on observers too.
-        sync_enabled: bool = "syncEnabled" or "observer.syncEnabled", Prefixed, Flag(true);
         /// Bytes read beyond `jute.maxbuffer` in log, snapshot and quorum packets; `None` is
         /// `jute.maxbuffer`.
         jute_max_buffer_extra_bytes: Option<u32> = "jute.maxbuffer.extrasize", Prefixed,
@@ -70,8 +60,5 @@ settings! {
             Interval { default_ms: 0, unit_ms: 3_600_000 };
         /// Bytes of log and snapshots above which older ones are purged; `None` is no limit.
         max_bytes: Option<NonZeroU64> = "autopurge.maxBytes", Prefixed, long(0, 0);
-        /// Hours after which files not needed for recovery are purged; 0 is no limit.
-        max_age: Duration = "autopurge.maxAge", Prefixed,
-            Interval { default_ms: 0, unit_ms: 3_600_000 };
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::unused::{FAMILIES, IGNORED, REFUSED};
+use super::unused::{FAMILIES, IGNORED, REFUSED, UNREAD};
 use super::{
     AdminSettings, AuthSettings, Basics, Disposition, EnsembleSettings, Key, Kind, LimitSettings,
-    MetricsSettings, PurgeSettings, QuorumAuthSettings, ServiceSettings, StorageSettings,
-    ThrottleSettings, TlsSettings, TlsSwitches, Twin,
+    MetricsSettings, PurgeSettings, ServiceSettings, StorageSettings, ThrottleSettings,
+    TlsSettings, TlsSwitches, Twin,
 };
 
 /// Sections in reading order.
@@ -24,8 +24,8 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("TLS", TlsSettings::ROWS),
     ("TLS switches", TlsSwitches::ROWS),
     ("Client authentication", AuthSettings::ROWS),
-    ("Quorum authentication", QuorumAuthSettings::ROWS),
     ("Refused", REFUSED),
+    ("Without effect so far", UNREAD),
     ("Ignored", IGNORED),
 ];
 
@@ -135,7 +135,7 @@ impl Key {
             shown.collect::<Vec<_>>().join(", ")
         };
         match self.disposition {
-            Disposition::Refused { harmless } => return format!("only `{harmless}`"),
+            Disposition::Refused { harmless } => return format!("only {}", words(harmless)),
             Disposition::Ignored => return "ignored".to_owned(),
             Disposition::Honoured => {}
         }

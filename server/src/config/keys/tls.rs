@@ -1,33 +1,25 @@
-//! Keys about TLS: one list of members, once for clients (`ssl.`) and once for other servers
-//! (`ssl.quorum.`).
+//! Keys about TLS: one list, once for clients (`ssl.`), where it is honoured, and once for other servers
+//! (`ssl.quorum.`), where its values are looked at and have no effect yet.
 
 use std::time::Duration;
 
-use super::Kind::{Choice, Flag, Secret, Text};
+use super::Kind::{Choice, Flag, Text};
 use super::Twin::Prefixed;
+use super::unused::{NO_QUORUM_TLS, unread};
 use super::{Disposition, Key, int};
-use crate::config::value::{Secret as SecretText, Values};
-
-/// Whose connections a [`TlsSettings`] is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Clients.
-    Client,
-    /// Members of the ensemble.
-    Quorum,
-}
+use crate::config::value::Values;
 
 /// Like `settings!`, with every row twice.
 macro_rules! tls_settings {
     ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $key:literal, $client:expr, $quorum:expr;)+) => {
-        /// TLS material and rules of one side.
+        /// TLS material and rules of the client ports.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub struct TlsSettings {
             $(
                 $(#[doc = $doc])+
                 #[doc = ""]
-                #[doc = concat!("Key: `ssl.", $key, "`, `ssl.quorum.", $key, "`.")]
+                #[doc = concat!("Key: `ssl.", $key, "`.")]
                 pub $field: $type,
             )+
         }
@@ -35,16 +27,21 @@ macro_rules! tls_settings {
         impl TlsSettings {
             /// The rows of both sides.
             pub(in crate::config) const ROWS: &'static [Key] = &[
-                $(row(concat!("ssl.", $key), $client, concat!($($doc),+)),)+
-                $(row(concat!("ssl.quorum.", $key), $quorum, concat!($($doc),+)),)+
+                $(Key {
+                    name: concat!("ssl.", $key),
+                    aliases: &[],
+                    twin: Prefixed,
+                    kind: $client,
+                    disposition: Disposition::Honoured,
+                    field: Some(stringify!($field)),
+                    reason: concat!($($doc),+),
+                },)+
+                $(unread(concat!("ssl.quorum.", $key), &[], Prefixed, $quorum, NO_QUORUM_TLS),)+
             ];
 
-            /// Fills the fields of one side.
-            pub(in crate::config) fn take(values: &Values, side: Side) -> Self {
-                match side {
-                    Side::Client => Self { $($field: values.take(concat!("ssl.", $key))),+ },
-                    Side::Quorum => Self { $($field: values.take(concat!("ssl.quorum.", $key))),+ },
-                }
+            /// Fills every field.
+            pub(in crate::config) fn take(values: &Values) -> Self {
+                Self { $($field: values.take(concat!("ssl.", $key))),+ }
             }
         }
     };
@@ -59,10 +56,6 @@ const CLIENT_AUTH: &[&str] = &["none", "want", "need"];
 tls_settings! {
     /// File of the own key and certificate chain.
     key_store_location: String = "keyStore.location", Text(""), Text("");
-    /// Its password.
-    key_store_password: Option<SecretText> = "keyStore.password", Secret, Secret;
-    /// File with its password; wins over the password.
-    key_store_password_path: String = "keyStore.passwordPath", Text(""), Text("");
     /// Its form; told from the file name when empty.
     key_store_type: String = "keyStore.type",
         Choice { default: "", of: STORES }, Choice { default: "", of: STORES };
@@ -72,10 +65,6 @@ tls_settings! {
     key_store_key_location: String = "keyStore.keyLocation", Text(""), Text("");
     /// File of the trusted certificates; the CA list of the system when empty.
     trust_store_location: String = "trustStore.location", Text(""), Text("");
-    /// Its password.
-    trust_store_password: Option<SecretText> = "trustStore.password", Secret, Secret;
-    /// File with its password; wins over the password.
-    trust_store_password_path: String = "trustStore.passwordPath", Text(""), Text("");
     /// Its form; told from the file name when empty.
     trust_store_type: String = "trustStore.type",
         Choice { default: "", of: STORES }, Choice { default: "", of: STORES };
@@ -88,25 +77,9 @@ tls_settings! {
     /// Demand on the certificate of the connecting side.
     client_auth: String = "clientAuth",
         Choice { default: "need", of: CLIENT_AUTH }, Choice { default: "need", of: CLIENT_AUTH };
-    /// Checks the name in the certificate of the side connected to.
-    hostname_verification: bool = "hostnameVerification", Flag(true), Flag(true);
-    /// Checks the name in the certificate of the connecting side.
-    client_hostname_verification: bool = "clientHostnameVerification", Flag(false), Flag(true);
     /// Ms to wait for the first byte where one port takes TLS and plaintext.
     handshake_detection_timeout: Duration =
         "handshakeDetectionTimeoutMillis", int(5000, 1), int(5000, 1);
-}
-
-/// One honoured row.
-const fn row(name: &'static str, kind: super::Kind, reason: &'static str) -> Key {
-    Key {
-        name,
-        aliases: &[],
-        twin: Prefixed,
-        kind,
-        disposition: Disposition::Honoured,
-        reason,
-    }
 }
 
 settings! {
@@ -117,14 +90,6 @@ settings! {
         /// Reads client-side key material again when the files change; on, where the reference
         /// needs it turned on.
         client_cert_reload: bool = "client.certReload", Prefixed, Flag(true);
-        /// Speaks TLS with other members.
-        ssl_quorum: bool = "sslQuorum", super::Twin::None, Flag(false);
-        /// Takes TLS and plaintext from other members.
-        port_unification: bool = "portUnification", super::Twin::None, Flag(false);
-        /// Reads quorum key material again when the files change.
-        quorum_cert_reload: bool = "sslQuorumReloadCertFiles", super::Twin::None, Flag(true);
-        /// Authentication scheme of client certificates.
-        auth_provider: String = "ssl.authProvider", Prefixed, Text("x509");
         /// TLS handshakes in progress; `None` is unlimited.
         outstanding_handshakes_max: Option<std::num::NonZeroU32> =
             "netty.server.outstandingHandshake.limit" or "outstandingHandshake.limit", Prefixed, int(-1, -1);

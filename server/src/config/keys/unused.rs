@@ -1,8 +1,9 @@
-//! Keys that set nothing here: families read as a whole elsewhere, keys refused, keys ignored.
+//! Keys that set nothing here: families read as a whole elsewhere, keys refused, keys without effect.
 
 use super::Disposition::{Honoured, Ignored, Refused};
+use super::Kind::{Flag, Secret, Text};
 use super::Twin::{None, Prefixed, Raw};
-use super::{Disposition, Key, Kind, Twin};
+use super::{Disposition, Key, Kind, Twin, int, long, port};
 
 const fn row(
     name: &'static str,
@@ -16,6 +17,26 @@ const fn row(
         twin,
         kind: Kind::Free,
         disposition,
+        field: Option::None,
+        reason,
+    }
+}
+
+/// A key without effect whose value has a form.
+pub(super) const fn unread(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    twin: Twin,
+    kind: Kind,
+    reason: &'static str,
+) -> Key {
+    Key {
+        name,
+        aliases,
+        twin,
+        kind,
+        disposition: Ignored,
+        field: Option::None,
         reason,
     }
 }
@@ -27,7 +48,7 @@ const fn ignored(name: &'static str, twin: Twin, reason: &'static str) -> Key {
 const fn refused(
     name: &'static str,
     twin: Twin,
-    harmless: &'static str,
+    harmless: &'static [&'static str],
     reason: &'static str,
 ) -> Key {
     row(name, twin, Refused { harmless }, reason)
@@ -76,6 +97,19 @@ const WATCHES: &str = "tunes a watch table of the JVM server";
 const JVM: &str = "there is no JVM to watch";
 const TRACE: &str = "debug statistics of the JVM server";
 const CACHE: &str = "replies are encoded once per event without a cache";
+const NO_QUORUM_SASL: &str = "members do not authenticate each other yet";
+pub(super) const NO_QUORUM_TLS: &str = "members speak no TLS with each other yet";
+const ADMIN_TLS: &str =
+    "the admin server speaks no TLS; it listens on the loopback address unless told otherwise";
+const BACKUP: &str = "the commands snapshot and restore are not there yet";
+const PEM: &str = "stores are PEM files without a password";
+const RECONFIG: &str = "members cannot be changed while they run yet";
+const ADDRESSES: &str = "the addresses of a member are tried in turn";
+const SYNCS: &str = "learners are synchronised as they come";
+const PAUSES: &str = "pauses between attempts are fixed";
+const LARGE: &str = "requests of a connection that wait are bounded together, whatever their size";
+const THROTTLED: &str =
+    "a request that has to wait is not read from its connection before its turn";
 const PIPELINE: &str = "switches a stage of the JVM server's pipeline";
 
 /// Keys whose effect is missing, and missing it would break a promise.
@@ -83,47 +117,420 @@ pub(super) const REFUSED: &[Key] = &[
     refused(
         "oraclePath",
         None,
-        "",
+        &[""],
         "a two-member oracle would decide quorums we do not implement",
     ),
     refused(
         "emulate353TTLNodes",
         Prefixed,
-        "false",
+        &["false"],
         "the TTL encoding of 3.5.3 in the data directory is not supported",
     ),
-    refused("observerMasterPort", None, "0", OBSERVER_MASTER),
-    refused("ssl.crl", Prefixed, "false", REVOCATION),
-    refused("ssl.ocsp", Prefixed, "false", REVOCATION),
-    refused("ssl.quorum.crl", Prefixed, "false", REVOCATION),
-    refused("ssl.quorum.ocsp", Prefixed, "false", REVOCATION),
+    refused("observerMasterPort", None, &["0"], OBSERVER_MASTER),
+    refused("ssl.crl", Prefixed, &["false"], REVOCATION),
+    refused("ssl.ocsp", Prefixed, &["false"], REVOCATION),
+    refused("ssl.quorum.crl", Prefixed, &["false"], REVOCATION),
+    refused("ssl.quorum.ocsp", Prefixed, &["false"], REVOCATION),
     refused(
         "kerberos.removeHostFromPrincipal",
         Prefixed,
-        "false",
+        &["false"],
         KERBEROS,
     ),
     refused(
         "kerberos.removeRealmFromPrincipal",
         Prefixed,
-        "false",
+        &["false"],
         KERBEROS,
     ),
     refused(
         "kerberos.canonicalizeHostNames",
         Prefixed,
-        "false",
+        &["false"],
         KERBEROS,
     ),
     refused(
         "ensembleAuthName",
         Prefixed,
-        "",
+        &[""],
         "the scheme `ensemble` is not offered",
+    ),
+    refused("sslQuorum", None, &["false"], NO_QUORUM_TLS),
+    refused("portUnification", None, &["false"], NO_QUORUM_TLS),
+    refused("quorum.auth.enableSasl", None, &["false"], NO_QUORUM_SASL),
+    refused(
+        "quorum.auth.learnerRequireSasl",
+        None,
+        &["false"],
+        NO_QUORUM_SASL,
+    ),
+    refused(
+        "quorum.auth.serverRequireSasl",
+        None,
+        &["false"],
+        NO_QUORUM_SASL,
+    ),
+    refused(
+        "DigestAuthenticationProvider.digestAlg",
+        Prefixed,
+        &["SHA1", "SHA-1"],
+        "ids of the scheme digest are hashed with SHA-1 only",
+    ),
+    refused(
+        "ssl.authProvider",
+        Prefixed,
+        &["x509"],
+        "certificates are taken by the scheme x509 only",
+    ),
+    refused(
+        "db.autocreate",
+        Prefixed,
+        &["true"],
+        "a member with an empty database always takes part in elections",
     ),
 ];
 
-/// Keys without effect.
+/// Keys whose values are looked at, and have no effect so far: one that is not the default is told of.
+pub(super) const UNREAD: &[Key] = &[
+    unread(
+        "electionAlg",
+        &[],
+        None,
+        Kind::Int {
+            default: 3,
+            min: 3,
+            max: 3,
+        },
+        "there is one election algorithm",
+    ),
+    unread("reconfigEnabled", &[], None, Flag(false), RECONFIG),
+    unread("dynamicConfig.retain", &[], Prefixed, int(5, 1), RECONFIG),
+    unread(
+        "multiAddress.reachabilityCheckEnabled",
+        &[],
+        Prefixed,
+        Flag(true),
+        ADDRESSES,
+    ),
+    unread(
+        "multiAddress.reachabilityCheckTimeoutMs",
+        &[],
+        Prefixed,
+        int(1000, 1),
+        ADDRESSES,
+    ),
+    unread(
+        "leader.maxTimeToWaitForEpoch",
+        &["maxTimeToWaitForEpoch"],
+        Prefixed,
+        int(-1, -1),
+        "a leader gives up at once when its voters look for another",
+    ),
+    unread(
+        "leader.maxConcurrentSnapSyncs",
+        &["maxConcurrentSnapSyncs"],
+        Prefixed,
+        int(10, 1),
+        SYNCS,
+    ),
+    unread(
+        "leader.maxConcurrentDiffSyncs",
+        &["maxConcurrentDiffSyncs"],
+        Prefixed,
+        int(100, 1),
+        SYNCS,
+    ),
+    unread(
+        "leaderConnectDelayDuringRetryMs",
+        &[],
+        Prefixed,
+        int(100, 0),
+        PAUSES,
+    ),
+    unread(
+        "observer.reconnectDelayMs",
+        &[],
+        Prefixed,
+        int(0, 0),
+        PAUSES,
+    ),
+    unread(
+        "observer.election.DelayMs",
+        &[],
+        Prefixed,
+        int(200, 0),
+        PAUSES,
+    ),
+    unread(
+        "tcpKeepAlive",
+        &[],
+        Prefixed,
+        Flag(false),
+        "connections for votes are not probed; one that is dead is noticed when it is used",
+    ),
+    unread(
+        "leader.nodelay",
+        &[],
+        Raw("leader.nodelay"),
+        Flag(true),
+        "small packets are always sent at once",
+    ),
+    unread(
+        "follower.nodelay",
+        &[],
+        Raw("follower.nodelay"),
+        Flag(true),
+        "small packets are always sent at once",
+    ),
+    unread(
+        "leader.ackLoggingFrequency",
+        &[],
+        Prefixed,
+        int(1000, 0),
+        "acknowledgements are not logged",
+    ),
+    unread(
+        "syncEnabled",
+        &["observer.syncEnabled"],
+        Prefixed,
+        Flag(true),
+        "observers always keep log and snapshots",
+    ),
+    unread(
+        "snapshotSizeFactor",
+        &[],
+        Prefixed,
+        Kind::Float {
+            default: 0.33,
+            min: -1.0,
+            max: 1.0,
+        },
+        "learners are synchronised from up to 32 MiB of the log on disk, whatever the tree takes",
+    ),
+    unread(
+        "closeSessionTxn.enabled",
+        &[],
+        Prefixed,
+        Flag(true),
+        "the ephemerals of a closed session are always listed; every release reads that",
+    ),
+    unread(
+        "autopurge.maxAge",
+        &[],
+        Prefixed,
+        Kind::Interval {
+            default_ms: 0,
+            unit_ms: 3_600_000,
+        },
+        "files are purged by number and by size only",
+    ),
+    unread("largeRequestThreshold", &[], Prefixed, int(-1, -1), LARGE),
+    unread(
+        "largeRequestMaxBytes",
+        &[],
+        Prefixed,
+        int(104_857_600, 1),
+        LARGE,
+    ),
+    unread(
+        "enableEagerACLCheck",
+        &[],
+        Prefixed,
+        Flag(false),
+        "lists are checked by the leader, with the same answers",
+    ),
+    unread(
+        "memory.limit",
+        &[],
+        Prefixed,
+        long(0, 0),
+        "memory is bounded by the limits of connections and requests only",
+    ),
+    unread(
+        "request_throttle_stall_time",
+        &["requestThrottleStallTime"],
+        Prefixed,
+        int(100, 1),
+        THROTTLED,
+    ),
+    unread(
+        "request_throttle_drop_stale",
+        &["requestThrottleDropStale"],
+        Prefixed,
+        Flag(true),
+        THROTTLED,
+    ),
+    unread(
+        "request_stale_connection_check",
+        &["requestStaleConnectionCheck"],
+        Prefixed,
+        Flag(true),
+        THROTTLED,
+    ),
+    unread(
+        "request_stale_latency_check",
+        &["requestStaleLatencyCheck"],
+        Prefixed,
+        Flag(false),
+        THROTTLED,
+    ),
+    unread(
+        "throttled_op_wait_time",
+        &["throttledOpWaitTime"],
+        Prefixed,
+        int(0, 0),
+        THROTTLED,
+    ),
+    unread(
+        "request_throttler.shutdownTimeout",
+        &[],
+        Prefixed,
+        int(10_000, 0),
+        "a server that stops has two seconds to finish what it has begun",
+    ),
+    unread(
+        "admin.portUnification",
+        &[],
+        Prefixed,
+        Flag(false),
+        ADMIN_TLS,
+    ),
+    unread("admin.forceHttps", &[], Prefixed, Flag(false), ADMIN_TLS),
+    unread(
+        "admin.needClientAuth",
+        &[],
+        Prefixed,
+        Flag(false),
+        ADMIN_TLS,
+    ),
+    unread(
+        "admin.rateLimiterIntervalInMS",
+        &[],
+        Prefixed,
+        int(300_000, 0),
+        BACKUP,
+    ),
+    unread("admin.snapshot.enabled", &[], Prefixed, Flag(true), BACKUP),
+    unread("admin.restore.enabled", &[], Prefixed, Flag(true), BACKUP),
+    unread(
+        "admin.requireAuth",
+        &[],
+        Prefixed,
+        Flag(false),
+        "no command of the admin server changes data or shows secrets",
+    ),
+    unread(
+        "metricsProvider.httpsPort",
+        &[],
+        None,
+        port(-1),
+        "metrics are exported without TLS",
+    ),
+    unread(
+        "audit.enable",
+        &[],
+        Prefixed,
+        Flag(false),
+        "there is no audit log yet",
+    ),
+    unread("ssl.keyStore.password", &[], Prefixed, Secret, PEM),
+    unread("ssl.keyStore.passwordPath", &[], Prefixed, Text(""), PEM),
+    unread("ssl.trustStore.password", &[], Prefixed, Secret, PEM),
+    unread("ssl.trustStore.passwordPath", &[], Prefixed, Text(""), PEM),
+    unread(
+        "ssl.hostnameVerification",
+        &[],
+        Prefixed,
+        Flag(true),
+        "a server connects to no client",
+    ),
+    unread(
+        "ssl.clientHostnameVerification",
+        &[],
+        Prefixed,
+        Flag(false),
+        "names are never looked up from addresses",
+    ),
+    unread(
+        "ssl.quorum.keyStore.password",
+        &[],
+        Prefixed,
+        Secret,
+        NO_QUORUM_TLS,
+    ),
+    unread(
+        "ssl.quorum.keyStore.passwordPath",
+        &[],
+        Prefixed,
+        Text(""),
+        NO_QUORUM_TLS,
+    ),
+    unread(
+        "ssl.quorum.trustStore.password",
+        &[],
+        Prefixed,
+        Secret,
+        NO_QUORUM_TLS,
+    ),
+    unread(
+        "ssl.quorum.trustStore.passwordPath",
+        &[],
+        Prefixed,
+        Text(""),
+        NO_QUORUM_TLS,
+    ),
+    unread(
+        "ssl.quorum.hostnameVerification",
+        &[],
+        Prefixed,
+        Flag(true),
+        NO_QUORUM_TLS,
+    ),
+    unread(
+        "ssl.quorum.clientHostnameVerification",
+        &[],
+        Prefixed,
+        Flag(true),
+        NO_QUORUM_TLS,
+    ),
+    unread(
+        "sslQuorumReloadCertFiles",
+        &[],
+        None,
+        Flag(true),
+        NO_QUORUM_TLS,
+    ),
+    unread(
+        "fips-mode",
+        &[],
+        Prefixed,
+        Flag(true),
+        "no connection that goes out speaks SASL",
+    ),
+    unread(
+        "quorum.auth.learner.saslLoginContext",
+        &[],
+        None,
+        Text("QuorumLearner"),
+        NO_QUORUM_SASL,
+    ),
+    unread(
+        "quorum.auth.server.saslLoginContext",
+        &[],
+        None,
+        Text("QuorumServer"),
+        NO_QUORUM_SASL,
+    ),
+    unread(
+        "IPAuthenticationProvider.usexforwardedfor",
+        &[],
+        Prefixed,
+        Flag(false),
+        "the admin server does not ask who it serves",
+    ),
+];
+
+/// Keys about what is not here at all: their values are not looked at.
 pub(super) const IGNORED: &[Key] = &[
     ignored(
         "intBufferStartingSizeBytes",
