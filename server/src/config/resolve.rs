@@ -11,7 +11,7 @@ use super::error::{ConfigError, Problem};
 use super::jvm_flags;
 use super::keys::{
     AdminSettings, AuthSettings, Basics, Disposition, EnsembleSettings, Kind, LimitSettings,
-    MetricsSettings, PurgeSettings, ServiceSettings, StorageSettings, ThrottleSettings,
+    MetricsSettings, PurgeSettings, ServiceSettings, Side, StorageSettings, ThrottleSettings,
     TlsSettings, TlsSwitches, find, nearest,
 };
 use super::security::{AuthProvider, auth_providers, check_security};
@@ -60,6 +60,8 @@ pub struct Config {
     pub tls: TlsSwitches,
     /// TLS with clients.
     pub client_tls: TlsSettings,
+    /// TLS with members.
+    pub quorum_tls: TlsSettings,
     /// Authentication of clients.
     pub auth: AuthSettings,
     /// Authentication schemes offered beside `ip` and `digest`.
@@ -154,7 +156,8 @@ impl Config {
             metrics: MetricsSettings::take(&values),
             service: ServiceSettings::take(&values),
             tls: TlsSwitches::take(&values),
-            client_tls: TlsSettings::take(&values),
+            client_tls: TlsSettings::take(&values, Side::Client),
+            quorum_tls: TlsSettings::take(&values, Side::Quorum),
             auth: AuthSettings::take(&values),
             auth_providers: auth_providers(&values, &mut problems),
             sasl_super_users: values

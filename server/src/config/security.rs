@@ -121,4 +121,10 @@ pub(super) fn check_security(config: &Config, values: &Values, problems: &mut Ve
             "client.portUnification needs ssl.keyStore.location".to_owned(),
         );
     }
+    if config.tls.ssl_quorum && !has_key(&config.quorum_tls) {
+        refuse(
+            "sslQuorum",
+            "sslQuorum needs ssl.quorum.keyStore.location".to_owned(),
+        );
+    }
 }

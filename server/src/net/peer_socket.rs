@@ -73,8 +73,8 @@ impl PeerTls {
         // In FIPS mode the reference leaves names alone.
         let checks = !config.auth.fips_mode;
         let settings = config.quorum_tls.clone();
-        let checks_dialling = checks && settings.client_hostname_verification;
-        let checks_dialled = checks && settings.hostname_verification;
+        let checks_dialling = checks && switches.quorum_client_names;
+        let checks_dialled = checks && switches.quorum_names;
         let limit = settings.handshake_detection_timeout;
         let watched = switches.quorum_cert_reload;
         Ok(Self(Some(Arc::new(Inner {

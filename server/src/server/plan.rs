@@ -33,9 +33,6 @@ impl Plan {
         if config.client_port.is_none() && config.secure_client_port.is_none() {
             return unsupported("a server without clientPort and secureClientPort");
         }
-        if config.quorum_auth.enable_sasl {
-            return unsupported("quorum.auth.enableSasl");
-        }
         bounds(config)?;
         let entry_bytes_max = entry_bytes_max(config);
         Ok(Self {

@@ -70,7 +70,7 @@ pub use limits::{LimitSettings, ThrottleSettings};
 pub use security::AuthSettings;
 pub use storage::{PurgeSettings, StorageSettings};
 pub use table::{find, find_property, markdown, nearest, rows};
-pub use tls::{TlsSettings, TlsSwitches};
+pub use tls::{Side, TlsSettings, TlsSwitches};
 
 /// One row: a key, or a family of keys when the name ends in `*`.
 #[derive(Clone, Copy, Debug)]

@@ -33,5 +33,7 @@ settings! {
             Raw("java.security.auth.login.config"), Text("");
         /// Section of that file for clients.
         sasl_server_section: String = "sasl.serverconfig", Prefixed, Text("Server");
+        /// Leaves the names in certificates of other members alone, as the reference does.
+        fips_mode: bool = "fips-mode", Prefixed, Flag(true);
     }
 }

@@ -1,25 +1,33 @@
-//! Keys about TLS: one list, once for clients (`ssl.`), where it is honoured, and once for other servers
-//! (`ssl.quorum.`), where its values are looked at and have no effect yet.
+//! Keys about TLS: one list of members, once for clients (`ssl.`) and once for other servers
+//! (`ssl.quorum.`).
 
 use std::time::Duration;
 
 use super::Kind::{Choice, Flag, Text};
 use super::Twin::Prefixed;
-use super::unused::{NO_QUORUM_TLS, unread};
 use super::{Disposition, Key, int};
 use crate::config::value::Values;
+
+/// Whose connections a [`TlsSettings`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Clients.
+    Client,
+    /// Members of the ensemble.
+    Quorum,
+}
 
 /// Like `settings!`, with every row twice.
 macro_rules! tls_settings {
     ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $key:literal, $client:expr, $quorum:expr;)+) => {
-        /// TLS material and rules of the client ports.
+        /// TLS material and rules of one side.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub struct TlsSettings {
             $(
                 $(#[doc = $doc])+
                 #[doc = ""]
-                #[doc = concat!("Key: `ssl.", $key, "`.")]
+                #[doc = concat!("Key: `ssl.", $key, "`, `ssl.quorum.", $key, "`.")]
                 pub $field: $type,
             )+
         }
@@ -27,21 +35,16 @@ macro_rules! tls_settings {
         impl TlsSettings {
             /// The rows of both sides.
             pub(in crate::config) const ROWS: &'static [Key] = &[
-                $(Key {
-                    name: concat!("ssl.", $key),
-                    aliases: &[],
-                    twin: Prefixed,
-                    kind: $client,
-                    disposition: Disposition::Honoured,
-                    field: Some(stringify!($field)),
-                    reason: concat!($($doc),+),
-                },)+
-                $(unread(concat!("ssl.quorum.", $key), &[], Prefixed, $quorum, NO_QUORUM_TLS),)+
+                $(row(concat!("ssl.", $key), $client, stringify!($field), concat!($($doc),+)),)+
+                $(row(concat!("ssl.quorum.", $key), $quorum, stringify!($field), concat!($($doc),+)),)+
             ];
 
-            /// Fills every field.
-            pub(in crate::config) fn take(values: &Values) -> Self {
-                Self { $($field: values.take(concat!("ssl.", $key))),+ }
+            /// Fills the fields of one side.
+            pub(in crate::config) fn take(values: &Values, side: Side) -> Self {
+                match side {
+                    Side::Client => Self { $($field: values.take(concat!("ssl.", $key))),+ },
+                    Side::Quorum => Self { $($field: values.take(concat!("ssl.quorum.", $key))),+ },
+                }
             }
         }
     };
@@ -82,6 +85,24 @@ tls_settings! {
         "handshakeDetectionTimeoutMillis", int(5000, 1), int(5000, 1);
 }
 
+/// One honoured row.
+const fn row(
+    name: &'static str,
+    kind: super::Kind,
+    field: &'static str,
+    reason: &'static str,
+) -> Key {
+    Key {
+        name,
+        aliases: &[],
+        twin: Prefixed,
+        kind,
+        disposition: Disposition::Honoured,
+        field: Some(field),
+        reason,
+    }
+}
+
 settings! {
     /// Which ports speak TLS.
     pub TlsSwitches {
@@ -90,6 +111,16 @@ settings! {
         /// Reads client-side key material again when the files change; on, where the reference
         /// needs it turned on.
         client_cert_reload: bool = "client.certReload", Prefixed, Flag(true);
+        /// Speaks TLS with other members.
+        ssl_quorum: bool = "sslQuorum", super::Twin::None, Flag(false);
+        /// Takes TLS and plaintext from other members.
+        port_unification: bool = "portUnification", super::Twin::None, Flag(false);
+        /// Reads quorum key material again when the files change.
+        quorum_cert_reload: bool = "sslQuorumReloadCertFiles", super::Twin::None, Flag(true);
+        /// Checks the name in the certificate of the member connected to.
+        quorum_names: bool = "ssl.quorum.hostnameVerification", Prefixed, Flag(true);
+        /// Checks the name in the certificate of the member that connects.
+        quorum_client_names: bool = "ssl.quorum.clientHostnameVerification", Prefixed, Flag(true);
         /// TLS handshakes in progress; `None` is unlimited.
         outstanding_handshakes_max: Option<std::num::NonZeroU32> =
             "netty.server.outstandingHandshake.limit" or "outstandingHandshake.limit", Prefixed, int(-1, -1);

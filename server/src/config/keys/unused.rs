@@ -23,7 +23,7 @@ const fn row(
 }
 
 /// A key without effect whose value has a form.
-pub(super) const fn unread(
+const fn unread(
     name: &'static str,
     aliases: &'static [&'static str],
     twin: Twin,
@@ -98,7 +98,6 @@ const JVM: &str = "there is no JVM to watch";
 const TRACE: &str = "debug statistics of the JVM server";
 const CACHE: &str = "replies are encoded once per event without a cache";
 const NO_QUORUM_SASL: &str = "members do not authenticate each other yet";
-pub(super) const NO_QUORUM_TLS: &str = "members speak no TLS with each other yet";
 const ADMIN_TLS: &str =
     "the admin server speaks no TLS; it listens on the loopback address unless told otherwise";
 const BACKUP: &str = "the commands snapshot and restore are not there yet";
@@ -155,8 +154,6 @@ pub(super) const REFUSED: &[Key] = &[
         &[""],
         "the scheme `ensemble` is not offered",
     ),
-    refused("sslQuorum", None, &["false"], NO_QUORUM_TLS),
-    refused("portUnification", None, &["false"], NO_QUORUM_TLS),
     refused("quorum.auth.enableSasl", None, &["false"], NO_QUORUM_SASL),
     refused(
         "quorum.auth.learnerRequireSasl",
@@ -451,61 +448,21 @@ pub(super) const UNREAD: &[Key] = &[
         Flag(false),
         "names are never looked up from addresses",
     ),
-    unread(
-        "ssl.quorum.keyStore.password",
-        &[],
-        Prefixed,
-        Secret,
-        NO_QUORUM_TLS,
-    ),
+    unread("ssl.quorum.keyStore.password", &[], Prefixed, Secret, PEM),
     unread(
         "ssl.quorum.keyStore.passwordPath",
         &[],
         Prefixed,
         Text(""),
-        NO_QUORUM_TLS,
+        PEM,
     ),
-    unread(
-        "ssl.quorum.trustStore.password",
-        &[],
-        Prefixed,
-        Secret,
-        NO_QUORUM_TLS,
-    ),
+    unread("ssl.quorum.trustStore.password", &[], Prefixed, Secret, PEM),
     unread(
         "ssl.quorum.trustStore.passwordPath",
         &[],
         Prefixed,
         Text(""),
-        NO_QUORUM_TLS,
-    ),
-    unread(
-        "ssl.quorum.hostnameVerification",
-        &[],
-        Prefixed,
-        Flag(true),
-        NO_QUORUM_TLS,
-    ),
-    unread(
-        "ssl.quorum.clientHostnameVerification",
-        &[],
-        Prefixed,
-        Flag(true),
-        NO_QUORUM_TLS,
-    ),
-    unread(
-        "sslQuorumReloadCertFiles",
-        &[],
-        None,
-        Flag(true),
-        NO_QUORUM_TLS,
-    ),
-    unread(
-        "fips-mode",
-        &[],
-        Prefixed,
-        Flag(true),
-        "no connection that goes out speaks SASL",
+        PEM,
     ),
     unread(
         "quorum.auth.learner.saslLoginContext",
