@@ -227,6 +227,10 @@ impl<F: DiskFile> DiskFile for FaultFile<F> {
         self.file.len()
     }
 
+    fn data_end(&self) -> io::Result<u64> {
+        self.file.data_end()
+    }
+
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.faults.check(Operation::Other)?;
         self.file.set_len(len)
@@ -235,6 +239,10 @@ impl<F: DiskFile> DiskFile for FaultFile<F> {
     fn allocate(&mut self, len: u64) -> io::Result<()> {
         self.faults.check(Operation::Grow)?;
         self.file.allocate(len)
+    }
+
+    fn begin_writing(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.begin_writing(offset, len)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {

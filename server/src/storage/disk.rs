@@ -70,17 +70,20 @@ pub trait Disk: Send {
     /// As [`Disk::open`], or if it cannot be read.
     fn read(&self, name: Name) -> io::Result<Vec<u8>> {
         let file = self.open(name)?;
-        let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
-        let mut content = vec![0; len];
-        let mut filled = 0;
-        while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(filled as u64, rest)? {
-                0 => break,
-                count => filled += count,
-            }
-        }
-        content.truncate(filled);
-        Ok(content)
+        let len = file.len()?;
+        read_start(&file, len)
+    }
+
+    /// The content of a file without the zeros at its end that were never written, as far as the
+    /// system knows of them: most of a file that was made longer ahead of its records.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::read`].
+    fn read_written(&self, name: Name) -> io::Result<Vec<u8>> {
+        let file = self.open(name)?;
+        let end = file.data_end()?;
+        read_start(&file, end)
     }
 }
 
@@ -107,6 +110,16 @@ pub trait DiskFile: Send {
     /// If the system does not tell.
     fn len(&self) -> io::Result<u64>;
 
+    /// Where the zeros begin that reach to the end of the file, as far as the system can tell without
+    /// reading: at most the length of the file.
+    ///
+    /// # Errors
+    ///
+    /// If the disk cannot.
+    fn data_end(&self) -> io::Result<u64> {
+        self.len()
+    }
+
     /// Whether the file has no bytes.
     ///
     /// # Errors
@@ -131,12 +144,43 @@ pub trait DiskFile: Send {
     /// If there is not enough space.
     fn allocate(&mut self, len: u64) -> io::Result<()>;
 
+    /// Has the device begin with these bytes, which were written and will not be read soon; says
+    /// nothing about what is durable. A long file that comes to the device all at once, in its sync,
+    /// keeps it from others for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// If the disk cannot.
+    fn begin_writing(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
+
     /// Makes all bytes written and the length durable.
     ///
     /// # Errors
     ///
     /// If it is unknown whether they are.
     fn sync_data(&mut self) -> io::Result<()>;
+}
+
+/// The first bytes of a file: this many, or all.
+///
+/// # Errors
+///
+/// If they cannot be read.
+pub(super) fn read_start(file: &impl DiskFile, len: u64) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(len).map_err(io::Error::other)?;
+    let mut content = vec![0; len];
+    let mut filled = 0;
+    while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(filled as u64, rest)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    content.truncate(filled);
+    Ok(content)
 }
 
 /// Writes a whole file so that after a crash the name has either its old content or the new one.

@@ -2,9 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::{Advice, SeekFrom};
+use rustix::io::Errno;
 
 use super::disk::{Disk, DiskFile};
 use super::layout::{Area, Name, Role, VERSION_DIR};
@@ -217,6 +221,21 @@ impl DiskFile for StdFile {
         Ok(self.0.metadata()?.len())
     }
 
+    fn data_end(&self) -> io::Result<u64> {
+        // The position that this moves is used by nobody.
+        let mut end = 0;
+        loop {
+            match rustix::fs::seek(&self.0, SeekFrom::Data(end)) {
+                Ok(data) => end = rustix::fs::seek(&self.0, SeekFrom::Hole(data))?,
+                // Nothing but a hole follows.
+                Err(Errno::NXIO) => return Ok(end),
+                // Some file systems do not tell.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => return self.len(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
@@ -228,9 +247,19 @@ impl DiskFile for StdFile {
         }
         match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), now, len - now) {
             // Some file systems cannot reserve; a longer file is the best they can do.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.0.set_len(len),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.0.set_len(len),
             result => result.map_err(io::Error::from),
         }
+    }
+
+    fn begin_writing(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        // Bytes that are not needed any more can only be forgotten once they are written.
+        let len = NonZeroU64::new(len);
+        rustix::fs::fadvise(&self.0, offset, len, Advice::DontNeed).or_else(|error| match error {
+            // Pipes and the like have no such notion, nor some file systems.
+            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Ok(()),
+            error => Err(error.into()),
+        })
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
@@ -330,6 +359,26 @@ mod tests {
         disk.sync_dir(Area::Log).expect("synced");
         assert_eq!(disk.list(Area::Log).expect("listed"), []);
         assert!(disk.free_bytes(Area::Log).expect("known") > 0);
+    }
+
+    #[test]
+    fn zeros_that_were_only_reserved_are_not_read() {
+        let home = tempfile::tempdir().expect("a directory");
+        let disk = StdDisk::open(&dirs(home.path())).expect("opens");
+        let log = Name::log(Zxid::new(1));
+        let mut file = disk.create(log).expect("new");
+        assert_eq!(file.data_end().expect("known"), 0);
+        file.write_at(0, b"abc").expect("written");
+        file.allocate(1 << 20).expect("longer");
+        let unread = disk.read_written(log).expect("read");
+        assert_eq!(unread.get(..4).unwrap_or(&unread), b"abc\0");
+        assert_eq!(disk.read(log).expect("read").len(), 1 << 20);
+        // What stands behind a hole is data again, and so is the hole.
+        file.write_at(500_000, b"def").expect("written");
+        let unread = disk.read_written(log).expect("read");
+        assert_eq!(unread.get(500_000..500_003), Some(b"def".as_slice()));
+        file.write_at((1 << 20) - 1, b"!").expect("written");
+        assert_eq!(file.data_end().expect("known"), 1 << 20);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Appending: one write and one sync per batch.
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use zk_core::wire::log_record;
 use zk_proto::Zxid;
 
 use super::error::LogError;
-use super::read::{Contents, contents};
+use super::read::has_header;
 use super::{LogEntry, truncate};
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::layout::{Area, Name};
@@ -51,13 +51,23 @@ pub struct FileLog<D: Disk> {
     buffer: BytesMut,
 }
 
+/// Bytes of zeros written ahead of the records, at least and at most.
+const ZEROS_MIN: u64 = 16 << 10;
+const ZEROS_MAX: u64 = 256 << 10;
+
 /// A file being appended to.
+///
+/// Space that is merely reserved becomes a part of the file only when it is written, and each sync
+/// behind that has the file system write its journal, too. So zeros are written ahead of the records,
+/// for many batches at once: the sync of a batch that falls among them writes that batch alone.
 #[derive(Debug)]
 struct Segment<F> {
     name: Name,
     file: F,
     /// End of the last record.
     end: u64,
+    /// End of what was ever written: records, and zeros for those to come.
+    written: u64,
     /// Length of the file, preallocated zeros included.
     len: u64,
 }
@@ -78,13 +88,11 @@ impl<D: Disk> FileLog<D> {
             .filter(|name| name.as_log().is_some())
             .rev()
         {
-            match contents(&disk, name)? {
-                Contents::Unborn => {
-                    disk.remove(name).map_err(LogError::disk("remove", name))?;
-                    removed = true;
-                }
-                Contents::Log(_) => break,
+            if has_header(&disk, name)? {
+                break;
             }
+            disk.remove(name).map_err(LogError::disk("remove", name))?;
+            removed = true;
         }
         if removed {
             disk.sync_dir(Area::Log)
@@ -137,7 +145,7 @@ impl<D: Disk> FileLog<D> {
             for entry in batch {
                 log_record::write(&entry.bytes, &mut log.buffer);
             }
-            segment.write(&log.buffer, &log.options)?;
+            segment.write(&mut log.buffer, &log.options)?;
             if is_new && log.options.sync {
                 // The records are durable, but not the name they are found by.
                 log.disk
@@ -232,6 +240,7 @@ impl<D: Disk> FileLog<D> {
             name,
             file,
             end: 0,
+            written: 0,
             len: 0,
         })
     }
@@ -239,7 +248,7 @@ impl<D: Disk> FileLog<D> {
 
 impl<F: DiskFile> Segment<F> {
     /// Writes records behind the last ones, and makes them durable.
-    fn write(&mut self, records: &[u8], options: &LogOptions) -> Result<(), LogError> {
+    fn write(&mut self, records: &mut BytesMut, options: &LogOptions) -> Result<(), LogError> {
         let end = self.end + records.len() as u64;
         let step = options.preallocate_bytes;
         let len =
@@ -249,6 +258,12 @@ impl<F: DiskFile> Segment<F> {
                 .allocate(len)
                 .map_err(LogError::disk("preallocate", self.name))?;
         }
+        let ahead = end.clamp(ZEROS_MIN, ZEROS_MAX);
+        if end > self.written && options.sync && records.len() as u64 <= ahead / 8 {
+            // No further than the file reaches: it grows as the options say.
+            let zeros = (end + ahead).min(len).saturating_sub(end);
+            records.put_bytes(0, usize::try_from(zeros).unwrap_or(0));
+        }
         self.file
             .write_at(self.end, records)
             .map_err(LogError::disk("append to", self.name))?;
@@ -257,6 +272,7 @@ impl<F: DiskFile> Segment<F> {
                 .sync_data()
                 .map_err(LogError::disk("sync", self.name))?;
         }
+        self.written = self.written.max(self.end + records.len() as u64);
         self.end = end;
         self.len = len.max(end);
         Ok(())

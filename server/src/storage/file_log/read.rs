@@ -9,7 +9,7 @@ use zk_proto::jute::Reader;
 
 use super::LogEntry;
 use super::error::LogError;
-use crate::storage::disk::{Disk, DiskFile as _};
+use crate::storage::disk::{Disk, DiskFile as _, read_start};
 use crate::storage::layout::{Area, Name};
 
 /// Unit that disks write as a whole.
@@ -130,10 +130,29 @@ pub(super) enum Contents {
 
 /// Reads a file and checks its header.
 pub(super) fn contents<D: Disk>(disk: &D, name: Name) -> Result<Contents, LogError> {
-    let content = disk.read(name).map_err(LogError::disk("read", name))?;
-    match log_record::check_header(&content) {
-        Ok(()) => Ok(Contents::Log(content.into())),
-        Err(BadHeader::Short { .. } | BadHeader::Magic { found: 0 }) => Ok(Contents::Unborn),
+    let content = disk
+        .read_written(name)
+        .map_err(LogError::disk("read", name))?;
+    if is_born(name, &content)? {
+        Ok(Contents::Log(content.into()))
+    } else {
+        Ok(Contents::Unborn)
+    }
+}
+
+/// Whether a file is more than a crash left of one that was just created.
+pub(super) fn has_header<D: Disk>(disk: &D, name: Name) -> Result<bool, LogError> {
+    let file = disk.open(name).map_err(LogError::disk("open", name))?;
+    let start =
+        read_start(&file, log_record::HEADER_LEN as u64).map_err(LogError::disk("read", name))?;
+    is_born(name, &start)
+}
+
+/// The same, by the first bytes of the file.
+fn is_born(name: Name, start: &[u8]) -> Result<bool, LogError> {
+    match log_record::check_header(start) {
+        Ok(()) => Ok(true),
+        Err(BadHeader::Short { .. } | BadHeader::Magic { found: 0 }) => Ok(false),
         Err(source) => Err(LogError::Header { name, source }),
     }
 }
