@@ -41,7 +41,7 @@ use crate::stage::clock::{Clock, wall};
 use crate::stage::core::{CoreItem, CoreStage, MAILBOX_MAX};
 use crate::stage::fail_stop::{FailStop, chain};
 use crate::stage::heard::Heard;
-use crate::stage::log::LogStage;
+use crate::stage::log::{LogStage, Patience};
 use crate::stage::log_reader::LogReader;
 use crate::stage::mailbox::Mailbox;
 use crate::stage::owner::{Owner, Owners};
@@ -361,6 +361,7 @@ impl Server {
                 .storage
                 .max_write_queue_poll_time
                 .unwrap_or(config.storage.flush_delay / 3),
+            patience: Patience::default(),
             batch_max: usize::try_from(config.storage.max_batch_size).unwrap_or(usize::MAX),
             metrics: Arc::clone(&metrics),
         };

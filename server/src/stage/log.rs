@@ -65,6 +65,7 @@ pub(crate) struct LogStage<D: Disk> {
     pub(crate) poll: Duration,
     /// As many are waited for (`maxBatchSize`).
     pub(crate) batch_max: usize,
+    pub(crate) patience: Patience,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -75,7 +76,9 @@ impl<D: Disk + Clone> LogStage<D> {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
         while self.mailbox.take(None, &mut items) != Taken::Closed {
-            if !self.delay.is_zero() {
+            if self.delay.is_zero() {
+                self.wait_for_returning(&mut items);
+            } else {
                 self.gather(&mut items);
             }
             for item in items.drain(..) {
@@ -99,6 +102,19 @@ impl<D: Disk + Clone> LogStage<D> {
             batch_bytes = 0;
         }
         Ok(())
+    }
+
+    /// Waits a moment for those who were just answered: see [`Patience`].
+    fn wait_for_returning(&mut self, items: &mut Vec<LogItem>) {
+        let Some((count, span)) = self.patience.worth(items.len()) else {
+            return;
+        };
+        let have_come = self.mailbox.wait_for(count, Instant::now() + span);
+        self.patience.waited(have_come);
+        let mut more = Vec::new();
+        if self.mailbox.take_now(&mut more) {
+            items.append(&mut more);
+        }
     }
 
     fn perform(&mut self, task: LogTask) -> Result<(), StopCause> {
@@ -151,6 +167,9 @@ impl<D: Disk + Clone> LogStage<D> {
         let start = Instant::now();
         let last = self.log.append(batch)?;
         let elapsed = start.elapsed();
+        // Before those who wait for it are answered, and ask for more.
+        self.patience
+            .synced(elapsed, batch.len() + self.mailbox.len());
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.metrics.add(Basic::Fsynctime, millis);
         let entries = u64::try_from(batch.len()).unwrap_or(u64::MAX);
@@ -165,6 +184,104 @@ impl<D: Disk + Clone> LogStage<D> {
         self.core.leave([CoreItem::Event(Event::LogDurable(last))]);
         (self.help)();
         Ok(())
+    }
+}
+
+/// How long a batch is held back for writes that are about to come.
+///
+/// Clients that send one write at a time come back as soon as they are answered. The first of them
+/// would be synced alone, and the others, which come during that sync, be answered with the next: two
+/// syncs for what one could do. So as many are waited for as were answered or waited at the end of the
+/// last sync; for no longer than a sync takes, half of that each time that they did not come, and not
+/// at all where syncs take no longer than to be woken.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    /// What a sync takes, smoothed.
+    sync: Duration,
+    expected: usize,
+    /// Times that the span is halved.
+    doubts: u32,
+    /// Syncs since `doubts` changed.
+    syncs: u32,
+}
+
+/// Spans below are not worth it.
+const PATIENCE_MIN: Duration = Duration::from_micros(150);
+const DOUBTS_MAX: u32 = 6;
+/// Syncs after which there is a doubt less.
+const FORGOTTEN_AFTER: u32 = 32;
+
+impl Patience {
+    /// A sync is over that took so long; `expected` writes wait or are about to be answered.
+    fn synced(&mut self, took: Duration, expected: usize) {
+        self.sync = (self.sync * 7 + took) / 8;
+        self.expected = expected;
+        self.syncs += 1;
+        if self.syncs >= FORGOTTEN_AFTER {
+            self.doubt_less();
+        }
+    }
+
+    /// How many more to wait for, and how long, if so many are there.
+    fn worth(&self, here: usize) -> Option<(usize, Duration)> {
+        let missing = self.expected.checked_sub(here).filter(|&it| it > 0)?;
+        let span = self.sync / (1 << self.doubts);
+        (span >= PATIENCE_MIN).then_some((missing, span))
+    }
+
+    fn waited(&mut self, have_come: bool) {
+        if have_come {
+            self.doubt_less();
+        } else {
+            self.doubts = (self.doubts + 1).min(DOUBTS_MAX);
+            self.syncs = 0;
+        }
+    }
+
+    fn doubt_less(&mut self) {
+        self.doubts = self.doubts.saturating_sub(1);
+        self.syncs = 0;
+    }
+}
+
+#[cfg(test)]
+mod patience_tests {
+    use super::*;
+
+    fn after_syncs_of(took: Duration, expected: usize) -> Patience {
+        let mut patience = Patience::default();
+        (0..100).for_each(|_| patience.synced(took, expected));
+        patience
+    }
+
+    #[test]
+    fn a_single_client_and_a_fast_disk_are_never_waited_for() {
+        let slow = Duration::from_millis(1);
+        assert_eq!(after_syncs_of(slow, 1).worth(1), None);
+        assert_eq!(after_syncs_of(PATIENCE_MIN / 2, 60).worth(1), None);
+        let (missing, span) = after_syncs_of(slow, 60).worth(1).expect("worth it");
+        assert_eq!(missing, 59);
+        assert!(span <= slow);
+    }
+
+    #[test]
+    fn who_does_not_come_is_waited_for_ever_shorter_and_tried_again_later() {
+        let mut patience = after_syncs_of(Duration::from_millis(1), 60);
+        let mut spans = Vec::new();
+        while let Some((_, span)) = patience.worth(1) {
+            spans.push(span);
+            patience.waited(false);
+        }
+        assert!(spans.len() > 1 && spans.is_sorted_by(|one, next| one > next));
+        (0..FORGOTTEN_AFTER).for_each(|_| patience.synced(Duration::from_millis(1), 60));
+        assert!(patience.worth(1).is_some());
+        patience.waited(true);
+        patience.waited(true);
+        assert!(
+            patience
+                .worth(1)
+                .is_some_and(|(_, span)| Some(&span) >= spans.get(1))
+        );
     }
 }
 
@@ -206,6 +323,7 @@ mod tests {
             delay: Duration::ZERO,
             poll: Duration::ZERO,
             batch_max: usize::MAX,
+            patience: Patience::default(),
             metrics: Arc::default(),
         }
     }

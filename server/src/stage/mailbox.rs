@@ -23,6 +23,8 @@ struct Inner<T> {
     is_closed: bool,
     /// Until when the owner's thread sleeps at most.
     deadline: Option<Instant>,
+    /// As many items are waited for.
+    wanted: usize,
     is_sleeping: bool,
 }
 
@@ -58,6 +60,7 @@ impl<T> Mailbox<T> {
                 items: Vec::new(),
                 is_closed: false,
                 deadline: None,
+                wanted: 1,
                 is_sleeping: false,
             }),
             ready: Condvar::new(),
@@ -109,8 +112,11 @@ impl<T> Mailbox<T> {
         let mut inner = self.inner.lock();
         if !inner.is_closed {
             inner.items.extend(items);
+            let is_enough = inner.items.len() >= inner.wanted;
             drop(inner);
-            self.ready.notify_one();
+            if is_enough {
+                self.ready.notify_one();
+            }
         }
     }
 
@@ -120,6 +126,25 @@ impl<T> Mailbox<T> {
         let taken = self.sleep(|inner| std::mem::swap(&mut inner.items, out));
         self.faults.wait_while_paused();
         taken
+    }
+
+    /// Waits until so much was asked, or the deadline, and leaves it there; says whether it was. For
+    /// the one thread that takes.
+    pub(crate) fn wait_for(&self, count: usize, deadline: Instant) -> bool {
+        let mut inner = self.inner.lock();
+        inner.wanted = count;
+        while inner.items.len() < count && !inner.is_closed {
+            if self.ready.wait_until(&mut inner, deadline).timed_out() {
+                break;
+            }
+        }
+        inner.wanted = 1;
+        inner.items.len() >= count
+    }
+
+    /// How much was asked and not taken.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().items.len()
     }
 
     /// Waits until something was asked, and leaves it there, or until the deadline that was set last.
@@ -193,7 +218,22 @@ impl<T> Mailbox<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn who_waits_for_several_is_woken_by_the_last() {
+        let mailbox = Mailbox::new(usize::MAX);
+        assert!(!mailbox.wait_for(1, Instant::now()));
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..3).for_each(|item| mailbox.send([item])));
+            assert!(mailbox.wait_for(3, Instant::now() + Duration::from_mins(1)));
+        });
+        assert_eq!(mailbox.len(), 3);
+        mailbox.close();
+        assert!(!mailbox.wait_for(4, Instant::now() + Duration::from_mins(1)));
+    }
 
     #[test]
     fn all_that_was_asked_is_taken_at_once() {
