@@ -18,9 +18,11 @@ use crate::metrics::{Basic, Counter, Metrics};
 use crate::shared_tree::SharedTree;
 use crate::storage::{Area, Disk, DiskFile as _, SnapshotWriter, purge};
 
-/// Bytes encoded under one guard of the tree: long enough to be worth it, short enough that the
-/// apply thread hardly notices.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes encoded under one guard of the tree: long enough to be worth it, and encoded in less time
+/// than a write takes, which may have to wait for it.
+const CHUNK_BYTES: usize = 32 << 10;
+/// Pause behind a chunk, about as long as it takes.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Something asked of the snapshot thread.
 pub(crate) struct SnapshotItem {
@@ -81,7 +83,9 @@ impl<D: Disk + Clone> SnapshotStage<D> {
                     purpose,
                 } = item;
                 let zxid = capture.zxid();
-                let written = self.write(&mut capture, &is_stopping);
+                // A leader's state is written at once: until then this member has no vote.
+                let is_urgent = purpose == SnapshotPurpose::Restart;
+                let written = self.write(&mut capture, is_urgent, &is_stopping);
                 self.apply.send([ApplyItem::Captured { capture, purpose }]);
                 if written.is_err() {
                     self.metrics.count(Counter::SnapshotErrorCount, 1);
@@ -127,8 +131,14 @@ impl<D: Disk + Clone> SnapshotStage<D> {
             .sum()
     }
 
-    /// Writes a snapshot; false if it was given up.
-    fn write(&self, capture: &mut Capture, is_stopping: &impl Fn() -> bool) -> io::Result<bool> {
+    /// Writes a snapshot; false if it was given up. One that is not urgent rests behind each chunk:
+    /// whoever wants the processor, the tree or the disk meanwhile gets it then.
+    fn write(
+        &self,
+        capture: &mut Capture,
+        is_urgent: bool,
+        is_stopping: &impl Fn() -> bool,
+    ) -> io::Result<bool> {
         let start = Instant::now();
         let zxid = capture.zxid();
         capture.limit_trailer(true, self.has_last_zxid);
@@ -143,6 +153,9 @@ impl<D: Disk + Clone> SnapshotStage<D> {
             chunk.clear();
             if !is_more {
                 break;
+            }
+            if !is_urgent {
+                std::thread::sleep(PAUSE);
             }
         }
         let (name, bytes) = writer.finish()?;

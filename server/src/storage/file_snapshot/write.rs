@@ -11,7 +11,10 @@ use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::layout::{Area, Name};
 
 /// Bytes collected before they are written to the file.
-const WRITE_BYTES: usize = 256 << 10;
+const WRITE_BYTES: usize = 64 << 10;
+/// Bytes after which the file is synced on the way, so that the device is never far behind and the
+/// sync at the end has little left to do.
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// A snapshot being written.
 ///
@@ -23,6 +26,8 @@ pub struct SnapshotWriter<D: Disk> {
     name: Name,
     file: D::File,
     offset: u64,
+    /// Bytes before are synced.
+    synced: u64,
     encoder: Encoder,
 }
 
@@ -60,6 +65,7 @@ impl<D: Disk> SnapshotWriter<D> {
             name,
             file,
             offset: 0,
+            synced: 0,
             encoder,
         })
     }
@@ -107,8 +113,13 @@ impl<D: Disk> SnapshotWriter<D> {
     fn flush(&mut self) -> io::Result<()> {
         let buffer = self.encoder.buffer();
         self.file.write_at(self.offset, buffer)?;
+        self.file.begin_writing(self.offset, buffer.len() as u64)?;
         self.offset += buffer.len() as u64;
         buffer.clear();
+        if self.offset - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.offset;
+        }
         Ok(())
     }
 }
