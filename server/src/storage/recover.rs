@@ -10,6 +10,8 @@
 //! can leave behind is put right, anything else is refused with the file and the reason.
 
 use std::io;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 use bytes::BytesMut;
 use zk_core::tree::{DigestCheck, LoadError, Tree, TreeLoader, TreeOptions};
@@ -29,6 +31,9 @@ use super::layout::{Area, Name, Role};
 
 /// Bytes of a snapshot encoded at a time.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Transactions that are decoded at a time, and such batches before the first is taken, at most.
+const BATCH: usize = 512;
+const BATCHES_AHEAD: usize = 8;
 
 /// Whether a server has to ask others what is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +186,7 @@ pub fn recover<D: Disk + Clone>(
     let (mut tree, snapshot, skipped) = match loaded {
         Some(loaded) => {
             let (name, base) = (loaded.name, loaded.zxid);
-            let finished = loaded.value.finish(base, &loaded.trailer);
+            let finished = loaded.value.finish_for_replay(base, &loaded.trailer);
             let (tree, check) = finished.map_err(|source| RecoverError::NoTree { name, source })?;
             mismatches.note(base, check);
             (tree, Some(name), loaded.skipped)
@@ -189,31 +194,8 @@ pub fn recover<D: Disk + Clone>(
         None => (Tree::new(options.tree), None, Vec::new()),
     };
 
-    let base = tree.applied();
-    let mut replayed = 0;
-    let mut undecodable = None;
-    let tail = read_log(disk, base, options.entry_bytes_max, |logged| {
-        // What does not decode must not be passed over; the rest is not looked at.
-        if undecodable.is_some() {
-            return Ok(());
-        }
-        match TxnEntry::decode(&logged.bytes) {
-            Ok(entry) => {
-                let zxid = entry.header.zxid;
-                tree.apply(&entry.header, &entry.txn);
-                mismatches.note(zxid, tree.check_digest(zxid, entry.digest.as_ref()));
-                replayed += 1;
-            }
-            Err(source) => {
-                let zxid = logged.zxid;
-                undecodable = Some(RecoverError::Undecodable { zxid, source });
-            }
-        }
-        Ok(())
-    })?;
-    if let Some(error) = undecodable {
-        return Err(error);
-    }
+    let (tail, replayed) = replay(disk, &mut tree, &mut mismatches, options.entry_bytes_max)?;
+    tree.replayed();
     // Before anything is concluded from it: an epoch, a vote, an answer.
     sync_tail(disk)?;
     match tree.unresolved_acls() {
@@ -244,6 +226,75 @@ pub fn recover<D: Disk + Clone>(
             written,
         },
     })
+}
+
+/// Applies the log behind the tree. It is read and decoded by a thread of its own, as to apply it
+/// takes as long again. Says where the log ended, and how many transactions were applied.
+fn replay<D: Disk + Clone>(
+    disk: &D,
+    tree: &mut Tree,
+    mismatches: &mut Mismatches,
+    entry_bytes_max: usize,
+) -> Result<(LogTail, u64), RecoverError> {
+    let base = tree.applied();
+    let disk = disk.clone();
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
+        let reading = thread::Builder::new()
+            .name("zk-log-replay".into())
+            .spawn_scoped(scope, move || {
+                decode_log(&disk, base, entry_bytes_max, &sender)
+            })
+            .map_err(failed("begin to read the log"))?;
+        let mut replayed = 0;
+        for entry in receiver.iter().flatten() {
+            let zxid = entry.header.zxid;
+            tree.apply(&entry.header, &entry.txn);
+            mismatches.note(zxid, tree.check_digest(zxid, entry.digest.as_ref()));
+            replayed += 1;
+        }
+        match reading.join() {
+            Ok(tail) => Ok((tail?, replayed)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Hands out the transactions behind `base`, some at a time.
+fn decode_log<D: Disk>(
+    disk: &D,
+    base: Zxid,
+    entry_bytes_max: usize,
+    entries: &SyncSender<Vec<TxnEntry>>,
+) -> Result<LogTail, RecoverError> {
+    let mut undecodable = None;
+    let mut batch = Vec::new();
+    // Whoever takes them takes all: nothing refuses a transaction of the log.
+    let hand_out = |batch: &mut Vec<TxnEntry>| {
+        entries.send(std::mem::take(batch)).ok();
+    };
+    let tail = read_log(disk, base, entry_bytes_max, |logged| {
+        // What does not decode must not be passed over; the rest is not looked at.
+        if undecodable.is_some() {
+            return Ok(());
+        }
+        match TxnEntry::decode(&logged.bytes) {
+            Ok(entry) => batch.push(entry),
+            Err(source) => {
+                let zxid = logged.zxid;
+                undecodable = Some(RecoverError::Undecodable { zxid, source });
+            }
+        }
+        if batch.len() >= BATCH {
+            hand_out(&mut batch);
+        }
+        Ok(())
+    })?;
+    hand_out(&mut batch);
+    match undecodable {
+        Some(error) => Err(error),
+        None => Ok(tail),
+    }
 }
 
 /// Writes a snapshot of a tree that nobody changes meanwhile. Returns the name and length.

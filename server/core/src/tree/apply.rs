@@ -417,7 +417,7 @@ impl Tree {
     }
 
     /// The child of this name, by the hash of its path.
-    fn find_child(&self, parent: Handle, hash: u64, name: &str) -> Option<Handle> {
+    pub(super) fn find_child(&self, parent: Handle, hash: u64, name: &str) -> Option<Handle> {
         self.index.find(hash, |handle| {
             let record = self.arena.at(handle);
             record.parent == Some(parent) && record.name.as_bytes() == name.as_bytes()

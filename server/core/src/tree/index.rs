@@ -8,6 +8,8 @@ use super::arena::{Arena, Handle};
 
 /// Tables; a rehash pauses for one of them only. A million znodes make about a thousand per table.
 const SHARDS: usize = 1024;
+/// Stands for a hash that is not remembered; what really has it is computed again.
+const UNKNOWN: u64 = 0;
 
 /// Handles by hash of the full path. Whether a candidate is the one is told by comparing names up
 /// to the root, so an entry takes five bytes and some slack.
@@ -16,6 +18,9 @@ pub(super) struct PathIndex {
     shards: Box<[HashTable<Handle>]>,
     /// Keeps clients from choosing paths that collide.
     seed: u64,
+    /// Hashes by slot, while a tree is being loaded: a table that grows needs those of all its
+    /// entries, and would put each path together for that.
+    known: Option<Vec<u64>>,
 }
 
 impl PathIndex {
@@ -23,7 +28,13 @@ impl PathIndex {
         Self {
             shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
             seed,
+            known: None,
         }
+    }
+
+    /// Begins or ends to remember hashes.
+    pub(super) fn remember(&mut self, does: bool) {
+        self.known = does.then(Vec::new);
     }
 
     /// Hash of a path; the root's is empty.
@@ -41,8 +52,21 @@ impl PathIndex {
     /// Adds a znode that is in the arena and not in here.
     pub(super) fn insert(&mut self, hash: u64, handle: Handle, arena: &Arena) {
         let seed = self.seed;
-        let rehash = |&handle: &Handle| hash_of(seed, &arena.path(handle));
-        self.shard_mut(hash).insert_unique(hash, handle, rehash);
+        let known = self.known.as_mut();
+        if let Some(known) = known {
+            let slot = handle.slot() as usize;
+            known.resize(known.len().max(slot + 1), UNKNOWN);
+            if let Some(place) = known.get_mut(slot) {
+                *place = hash;
+            }
+        }
+        let known = self.known.as_deref().unwrap_or_default();
+        let rehash = |&handle: &Handle| match known.get(handle.slot() as usize) {
+            None | Some(&UNKNOWN) => hash_of(seed, &arena.path(handle)),
+            Some(&hash) => hash,
+        };
+        let shard = self.shards.get_mut(shard_of(hash)).expect("one of SHARDS");
+        shard.insert_unique(hash, handle, rehash);
     }
 
     pub(super) fn remove(&mut self, hash: u64, handle: Handle) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use zk_proto::Zxid;
 
 use super::acl_table::AclId;
+use super::arena::Handle;
 use super::record::ZnodeRecord;
 use super::{DigestCheck, Tree, TreeOptions, quota};
 use crate::wire::snapshot::{AclKey, Item, StoredZnode, Trailer};
@@ -16,6 +17,8 @@ pub struct TreeLoader {
     /// Ids of the keys that the snapshot uses; each holds its list as a znode would.
     acls: BTreeMap<AclKey, AclId>,
     has_root: bool,
+    /// The parent of the last znode and its path: siblings come in rows.
+    last_parent: Option<(Handle, String)>,
 }
 
 /// Why the entries of a snapshot make no tree.
@@ -41,10 +44,13 @@ pub enum LoadError {
 impl TreeLoader {
     /// For a snapshot whose first entry is to come.
     pub fn new(options: TreeOptions) -> Self {
+        let mut tree = Tree::with_root(options);
+        tree.index.remember(true);
         Self {
-            tree: Tree::with_root(options),
+            tree,
             acls: BTreeMap::new(),
             has_root: false,
+            last_parent: None,
         }
     }
 
@@ -88,18 +94,24 @@ impl TreeLoader {
             path: path.to_owned(),
         };
         let (parent, name) = path.rsplit_once('/').ok_or_else(no_parent)?;
-        let parent = tree
-            .find(parent)
-            .filter(|_| self.has_root && !name.is_empty());
-        let parent = parent.ok_or_else(no_parent)?;
-        if tree.find(path).is_some() {
+        if name.is_empty() || !self.has_root {
+            return Err(no_parent());
+        }
+        let parent = match &self.last_parent {
+            Some((handle, last)) if last == parent => *handle,
+            _ => {
+                let handle = tree.find(parent).ok_or_else(no_parent)?;
+                self.last_parent.insert((handle, parent.to_owned())).0
+            }
+        };
+        let hash = tree.index.hash(path);
+        if tree.find_child(parent, hash, name).is_some() {
             return Err(twice());
         }
         let data = tree.arena.values.add(znode.data.as_deref());
         let mut record = ZnodeRecord::new(name, data);
         fill(&mut record, znode);
         record.acl = self.acquire(znode.acl);
-        let hash = self.tree.index.hash(path);
         self.tree
             .insert(parent, path, hash, record, znode.stat.owner);
         Ok(())
@@ -129,7 +141,18 @@ impl TreeLoader {
     ///
     /// # Errors
     /// If there was no root.
-    pub fn finish(
+    pub fn finish(self, base: Zxid, trailer: &Trailer) -> Result<(Tree, DigestCheck), LoadError> {
+        let (mut tree, check) = self.finish_for_replay(base, trailer)?;
+        tree.replayed();
+        Ok((tree, check))
+    }
+
+    /// As [`Self::finish`], for a tree that a log is replayed over at once: it goes on to remember
+    /// what makes that fast until [`Tree::replayed`] is called.
+    ///
+    /// # Errors
+    /// If there was no root.
+    pub fn finish_for_replay(
         mut self,
         base: Zxid,
         trailer: &Trailer,
@@ -167,6 +190,11 @@ fn fill(record: &mut ZnodeRecord, znode: &StoredZnode) {
 }
 
 impl Tree {
+    /// Forgets what only loading and replaying need: eight bytes a znode.
+    pub fn replayed(&mut self) {
+        self.index.remember(false);
+    }
+
     /// Finds the quotas that the tree has, and counts what they are about.
     ///
     /// # Source

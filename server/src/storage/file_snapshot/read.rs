@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::io::{self, Read as _};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -15,6 +17,8 @@ use crate::storage::layout::{Area, Name, Role};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
+/// Chunks that are decoded before the first of them is taken, at most.
+const CHUNKS_AHEAD: usize = 4;
 /// Snapshots tried before giving up, as in the reference.
 const TRIED_MAX: usize = 100;
 
@@ -158,20 +162,50 @@ pub fn looks_whole<D: Disk>(disk: &D, name: Name) -> io::Result<bool> {
     })
 }
 
-/// Reads one snapshot to its end.
+/// Reads one snapshot to its end. It is read and decoded by a thread of its own: to build a tree from
+/// it takes as long again.
 fn read<D: Disk>(
     disk: &D,
     name: Name,
     mut each: impl FnMut(Item) -> Result<(), Box<dyn Error + Send + Sync>>,
 ) -> Result<Trailer, SnapshotReadError> {
     let unreadable = |source| SnapshotReadError::Disk { name, source };
+    let reader = SnapshotReader::open(disk, name).map_err(unreadable)?;
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(CHUNKS_AHEAD);
+        let decoding = thread::Builder::new()
+            .name("zk-snapshot-read".into())
+            .spawn_scoped(scope, move || decode(reader, name, &sender))
+            .map_err(unreadable)?;
+        for item in receiver.iter().flatten() {
+            each(item).map_err(|source| SnapshotReadError::Senseless { name, source })?;
+        }
+        match decoding.join() {
+            Ok(trailer) => trailer,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Hands out the entries of a snapshot, a chunk of it at a time, as long as somebody takes them.
+fn decode<F: DiskFile>(
+    mut reader: SnapshotReader<F>,
+    name: Name,
+    entries: &SyncSender<Vec<Item>>,
+) -> Result<Trailer, SnapshotReadError> {
+    let unreadable = |source| SnapshotReadError::Disk { name, source };
     let damaged = |source| SnapshotReadError::Damaged { name, source };
-    let mut reader = SnapshotReader::open(disk, name).map_err(unreadable)?;
     let mut decoder = SnapshotDecoder::default();
+    let mut len = 0;
     while let Some(chunk) = reader.next_chunk().map_err(unreadable)? {
         decoder.feed(chunk);
+        let mut items = Vec::with_capacity(len);
         while let Some(item) = decoder.next_item().map_err(damaged)? {
-            each(item).map_err(|source| SnapshotReadError::Senseless { name, source })?;
+            items.push(item);
+        }
+        len = items.len();
+        if entries.send(items).is_err() {
+            break;
         }
     }
     decoder.finish().map_err(damaged)
@@ -215,7 +249,8 @@ impl<F: DiskFile> SnapshotReader<F> {
     ///
     /// If they cannot be read or do not decompress.
     pub fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
-        let mut chunk = Vec::new();
+        // Room for one byte more, which tells the end without growing.
+        let mut chunk = Vec::with_capacity(READ_BYTES + 1);
         let limit = READ_BYTES as u64;
         match &mut self.0 {
             Stream::Plain(reader) => reader.take(limit).read_to_end(&mut chunk)?,
