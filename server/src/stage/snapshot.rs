@@ -18,10 +18,10 @@ use crate::metrics::{Basic, Counter, Metrics};
 use crate::shared_tree::SharedTree;
 use crate::storage::{Area, Disk, DiskFile as _, SnapshotWriter, purge};
 
-/// Bytes encoded under one guard of the tree: long enough to be worth it, and encoded in less time
-/// than a write takes, which may have to wait for it.
+/// Bytes encoded under one guard of the tree: enough to be worth it, few enough that the apply thread
+/// hardly notices.
 const CHUNK_BYTES: usize = 32 << 10;
-/// Pause behind a chunk, about as long as it takes.
+/// Pause behind a chunk.
 const PAUSE: Duration = Duration::from_micros(100);
 
 /// Something asked of the snapshot thread.
