@@ -149,12 +149,12 @@ impl<S: Stage> Owner<S> {
 }
 
 /// The owners that are helped.
-pub(crate) struct Owners {
-    pub(crate) core: Owner<CoreStage>,
-    pub(crate) apply: Owner<ApplyStage>,
+pub(crate) struct Owners<C: Stage = CoreStage, A: Stage = ApplyStage> {
+    pub(crate) core: Owner<C>,
+    pub(crate) apply: Owner<A>,
 }
 
-impl Owners {
+impl<C: Stage, A: Stage> Owners<C, A> {
     /// Does what was left in the mailboxes, as far as nobody else is at it. For everybody who left
     /// something there; holds no lock of the caller.
     pub(crate) fn help(&self) {
@@ -182,6 +182,7 @@ impl Owners {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
     use std::time::Duration;
 
@@ -246,6 +247,78 @@ mod tests {
         let seat = owner.seat.lock();
         let done = seat.as_ref().map(|seat| seat.stage.count);
         assert_eq!(done, Some(THREADS * EACH));
+    }
+
+    /// Passes on what it is asked, one less each time, until nothing is left of it.
+    struct Passes {
+        to: Arc<Mailbox<usize>>,
+        ended: Arc<AtomicUsize>,
+    }
+
+    impl Stage for Passes {
+        type Item = usize;
+        const NAME: &'static str = "passes";
+
+        fn turn(&mut self, items: &mut Vec<usize>) -> Result<(), StopCause> {
+            for item in items.drain(..) {
+                if item == 0 {
+                    self.ended.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    self.to.leave([item - 1]);
+                }
+            }
+            Ok(())
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+    }
+
+    /// As core and apply do: each leaves work to the other, more often than a helper has turns, and
+    /// nobody comes later to find what was forgotten.
+    #[test]
+    fn nothing_that_owners_leave_to_each_other_is_forgotten_when_helpers_go() {
+        const HOPS: usize = 3 * TURNS_MAX + 1;
+        const ROUNDS: usize = 2_000;
+        let (core, apply) = (Arc::new(Mailbox::new(10)), Arc::new(Mailbox::new(10)));
+        let ended = Arc::new(AtomicUsize::new(0));
+        let fail_stop = Arc::new(FailStop::new());
+        let owner = |mine: &Arc<Mailbox<usize>>, other: &Arc<Mailbox<usize>>| {
+            let (to, ended) = (Arc::clone(other), Arc::clone(&ended));
+            Owner::new(Passes { to, ended }, Arc::clone(mine), &fail_stop)
+        };
+        let owners = Owners {
+            core: owner(&core, &apply),
+            apply: owner(&apply, &core),
+        };
+        let is_done = |round| {
+            let late = Instant::now() + Duration::from_secs(30);
+            while ended.load(Ordering::Relaxed) < 2 * round && Instant::now() < late {
+                thread::yield_now();
+            }
+            ended.load(Ordering::Relaxed) == 2 * round
+        };
+        let forgotten = thread::scope(|scope| {
+            scope.spawn(|| owners.attend_core());
+            scope.spawn(|| owners.attend_apply());
+            let forgotten = (1..=ROUNDS).find(|&round| {
+                thread::scope(|scope| {
+                    for mailbox in [&core, &apply] {
+                        let owners = &owners;
+                        scope.spawn(move || {
+                            mailbox.leave([HOPS]);
+                            owners.help();
+                        });
+                    }
+                });
+                !is_done(round)
+            });
+            core.close();
+            apply.close();
+            forgotten
+        });
+        assert_eq!(forgotten, None, "the round in which something was left");
     }
 
     #[test]
