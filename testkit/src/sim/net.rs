@@ -670,6 +670,7 @@ impl World {
                 if let LearnerPacket::AckEpoch {
                     zxid,
                     current: Some(current),
+                    ..
                 } = packet
                     && learner < self.plan.voters
                 {

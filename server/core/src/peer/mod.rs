@@ -528,6 +528,12 @@ impl Peer {
         }
     }
 
+    /// Has it ask the next leader for the whole tree.
+    #[cfg(test)]
+    pub(crate) fn want_tree(&mut self) {
+        self.shared.wants_tree = true;
+    }
+
     /// Has a leader believe that its epoch has no number left.
     #[cfg(test)]
     pub(crate) fn exhaust_epoch(&mut self) {

@@ -194,6 +194,18 @@ fn learner_behind_the_log_gets_the_tree() {
     world.assert_equal();
 }
 
+/// Of two that are left, one needs the tree: the other cannot lead without its promise.
+#[test]
+fn learner_that_asks_for_the_tree_counts_for_the_quorum() {
+    let (mut world, _) = three();
+    world.want_tree(1);
+    world.kill(3);
+    world.pass(1000);
+    assert_eq!(world.leader(), 2);
+    assert!(matches!(world.last_plan(1), SyncPlan::Snap(_)));
+    world.assert_equal();
+}
+
 #[test]
 fn member_that_lost_its_disk_comes_back() {
     let (mut world, session) = three();

@@ -289,6 +289,12 @@ impl World {
         member.peer.as_mut().unwrap().exhaust_epoch();
     }
 
+    /// Has a member ask the next leader for the whole tree.
+    pub(super) fn want_tree(&mut self, id: i64) {
+        let member = self.members.get_mut(&id).unwrap();
+        member.peer.as_mut().unwrap().want_tree();
+    }
+
     /// Lets time pass, deadline by deadline, and everything else in no time.
     pub(super) fn pass(&mut self, millis: u64) {
         let end = self.now + millis;

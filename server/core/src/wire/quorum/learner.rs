@@ -34,10 +34,12 @@ pub enum LearnerPacket {
     },
     /// It promises to follow in the epoch that it was told.
     AckEpoch {
-        /// The last transaction of its log; −1 asks for the whole tree.
+        /// The last transaction of its log; −1 if it asks for the whole tree and does not tell.
         zxid: Zxid,
         /// The last epoch whose initial history it has; none if it had promised this epoch before.
         current: Option<Epoch>,
+        /// Whether it asks for the whole tree.
+        wants_tree: bool,
     },
     /// It has this, and all before it, on disk.
     Ack {
@@ -116,10 +118,20 @@ impl LearnerPacket {
             OBSERVER_INFO => Self::info(LearnerKind::Observer, zxid, packet.data.as_ref())?,
             ACK_EPOCH => {
                 let data = packet.data_of("ACKEPOCH")?;
-                let current = Epoch::decode(&mut Reader::shared(&data))
-                    .map_err(|err| err.at("ACKEPOCH", "epoch"))?;
-                let current = (current != Epoch::new(-1)).then_some(current);
-                Self::AckEpoch { zxid, current }
+                let mut reader = Reader::shared(&data);
+                let at = |field| move |err: DecodeError| err.at("ACKEPOCH", field);
+                let current = Epoch::decode(&mut reader).map_err(at("epoch"))?;
+                let wants_tree = zxid == Zxid::new(-1);
+                let has_more = wants_tree && reader.remaining() >= 8;
+                Self::AckEpoch {
+                    zxid: if has_more {
+                        Zxid::decode(&mut reader).map_err(at("zxid"))?
+                    } else {
+                        zxid
+                    },
+                    current: (current != Epoch::new(-1)).then_some(current),
+                    wants_tree,
+                }
             }
             ACK => Self::Ack { zxid },
             PING => Self::Ping {
@@ -161,9 +173,20 @@ impl LearnerPacket {
                     ..QuorumPacket::bare(kind, Zxid::from_parts(*accepted, 0))
                 }
             }
-            Self::AckEpoch { zxid, current } => {
-                let current = current.unwrap_or(Epoch::new(-1));
-                QuorumPacket::with(ACK_EPOCH, *zxid, current.to_bytes())
+            Self::AckEpoch {
+                zxid,
+                current,
+                wants_tree,
+            } => {
+                let mut data = BytesMut::with_capacity(12);
+                current.unwrap_or(Epoch::new(-1)).encode(&mut data);
+                let mut from = *zxid;
+                if *wants_tree {
+                    // Behind what the reference reads, which gets a zxid that no history has.
+                    zxid.encode(&mut data);
+                    from = Zxid::new(-1);
+                }
+                QuorumPacket::with(ACK_EPOCH, from, data)
             }
             Self::Ack { zxid } => QuorumPacket::bare(ACK, *zxid),
             Self::Ping { zxid, touches } => {

@@ -281,6 +281,41 @@ fn learners_of_all_ages_tell_who_they_are() {
     assert_eq!(LearnerPacket::from_wire(wire).unwrap(), ours);
 }
 
+/// The reference reads a zxid that no history has, and four bytes; it answers with the tree.
+#[test]
+fn who_asks_for_the_tree_tells_ours_what_it_has() {
+    let promise = |wants_tree| LearnerPacket::AckEpoch {
+        zxid: Zxid::new(7),
+        current: Some(Epoch::new(2)),
+        wants_tree,
+    };
+    let wire = promise(true).to_wire();
+    assert_eq!(wire.zxid, Zxid::new(-1));
+    assert_eq!(wire.data.as_ref().unwrap()[..4], [0, 0, 0, 2]);
+    assert_eq!(
+        LearnerPacket::from_wire(wire.clone()).unwrap(),
+        promise(true)
+    );
+    let theirs = QuorumPacket {
+        data: wire.data.map(|data| data.slice(..4)),
+        ..wire
+    };
+    assert_eq!(
+        LearnerPacket::from_wire(theirs).unwrap(),
+        LearnerPacket::AckEpoch {
+            zxid: Zxid::new(-1),
+            current: Some(Epoch::new(2)),
+            wants_tree: true,
+        }
+    );
+    let wire = promise(false).to_wire();
+    assert_eq!(
+        (wire.zxid, wire.data.as_ref().unwrap().len()),
+        (Zxid::new(7), 4)
+    );
+    assert_eq!(LearnerPacket::from_wire(wire).unwrap(), promise(false));
+}
+
 proptest! {
     #[test]
     fn no_bytes_bring_the_decoders_down(

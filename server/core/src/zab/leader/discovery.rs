@@ -158,15 +158,17 @@ impl Leader {
         id: LinkId,
         zxid: Zxid,
         current: Option<Epoch>,
+        wants_tree: bool,
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        link.state = LinkState::AwaitingEpochQuorum(zxid);
+        let last = if wants_tree { Zxid::new(-1) } else { zxid };
+        link.state = LinkState::AwaitingEpochQuorum(last);
         if self.phase != LeaderPhase::CollectingEpochAcks {
-            self.start_sync(id, zxid, shared, turn);
+            self.start_sync(id, last, shared, turn);
             return;
         }
         let current = match current {

@@ -164,8 +164,15 @@ impl Leader {
                     info,
                 },
             ) => self.handle_info(id, kind, accepted, info, shared, turn),
-            (LinkState::AwaitingEpochAck, LearnerPacket::AckEpoch { zxid, current }) => {
-                self.handle_epoch_ack(id, zxid, current, shared, turn);
+            (
+                LinkState::AwaitingEpochAck,
+                LearnerPacket::AckEpoch {
+                    zxid,
+                    current,
+                    wants_tree,
+                },
+            ) => {
+                self.handle_epoch_ack(id, zxid, current, wants_tree, shared, turn);
                 Ok(())
             }
             (

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use zk_proto::Zxid;
-
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{EpochKind, LeaveReason};
@@ -109,12 +107,13 @@ impl Learner {
         self.phase = LearnerPhase::AwaitingPlan;
         self.heard = turn.now.time;
         let wants_tree = std::mem::take(&mut shared.wants_tree);
-        let zxid = if wants_tree {
-            Zxid::new(-1)
-        } else {
-            shared.local.logged()
+        // The leader has to see that this server knows no more than it does, whatever it is sent: a
+        // quorum may need this promise.
+        let packet = LearnerPacket::AckEpoch {
+            zxid: shared.local.logged(),
+            current: counts.then_some(shared.local.current()),
+            wants_tree,
         };
-        let current = counts.then_some(shared.local.current());
-        self.send(LearnerPacket::AckEpoch { zxid, current }, turn);
+        self.send(packet, turn);
     }
 }
