@@ -130,6 +130,8 @@ mod on {
         DecidedDoNotAnswer = "G82 ZK-3769",
         /// An election is not joined at a higher round.
         RoundNotRaised = "G82 ZK-2930",
+        /// A leader that could not be followed is elected again.
+        StalledLeaderTrusted = "G86 Cloudflare 2020",
         /// Votes are sent once.
         VotesNotRepeated = "G82 ZK-2164",
         /// Observers do not hear of commits.

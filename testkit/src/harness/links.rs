@@ -162,6 +162,16 @@ impl Links {
         }
     }
 
+    /// Stalls all links of a server with its leader or its learners; votes pass.
+    #[cfg(test)]
+    pub(super) fn stall_quorum_ports(&self, server: usize) {
+        for ((from, to), dial) in &self.dials {
+            if [*from, *to].contains(&server) {
+                dial.quorum.stall(Direction::Both, true);
+            }
+        }
+    }
+
     /// Everything passes again, everywhere.
     pub(super) fn heal(&self) {
         self.clients.iter().for_each(Proxy::heal);

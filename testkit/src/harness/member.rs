@@ -169,6 +169,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
     use tokio::time::timeout;
+    use zk_client::Client;
     use zk_core::wire::election::{InitialMessage, Reading};
 
     use crate::Ensemble;
@@ -196,5 +197,23 @@ mod tests {
         let told = timeout(Duration::from_secs(30), told).await.expect("soon");
         let is_nowhere = |address: &String| address.starts_with("0.0.0.0:");
         assert!(!told.is_empty() && told.iter().all(is_nowhere), "{told:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_majority_serves_that_hears_the_votes_of_a_leader_it_cannot_reach() {
+        let ensemble = Ensemble::start(3).await.expect("started");
+        let leader = ensemble.leader().await.expect("one");
+        ensemble.links.stall_quorum_ports(leader);
+        let others = ensemble.connect_string_of((0..3).filter(|&one| one != leader));
+        let zk = Client::builder(&others).start().expect("addresses");
+        let written = async {
+            while let Err(error) = zk.set("/", "").idempotent().await {
+                assert!(error.is_retryable(), "{error}");
+            }
+        };
+        let written = timeout(Duration::from_secs(30), written).await;
+        written.expect("two of three serve");
+        ensemble.heal();
+        ensemble.wait_for_convergence().await.expect("converged");
     }
 }

@@ -19,15 +19,18 @@
 //! - Votes that come just before the start are kept for it: a server that notices the loss of the
 //!   leader a moment later than the others needs no resend.
 //! - A peer that has just become reachable is sent the present vote.
+//! - A leader that could not be followed is not elected again at once, if there is a quorum without it.
 //!
 //! # Source
 //! Apache `ZooKeeper` 3.9, `FastLeaderElection`.
 
+mod distrust;
 mod vote;
 
 #[cfg(test)]
 mod tests;
 
+pub use distrust::Failed;
 pub use vote::Vote;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +44,7 @@ use crate::mutation::mutated;
 use crate::time::Time;
 use crate::wire::election::{Notification, PeerState, Round};
 
+use distrust::Distrusted;
 use vote::{Cast, is_elected};
 
 /// How old votes may be that came before the start: older ones may have been settled since.
@@ -136,6 +140,8 @@ pub struct Election {
     /// Votes that came while no election ran.
     early: BTreeMap<ServerId, (Time, Notification)>,
     unreachable: BTreeSet<ServerId>,
+    /// Whom this server could not follow.
+    distrusted: Distrusted,
     /// Servers known to be ours.
     ours: BTreeSet<ServerId>,
     /// Members of whose list an operator was told.
@@ -160,6 +166,7 @@ impl Election {
             supporters: BTreeSet::new(),
             early: BTreeMap::new(),
             unreachable: BTreeSet::new(),
+            distrusted: Distrusted::default(),
             ours: BTreeSet::new(),
             noted: BTreeSet::new(),
             interval: options.interval_min,
@@ -230,11 +237,14 @@ impl Election {
             self.decide(self.proposed(), out);
         } else if now >= self.resend_at {
             self.interval = (self.interval * 2).min(self.options.interval_max);
+            self.trust_again(now, out);
             if mutated!(VotesNotRepeated) {
                 self.resend_at = now + self.interval;
                 return;
             }
-            self.broadcast(now, out);
+            if self.is_running {
+                self.broadcast(now, out);
+            }
         }
     }
 
@@ -260,6 +270,19 @@ impl Election {
         if self.is_running && id != self.options.me && self.is_voter(id) {
             self.send(id, self.proposed(), PeerState::Looking, out);
         }
+    }
+
+    /// The leader that was decided on could not be followed. Until `until` it is not voted for, if there
+    /// is a quorum without it; one that was silent is not joined before `join_from` either.
+    pub fn leader_failed(&mut self, failed: Failed, join_from: Time, until: Time) {
+        if let Some(vote) = self.current.filter(|_| !mutated!(StalledLeaderTrusted)) {
+            self.distrusted.add(vote.leader, failed, join_from, until);
+        }
+    }
+
+    /// There is a leader that is followed: what was learned of others before is old.
+    pub fn trust_all(&mut self) {
+        self.distrusted.clear();
     }
 
     /// Tells others from now on that this server does something else than what was decided.
@@ -355,7 +378,7 @@ impl Election {
         match cast.state {
             PeerState::Looking => self.elect_looking(now, from, cast.vote, out),
             PeerState::Observing => {}
-            PeerState::Following | PeerState::Leading => self.join(from, cast, out),
+            PeerState::Following | PeerState::Leading => self.join(now, from, cast, out),
         }
     }
 
@@ -364,10 +387,9 @@ impl Election {
         if self.initial.zxid == UNTRUSTED || vote.zxid == UNTRUSTED || vote.round < self.round {
             return;
         }
-        let config = Arc::clone(&self.options.config);
         let is_later = vote.round > self.round && !mutated!(RoundNotRaised);
         if is_later {
-            if self.finalize_at.is_some() && !vote.is_better(&self.proposal, &config) {
+            if self.finalize_at.is_some() && !self.is_better(now, &vote) {
                 // It will find out that this round is decided, and join.
                 return;
             }
@@ -375,7 +397,7 @@ impl Election {
             self.received.clear();
             self.proposal = self.initial;
         }
-        let is_better = vote.is_better(&self.proposal, &config);
+        let is_better = self.is_better(now, &vote);
         if is_better {
             self.proposal = vote;
         }
@@ -388,7 +410,7 @@ impl Election {
     }
 
     /// Counts the vote of a server that is not looking: joins a leader that a quorum has.
-    fn join(&mut self, from: ServerId, cast: Cast, out: &mut Vec<ElectionOut>) {
+    fn join(&mut self, now: Time, from: ServerId, cast: Cast, out: &mut Vec<ElectionOut>) {
         let config = Arc::clone(&self.options.config);
         let mut is_settled = false;
         if cast.vote.round == self.round {
@@ -405,9 +427,35 @@ impl Election {
             is_settled = is_elected(&self.outside, &cast, &config)
                 && self.is_confirmed(&self.outside, &cast.vote);
         }
-        if is_settled {
+        if is_settled && self.distrusted.may_be_joined(now, cast.vote.leader) {
             self.round = cast.vote.round;
             self.decide(cast.vote, out);
+        }
+    }
+
+    /// Whether a vote is to be taken over.
+    fn is_better(&self, now: Time, vote: &Vote) -> bool {
+        vote.is_better(&self.proposal, &self.options.config)
+            && self.distrusted.may_lead(now, vote.leader)
+    }
+
+    /// Votes for whoever is best again if there is no quorum without those that are distrusted.
+    fn trust_again(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
+        let heard: BTreeSet<ServerId> = [&self.received, &self.outside]
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .copied()
+            .collect();
+        let config = &self.options.config;
+        let are_quorum =
+            |trusted: &dyn Fn(&&ServerId) -> bool| config.is_quorum(heard.iter().filter(trusted));
+        if !self.distrusted.forget_unless(now, are_quorum) {
+            return;
+        }
+        for (from, cast) in self.received.clone() {
+            if self.is_running && cast.state == PeerState::Looking {
+                self.elect_looking(now, from, cast.vote, out);
+            }
         }
     }
 

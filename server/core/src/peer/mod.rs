@@ -423,7 +423,19 @@ impl Peer {
         self.shared.serve(ServingMode::NotServing, turn.out);
         match &mut self.role {
             Current::Leading(leader) => leader.close(&self.shared, turn),
-            Current::Learning(learner) => learner.close(turn),
+            Current::Learning(learner) => {
+                let now = turn.now.time;
+                if let Some(failed) = learner.failed(reason, now) {
+                    let shared = &self.shared;
+                    // Those who lost it as this one did have found out by then.
+                    let join_from = now + shared.options.tick;
+                    // As long as a leader waits for a quorum, and a learner for such a leader.
+                    let until = now + 2 * shared.init_time() + shared.connect_time();
+                    let until = until + shared.sync_time();
+                    self.election.leader_failed(failed, join_from, until);
+                }
+                learner.close(turn);
+            }
             Current::Looking(_) | Current::Draining | Current::Stopped => {}
         }
         self.election.set_state(PeerState::Looking);
@@ -469,6 +481,7 @@ impl Peer {
         };
         if let Some(epoch) = epoch {
             self.election.set_synced_epoch(epoch);
+            self.election.trust_all();
         }
     }
 

@@ -462,6 +462,45 @@ fn isolated_leader_acknowledges_nothing() {
     assert!(world.members[&2].tree.get("/c").is_some());
 }
 
+/// Its port for votes is open and the other one is not.
+#[test]
+fn leader_that_is_heard_and_cannot_be_followed_makes_way() {
+    for stalled in 1..=3 {
+        let (mut world, _) = three();
+        world.stalled.insert(3);
+        // Beside the leader, or nobody else, or what would be the next one.
+        if stalled < 3 {
+            world.cut.insert((stalled, 3));
+        }
+        world.pass(60_000);
+        assert_eq!(world.leader(), 2);
+        assert_eq!(world.members[&3].mode, ServingMode::NotServing);
+        let session = world.open(1);
+        world.create(1, session, "/b");
+        world.stalled.clear();
+        world.cut.clear();
+        world.pass(60_000);
+        assert_eq!(world.leader(), 2);
+        assert_eq!(world.status(3).role, Role::Following);
+        world.assert_equal();
+    }
+}
+
+/// It cannot be followed by one, which must not keep the other from it.
+#[test]
+fn leader_that_one_cannot_follow_is_followed_by_the_other_and_then_by_both() {
+    let (mut world, _) = three();
+    world.cut.insert((1, 3));
+    world.disconnect(1, 3);
+    world.pass(10_000);
+    assert_eq!(world.leader(), 3);
+    assert_ne!(world.status(1).phase, Phase::Broadcast);
+    world.cut.clear();
+    world.pass(60_000);
+    assert_eq!(world.status(1).leader, Some(ServerId::new(3)));
+    world.assert_equal();
+}
+
 /// ZOOKEEPER-1675: it may have been replaced without knowing it.
 #[test]
 fn isolated_leader_answers_no_sync() {

@@ -41,6 +41,8 @@ pub(super) struct World {
     queue: VecDeque<(i64, Event)>,
     /// Pairs of members between which nothing passes.
     pub(super) cut: BTreeSet<(i64, i64)>,
+    /// Members whose packets to and from others get lost, while votes pass.
+    pub(super) stalled: BTreeSet<i64>,
     links: u64,
     pub(super) adjust: fn(&mut MemberOptions),
     tickets: Pipeline<()>,
@@ -105,6 +107,7 @@ impl World {
             config: Arc::new(config),
             queue: VecDeque::new(),
             cut: BTreeSet::new(),
+            stalled: BTreeSet::new(),
             links: 0,
             adjust: |_| (),
             tickets: Pipeline::new(PipelineLimits {
@@ -212,6 +215,10 @@ impl World {
                 self.disconnect(id, other);
             }
         }
+    }
+
+    fn is_stalled(&self, a: i64, b: i64) -> bool {
+        self.stalled.contains(&a) || self.stalled.contains(&b)
     }
 
     fn close(&mut self, leader: i64, link: LinkId) {
@@ -394,7 +401,8 @@ impl World {
                 self.members.get_mut(&id).unwrap().is_listening = is_listening;
             }
             NetAction::SendLearner { link, packet } => {
-                if let Some(&(to, attempt)) = self.members[&id].learners.get(&link) {
+                let learner = self.members[&id].learners.get(&link).copied();
+                if let Some((to, attempt)) = learner.filter(|(to, _)| !self.is_stalled(id, *to)) {
                     let packet = packet.to_wire();
                     let packet = LeaderPacket::from_wire(packet).unwrap();
                     self.queue
@@ -439,6 +447,7 @@ impl World {
             NetAction::SendLeader { attempt, packet } => {
                 if let Some((leader, current, link)) = self.members[&id].leader
                     && current == attempt
+                    && !self.is_stalled(id, leader)
                 {
                     let packet = LearnerPacket::from_wire(packet.to_wire()).unwrap();
                     self.queue

@@ -28,6 +28,7 @@ use std::collections::VecDeque;
 use zk_proto::{Epoch, ServerId, Zxid};
 
 use crate::conn::handshake::ServingMode;
+use crate::election::Failed;
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{
@@ -259,6 +260,27 @@ impl Learner {
             | LearnerPhase::Following => {
                 Some((self.heard + shared.sync_time(), TimerKind::LeaderSilent))
             }
+        }
+    }
+
+    /// What to think of the leader, left for this reason.
+    pub(crate) fn failed(&self, reason: LeaveReason, now: Time) -> Option<Failed> {
+        let is_in_step = self.phase == LearnerPhase::Following;
+        match reason {
+            LeaveReason::LeaderSilent => Some(Failed::Silent),
+            LeaveReason::Unreachable if now >= self.connect_deadline => Some(Failed::Silent),
+            LeaveReason::Unreachable => Some(Failed::Refused),
+            LeaveReason::LeaderLost => (!is_in_step).then_some(Failed::Refused),
+            LeaveReason::NoQuorumInTime
+            | LeaveReason::SupportLost
+            | LeaveReason::QuorumLost
+            | LeaveReason::EpochBehind
+            | LeaveReason::EpochExhausted
+            | LeaveReason::BadPacket(_)
+            | LeaveReason::OldEpoch
+            | LeaveReason::Gap { .. }
+            | LeaveReason::BadTruncation
+            | LeaveReason::Shutdown => None,
         }
     }
 
