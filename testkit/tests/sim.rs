@@ -8,7 +8,18 @@ use zk_testkit::sim::plan::Plan;
 use zk_testkit::sim::run::{Outcome, run};
 
 /// Seeds that once broke a law, each with what was wrong.
-const REGRESSIONS: &[(u64, &str)] = &[];
+const REGRESSIONS: &[(u64, &str)] = &[
+    (
+        24,
+        "a leader that is heard and cannot be reached is elected for ever",
+    ),
+    (632, "a leader that refuses is elected for ever"),
+    (
+        11_289,
+        "who asks for the tree does not count for the quorum that is to send it",
+    ),
+    (17_781, "the same, with a minority that hears nothing"),
+];
 
 /// Time for fresh seeds, in seconds; `ZK_SIM_SECS` says otherwise.
 const FRESH_SECS: u64 = 5;
@@ -72,6 +83,8 @@ fn laws_hold_on_fixed_seeds_which_cover_everything() {
         "write answered",
         "sync answered",
         "key found linearizable",
+        "siege in which a majority served",
+        "siege: votes pass, links do not",
     ] {
         assert!(
             coverage.count(what) > 0,

@@ -19,6 +19,7 @@
 //! | [`reads`] | what is read is the state of the moment that the reply names |
 //! | [`real_time`] | a write that begins after another ended comes after it, and a sync sees it |
 //! | [`watches`] | a watch fires once, before anything that shows the change |
+//! | [`majority`] | voters that are a quorum serve, whatever the others can still say or hear |
 //! | [`liveness`] | once all is healed there is a leader, writes are done, and all agree |
 //! | [`linearizability`] | there is an order of all operations that explains all answers |
 //!
@@ -38,6 +39,7 @@ pub mod committed;
 pub mod epochs;
 pub mod linearizability;
 pub mod liveness;
+pub mod majority;
 pub mod model;
 pub mod one_leader;
 pub mod past;

@@ -22,6 +22,7 @@
 //! | [`service`], [`client`] | both ends of client connections |
 //! | `outside` | connections of real clients, see [`crate::simulation`] |
 //! | [`faults`] | what goes wrong, and the end of it |
+//! | [`siege`] | a minority that is cut off, when nothing else is wrong |
 //! | [`laws`] | the laws of `check`, together, and all histories |
 //! | [`run`] | from beginning to end |
 
@@ -64,6 +65,7 @@ pub mod run;
 pub mod schedule;
 pub mod service;
 pub mod shrink;
+pub mod siege;
 pub mod stages;
 pub mod trace;
 pub mod world;

@@ -84,6 +84,22 @@ impl World {
         (until > self.schedule.now()).then_some(until)
     }
 
+    /// The same for what passes between learners and leaders.
+    fn link_cut(&self, from: u8, to: u8) -> Option<Micros> {
+        let place = usize::from(from) * self.members.len() + usize::from(to);
+        let until = *self.link_cuts.get(place)?;
+        let until = (until > self.schedule.now()).then_some(until);
+        until.max(self.cut(from, to))
+    }
+
+    /// Holds up what passes between learners and leaders, until that is over.
+    pub(crate) fn set_link_cut(&mut self, from: u8, to: u8, until: Micros) {
+        let place = usize::from(from) * self.members.len() + usize::from(to);
+        if let Some(cut) = self.link_cuts.get_mut(place) {
+            *cut = until;
+        }
+    }
+
     /// Holds messages up from now on.
     pub(crate) fn set_cut(&mut self, from: u8, to: u8, until: Micros) {
         let place = usize::from(from) * self.members.len() + usize::from(to);
@@ -95,6 +111,7 @@ impl World {
     /// Lets everything through.
     pub(crate) fn heal_cuts(&mut self) {
         self.cuts.fill(0);
+        self.link_cuts.fill(0);
     }
 
     pub(crate) fn latency(&mut self) -> Micros {
@@ -256,7 +273,8 @@ impl World {
         if self.peek(learner).life != life {
             return Ok(());
         }
-        let held = self.cut(learner, leader).max(self.cut(leader, learner));
+        let to_leader = self.link_cut(learner, leader);
+        let held = to_leader.max(self.link_cut(leader, learner));
         if let Some(until) = held {
             // Connection requests are repeated until one gets through.
             let latency = self.latency();
@@ -562,7 +580,7 @@ impl World {
         let link = self.link(at);
         let (learner, leader, life, attempt) =
             (link.learner, link.leader, link.learner_life, link.attempt);
-        if let Some(until) = self.cut(leader, learner) {
+        if let Some(until) = self.link_cut(leader, learner) {
             let latency = self.latency();
             self.schedule.at(until + latency, Happening::Down(at));
             return Ok(());
@@ -620,7 +638,7 @@ impl World {
         if flows
             && sender.life == leader_life
             && !sender.is_paused
-            && self.cut(leader, learner).is_none()
+            && self.link_cut(leader, learner).is_none()
         {
             let patience = self.patience();
             self.schedule.after(patience, Happening::Stalled(at));
@@ -649,7 +667,7 @@ impl World {
     pub(crate) fn up_arrives(&mut self, at: usize) -> Verdict {
         let link = self.link(at);
         let (learner, leader, life, id) = (link.learner, link.leader, link.leader_life, link.id);
-        if let Some(until) = self.cut(learner, leader) {
+        if let Some(until) = self.link_cut(learner, leader) {
             let latency = self.latency();
             self.schedule.at(until + latency, Happening::Up(at));
             return Ok(());

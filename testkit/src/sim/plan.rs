@@ -24,8 +24,41 @@ pub struct Plan {
     pub faults: Vec<(Micros, Fault)>,
     /// When the last fault ends, and everything is healed.
     pub safety: Micros,
+    /// Who stays cut off from a majority for a while yet.
+    pub siege: Option<Siege>,
     /// How long afterwards all must be well, at the latest.
     pub liveness: Micros,
+}
+
+/// A minority of the voters that cannot talk to the others as it should, while these can talk to each
+/// other and nothing else goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Siege {
+    /// Whether who leads then is the first of the minority.
+    pub takes_leader: bool,
+    /// The minority, and who comes after it where a leader takes a place.
+    pub order: Vec<u8>,
+    /// How many they are.
+    pub count: usize,
+    /// What does not pass.
+    pub holds: Holds,
+    /// For how long the others must go on to serve.
+    pub span: Micros,
+}
+
+/// What does not pass between a minority and the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Anything.
+    All,
+    /// What the minority sends.
+    FromMinority,
+    /// What the others send.
+    ToMinority,
+    /// Links to leaders; votes pass.
+    Links,
+    /// Something else for each pair and direction, as it is drawn.
+    Some,
 }
 
 /// How members are configured.
@@ -282,6 +315,7 @@ impl Plan {
         let clients = draw_clients(&mut rng, safety, members.tick_ms);
         let count = voters + observers;
         let faults = draw_faults(&mut rng, &members, count, safety);
+        let siege = draw_siege(&mut rng, voters, &members);
         Self {
             seed,
             voters,
@@ -292,6 +326,7 @@ impl Plan {
             clients,
             faults,
             safety,
+            siege,
             liveness: liveness(&members, voters),
         }
     }
@@ -313,6 +348,7 @@ impl Plan {
             clients: Vec::new(),
             faults,
             safety,
+            siege: None,
             liveness: liveness(&members, voters),
         }
     }
@@ -461,6 +497,29 @@ fn draw_faults(
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+fn draw_siege(rng: &mut Rng, voters: u8, members: &MemberKnobs) -> Option<Siege> {
+    let most = u64::from(voters.saturating_sub(1) / 2);
+    if most == 0 || rng.one_in(3) {
+        return None;
+    }
+    let mut order: Vec<u8> = (0..voters).collect();
+    rng.shuffle(&mut order);
+    let patience = members.tick_ms * u64::from(members.sync_limit) * MS;
+    Some(Siege {
+        takes_leader: !rng.one_in(3),
+        order,
+        count: usize::try_from(rng.between((1, most))).unwrap_or(1),
+        holds: rng.pick(&[
+            Holds::All,
+            Holds::FromMinority,
+            Holds::ToMinority,
+            Holds::Links,
+            Holds::Some,
+        ]),
+        span: rng.below(3 * patience),
+    })
 }
 
 /// A random subset is cut off one by one, and comes back in another order.

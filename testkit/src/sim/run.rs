@@ -1,4 +1,5 @@
-//! A run from beginning to end: first faults and safety, then healing and liveness.
+//! A run from beginning to end: first faults and safety, then a majority against the rest, then healing
+//! and liveness.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,7 +15,7 @@ use crate::check::linearizability::{Operation, STATES_MAX, explains};
 use crate::check::{Verdict, Violation, liveness, replicas};
 
 /// Virtual time between two looks at whether all is well.
-const LOOK: Micros = 250_000;
+pub(crate) const LOOK: Micros = 250_000;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -80,8 +81,12 @@ impl World {
         let (safety, liveness) = (self.plan.safety, self.plan.liveness);
         self.run_until(safety)?;
         self.heal();
-        let end = safety + liveness;
-        let mut at = safety;
+        if let Some(siege) = self.plan.siege.clone() {
+            self.besiege(&siege)?;
+        }
+        let healed = self.schedule.now();
+        let end = healed + liveness;
+        let mut at = healed;
         loop {
             at += LOOK;
             self.run_until(at)?;
@@ -94,7 +99,7 @@ impl World {
             }
         }
         self.coverage
-            .add("virtual ms until all was well", (at - safety) / 1000);
+            .add("virtual ms until all was well", (at - healed) / 1000);
         self.stay_quiet(at)?;
         self.judge()
     }

@@ -92,7 +92,8 @@ impl Search {
 
     /// Makes the surroundings tame.
     fn drop_knobs(&mut self) {
-        let changes: [fn(&mut Plan); 9] = [
+        let changes: [fn(&mut Plan); 10] = [
+            |plan| plan.siege = None,
             |plan| plan.net.tail_per_mille = 0,
             |plan| plan.net.reset_per_mille = 0,
             |plan| plan.net.stale_per_mille = 0,

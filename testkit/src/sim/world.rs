@@ -45,6 +45,8 @@ pub struct World {
     pub(crate) links: Vec<Link>,
     /// Until when messages from one member to another are held up, by sender and receiver.
     pub(crate) cuts: Vec<Micros>,
+    /// The same for what passes between learners and leaders, while votes may pass.
+    pub(crate) link_cuts: Vec<Micros>,
     pub(crate) conns: Vec<Conn>,
     pub(crate) clients: Vec<Client>,
     pub(crate) access: Access,
@@ -109,6 +111,7 @@ impl World {
             elections: (0..pairs).map(|_| Election::default()).collect(),
             links: Vec::new(),
             cuts: vec![0; pairs],
+            link_cuts: vec![0; pairs],
             conns: Vec::new(),
             clients,
             access: Access::new(Schemes::standard()),
