@@ -22,7 +22,7 @@ use zk_testkit::ensemble::Ensemble;
 use zk_testkit::ensemble::mixed::Kind::{Apache, Ours};
 use zk_testkit::ensemble::mixed::{Builder, Kind, Mixed};
 
-use ensembles::{Load, SOON, trees, until_modes, until_settled};
+use ensembles::{Load, SOON, jaas, trees, until_modes, until_settled};
 use papers::Papers;
 
 const ALL: [usize; 3] = [0, 1, 2];
@@ -177,6 +177,27 @@ async fn members_speak_tls() {
         .config("sslQuorum", "true")
         .config("ssl.quorum.keyStore.location", papers.path("member"))
         .config("ssl.quorum.trustStore.location", papers.path("ca"))
+        .start()
+        .await
+        .unwrap();
+    until_settled(&ensemble, &ALL).await;
+    let load = Load::start(&ensemble, 3).await;
+    for (server, kind) in [(0, Apache), (0, Ours), (1, Ours), (2, Apache), (1, Apache)] {
+        replace(&ensemble, server, kind, server == 1).await;
+    }
+    load.judge(&ensemble, &ALL).await;
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_prove_by_sasl_who_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = jaas(dir.path(), "secret");
+    let ensemble = builder(&[Ours, Apache, Ours])
+        .config("quorum.auth.enableSasl", "true")
+        .config("quorum.auth.learnerRequireSasl", "true")
+        .config("quorum.auth.serverRequireSasl", "true")
+        .property("java.security.auth.login.config", &file)
         .start()
         .await
         .unwrap();

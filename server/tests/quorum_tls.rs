@@ -14,7 +14,7 @@ use tokio::time::{interval, timeout};
 use zk_testkit::ensemble::Ensemble;
 use zk_testkit::ensemble::process::{Builder, ZkServer};
 
-use ensembles::{Load, SOON, until_settled};
+use ensembles::{Load, SOON, edit, until_settled};
 use papers::Papers;
 
 const ALL: [usize; 3] = [0, 1, 2];
@@ -29,24 +29,6 @@ fn builder(papers: &Papers) -> Builder {
         .session_timeouts(Duration::from_secs(1), Duration::from_secs(40))
         .config("ssl.quorum.keyStore.location", papers.path("member"))
         .config("ssl.quorum.trustStore.location", papers.path("ca"))
-}
-
-/// Replaces lines of a server's `zoo.cfg` by others.
-fn edit(ensemble: &Ensemble, server: usize, lines: &[(&str, &str)]) {
-    let path = ensemble.server(server).data_dir().with_file_name("zoo.cfg");
-    let text = fs::read_to_string(&path).unwrap();
-    let is_replaced = |line: &str| {
-        let key = line.split_once('=').map(|(key, _)| key);
-        lines.iter().any(|(replaced, _)| key == Some(replaced))
-    };
-    let mut text: Vec<_> = text
-        .lines()
-        .filter(|line| !is_replaced(line))
-        .map(str::to_owned)
-        .collect();
-    text.extend(lines.iter().map(|(key, value)| format!("{key}={value}")));
-    let text = text.join("\n");
-    fs::write(path, text).unwrap();
 }
 
 /// Quorum port and election port of a server.

@@ -1,5 +1,5 @@
 //! The SASL mechanism DIGEST-MD5 as servers and clients of `ZooKeeper` speak it: what is in the tokens
-//! of [`OpCode::Sasl`](crate::OpCode::Sasl).
+//! of [`OpCode::Sasl`](crate::OpCode::Sasl), and in those between servers.
 //!
 //! ```text
 //! client                                  server
@@ -13,16 +13,34 @@
 //!
 //! # Source
 //! RFC 2831, with `algorithm=md5-sess`, `qop=auth`; realm, service and host are those of Apache
-//! `ZooKeeper` 3.9, `SecurityUtils` and `ZooKeeperSaslServer`.
+//! `ZooKeeper` 3.9, `SecurityUtils`, `ZooKeeperSaslServer`, `QuorumAuth`.
 
 use std::fmt::Write as _;
 
 use md5::{Digest as _, Md5};
 
-/// Realm of the challenge, and host in the client's answer.
-pub const REALM: &str = "zk-sasl-md5";
-/// What a client answers for: the service, and the host by the name that servers go by.
-pub const DIGEST_URI: &str = "zookeeper/zk-sasl-md5";
+/// Who speaks with whom: an answer for one service is of no use for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service {
+    /// Realm of the challenge, and host in the answer.
+    realm: &'static str,
+    /// What the answer is for: the protocol, and the name that servers go by.
+    digest_uri: &'static str,
+}
+
+impl Service {
+    /// Clients, and the server that they connect to.
+    pub const CLIENT: Self = Self {
+        realm: "zk-sasl-md5",
+        digest_uri: "zookeeper/zk-sasl-md5",
+    };
+
+    /// Servers of one ensemble.
+    pub const QUORUM: Self = Self {
+        realm: "zk-quorum-sasl-md5",
+        digest_uri: "zookeeper-quorum/zk-quorum-sasl-md5",
+    };
+}
 
 /// Longest token that is looked at.
 const TOKEN_MAX: usize = 4096;
@@ -58,15 +76,17 @@ pub enum SaslError {
 /// What a server asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
+    service: Service,
     realm: String,
     nonce: String,
 }
 
 impl Challenge {
     /// A server's; `nonce` must never have been used before, and not be guessed.
-    pub fn new(nonce: impl Into<String>) -> Self {
+    pub fn new(service: Service, nonce: impl Into<String>) -> Self {
         Self {
-            realm: REALM.to_owned(),
+            service,
+            realm: service.realm.to_owned(),
             nonce: nonce.into(),
         }
     }
@@ -78,15 +98,15 @@ impl Challenge {
 
     /// The token.
     pub fn to_token(&self) -> String {
-        let Self { realm, nonce } = self;
+        let Self { realm, nonce, .. } = self;
         format!("realm=\"{realm}\",nonce=\"{nonce}\",charset=utf-8,algorithm=md5-sess")
     }
 
-    /// Reads a token.
+    /// Reads a token of a service.
     ///
     /// # Errors
     /// It is no challenge, or asks for more than a proof of who the client is.
-    pub fn parse(token: &[u8]) -> Result<Self, SaslError> {
+    pub fn parse(service: Service, token: &[u8]) -> Result<Self, SaslError> {
         let directives = Directives::parse(token)?;
         directives.only("algorithm", "md5-sess")?;
         if let Some(offered) = directives.get("qop")
@@ -95,6 +115,7 @@ impl Challenge {
             return Err(unsupported("qop", offered));
         }
         Ok(Self {
+            service,
             realm: directives.get("realm").unwrap_or_default().to_owned(),
             nonce: directives.needed("nonce")?.to_owned(),
         })
@@ -108,7 +129,7 @@ impl Challenge {
             realm: self.realm.clone(),
             nonce: self.nonce.clone(),
             cnonce: cnonce.to_owned(),
-            digest_uri: DIGEST_URI.to_owned(),
+            digest_uri: self.service.digest_uri.to_owned(),
             response: String::new(),
         };
         answer.response = answer.digest(password, "AUTHENTICATE");
@@ -178,7 +199,7 @@ impl Answer {
     pub fn proves(&self, challenge: &Challenge, password: &str) -> bool {
         let is_for_us = self.nonce == challenge.nonce
             && self.realm == challenge.realm
-            && self.digest_uri == DIGEST_URI
+            && self.digest_uri == challenge.service.digest_uri
             && self.authzid.as_ref().is_none_or(|id| *id == self.user);
         let wanted = self.digest(password, "AUTHENTICATE");
         is_for_us && is_same(wanted.as_bytes(), self.response.as_bytes())
@@ -317,23 +338,32 @@ mod tests {
 
     #[test]
     fn captured_exchange_is_understood() {
-        let challenge = Challenge::parse(ASKED.as_bytes()).unwrap();
+        let challenge = Challenge::parse(Service::CLIENT, ASKED.as_bytes()).unwrap();
         assert_eq!(challenge.to_token(), ASKED);
         let answer = Answer::parse(ANSWERED.as_bytes()).unwrap();
         assert_eq!(answer.to_token(), ANSWERED);
         assert_eq!(answer.user(), "bob");
         assert!(answer.proves(&challenge, "bobsecret"));
         assert!(!answer.proves(&challenge, "bobsecret "));
-        assert!(!answer.proves(&Challenge::new("another"), "bobsecret"));
+        assert!(!answer.proves(&Challenge::new(Service::CLIENT, "another"), "bobsecret"));
         assert_eq!(answer.reply("bobsecret"), CONFIRMED);
+    }
+
+    #[test]
+    fn answer_for_one_service_is_none_for_another() {
+        let asked = Challenge::new(Service::QUORUM, "n");
+        let answer = asked.answer("bob", "secret", "c");
+        assert!(answer.proves(&asked, "secret"));
+        assert!(!answer.proves(&Challenge::new(Service::CLIENT, "n"), "secret"));
     }
 
     #[test]
     fn own_answer_is_proof_and_survives_the_wire() {
         for (user, password) in [("a\"b\\", "p,=\""), ("café", "ÿ"), ("猫", "ключ"), ("", "")]
         {
-            let challenge = Challenge::new("n+/=");
-            let parsed = Challenge::parse(challenge.to_token().as_bytes()).unwrap();
+            let challenge = Challenge::new(Service::CLIENT, "n+/=");
+            let parsed =
+                Challenge::parse(Service::CLIENT, challenge.to_token().as_bytes()).unwrap();
             let token = parsed.answer(user, password, "c").to_token();
             let answer = Answer::parse(token.as_bytes()).unwrap();
             assert_eq!(answer.user(), user);
@@ -344,7 +374,7 @@ mod tests {
 
     #[test]
     fn user_in_the_name_of_another_proves_nothing() {
-        let challenge = Challenge::new("n");
+        let challenge = Challenge::new(Service::CLIENT, "n");
         let mut answer = challenge.answer("bob", "secret", "c");
         answer.authzid = Some("super".to_owned());
         answer.response = answer.digest("secret", "AUTHENTICATE");
@@ -354,7 +384,7 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        let syntax = |token: &str| match Challenge::parse(token.as_bytes()) {
+        let syntax = |token: &str| match Challenge::parse(Service::CLIENT, token.as_bytes()) {
             Err(SaslError::Syntax { at }) => at,
             other => panic!("{token}: {other:?}"),
         };
@@ -362,13 +392,17 @@ mod tests {
         assert_eq!(syntax("a=b,nonce=\"x"), 4);
         assert_eq!(syntax("nonce=\"x\"y"), 9);
         assert_eq!(syntax("nonce=\"x\\"), 0);
-        let long = Challenge::parse(&[b'a'; 5000]).unwrap_err();
+        let long = Challenge::parse(Service::CLIENT, &[b'a'; 5000]).unwrap_err();
         assert_eq!(long, SaslError::TooLong { len: 5000 });
-        let other = Challenge::parse(b"nonce=\"x\",algorithm=md5").unwrap_err();
+        let other = Challenge::parse(Service::CLIENT, b"nonce=\"x\",algorithm=md5").unwrap_err();
         assert_eq!(other, unsupported("algorithm", "md5"));
-        let other = Challenge::parse(b"nonce=x,algorithm=md5-sess,qop=\"auth-conf\"").unwrap_err();
+        let other = Challenge::parse(
+            Service::CLIENT,
+            b"nonce=x,algorithm=md5-sess,qop=\"auth-conf\"",
+        )
+        .unwrap_err();
         assert_eq!(other, unsupported("qop", "auth-conf"));
-        let none = Challenge::parse(b"algorithm=md5-sess").unwrap_err();
+        let none = Challenge::parse(Service::CLIENT, b"algorithm=md5-sess").unwrap_err();
         assert_eq!(none, unsupported("nonce", ""));
         assert!(Answer::parse(&[0xff]).is_err());
     }

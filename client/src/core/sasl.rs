@@ -4,7 +4,7 @@ use bytes::Bytes;
 use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Reader};
 use zk_proto::response::SetSaslResponse;
-use zk_proto::sasl::{Answer, Challenge};
+use zk_proto::sasl::{Answer, Challenge, Service};
 use zk_proto::{ByteString, Xid};
 
 use super::link::Stage;
@@ -85,7 +85,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         let password = String::from_utf8_lossy(config.password.reveal());
         match &exchange.answer {
             None => {
-                let challenge = Challenge::parse(&token).map_err(|err| broken(err.to_string()))?;
+                let challenge = Challenge::parse(Service::CLIENT, &token)
+                    .map_err(|err| broken(err.to_string()))?;
                 self.nonces += 1;
                 let cnonce = format!("{:032x}{:x}", config.nonce, self.nonces);
                 let answer = challenge.answer(&config.user, &password, &cnonce);

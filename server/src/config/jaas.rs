@@ -49,12 +49,22 @@ pub enum JaasError {
         found: String,
     },
     /// It lacks the section for this use.
-    #[error("{}: there is no section {section:?} (zookeeper.sasl.serverconfig)", path.display())]
+    #[error("{}: there is no section {section:?}", path.display())]
     NoSection {
         /// The file.
         path: PathBuf,
         /// The section that is missing.
         section: String,
+    },
+    /// The section does not say who dials.
+    #[error("{}: section {section:?} has no {option}", path.display())]
+    NoOption {
+        /// The file.
+        path: PathBuf,
+        /// The section.
+        section: String,
+        /// What is missing.
+        option: &'static str,
     },
     /// The section is of another login module: Kerberos for one.
     #[error("{}: section {section:?} is of {module:?}, and only {MODULE} is supported", path.display())]
@@ -68,11 +78,36 @@ pub enum JaasError {
     },
 }
 
-/// Users and passwords of a section.
+/// Users and passwords of a section: of who is dialled.
 ///
 /// # Errors
 /// [`JaasError`].
 pub fn users(path: &str, section: &str) -> Result<BTreeMap<String, String>, JaasError> {
+    let user = |(key, value): (String, String)| Some((key.strip_prefix(USER)?.to_owned(), value));
+    Ok(options(path, section)?
+        .into_iter()
+        .filter_map(user)
+        .collect())
+}
+
+/// The user and the password of a section: of who dials.
+///
+/// # Errors
+/// [`JaasError`].
+pub fn login(path: &str, section: &str) -> Result<(String, String), JaasError> {
+    let mut options: BTreeMap<_, _> = options(path, section)?.into_iter().collect();
+    let mut take = |option: &'static str| {
+        options.remove(option).ok_or_else(|| JaasError::NoOption {
+            path: path.into(),
+            section: section.to_owned(),
+            option,
+        })
+    };
+    Ok((take("username")?, take("password")?))
+}
+
+/// What a section says to its login module.
+fn options(path: &str, section: &str) -> Result<Vec<(String, String)>, JaasError> {
     if path.is_empty() {
         return Err(JaasError::NotConfigured);
     }
@@ -104,8 +139,7 @@ pub fn users(path: &str, section: &str) -> Result<BTreeMap<String, String>, Jaas
             module,
         });
     }
-    let user = |(key, value): (String, String)| Some((key.strip_prefix(USER)?.to_owned(), value));
-    Ok(entry.options.into_iter().filter_map(user).collect())
+    Ok(entry.options)
 }
 
 struct Section {
@@ -277,6 +311,8 @@ mod tests {
         );
         let other = users(&path, "Other").unwrap_err().to_string();
         assert!(other.contains("there is no section \"Other\""), "{other}");
+        let dials = login(&path, "Server").unwrap_err().to_string();
+        assert!(dials.contains("\"Server\" has no username"), "{dials}");
     }
 
     #[test]

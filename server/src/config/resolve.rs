@@ -11,8 +11,8 @@ use super::error::{ConfigError, Problem};
 use super::jvm_flags;
 use super::keys::{
     AdminSettings, AuthSettings, Basics, Disposition, EnsembleSettings, Kind, LimitSettings,
-    MetricsSettings, PurgeSettings, ServiceSettings, Side, StorageSettings, ThrottleSettings,
-    TlsSettings, TlsSwitches, find, nearest,
+    MetricsSettings, PurgeSettings, QuorumAuthSettings, ServiceSettings, Side, StorageSettings,
+    ThrottleSettings, TlsSettings, TlsSwitches, find, nearest,
 };
 use super::security::{AuthProvider, auth_providers, check_security};
 use super::topology::{Topology, client_ports, topology};
@@ -68,6 +68,8 @@ pub struct Config {
     pub auth_providers: Vec<AuthProvider>,
     /// SASL ids that are the super user, beside the one of `auth`.
     pub sasl_super_users: Vec<String>,
+    /// Authentication of members.
+    pub quorum_auth: QuorumAuthSettings,
 }
 
 /// Where to listen.
@@ -164,6 +166,7 @@ impl Config {
                 .family("superUser.")
                 .map(|setting| setting.value.clone())
                 .collect(),
+            quorum_auth: QuorumAuthSettings::take(&values),
         };
         check_security(&config, &values, &mut problems);
         config.remark(&values, &mut notices);

@@ -67,6 +67,35 @@ pub(super) fn check_security(config: &Config, values: &Values, problems: &mut Ve
         problems.push(Problem::new(values.origin(key).cloned(), "", reason));
     };
 
+    let quorum = &config.quorum_auth;
+    for (needs, needed, key, missing) in [
+        (
+            quorum.server_require_sasl,
+            quorum.enable_sasl,
+            "quorum.auth.serverRequireSasl",
+            "quorum.auth.enableSasl",
+        ),
+        (
+            quorum.learner_require_sasl,
+            quorum.enable_sasl,
+            "quorum.auth.learnerRequireSasl",
+            "quorum.auth.enableSasl",
+        ),
+        (
+            quorum.server_require_sasl,
+            quorum.learner_require_sasl,
+            "quorum.auth.serverRequireSasl",
+            "quorum.auth.learnerRequireSasl",
+        ),
+    ] {
+        if needs && !needed {
+            refuse(
+                key,
+                format!("{missing} is disabled, so cannot enable {key}"),
+            );
+        }
+    }
+
     let auth = &config.auth;
     let schemes: Vec<&str> = auth
         .enforce_schemes

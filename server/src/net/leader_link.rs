@@ -27,7 +27,7 @@ use zk_proto::{ServerId, Zxid};
 
 use super::learner_links::tell;
 use super::packets::{PacketReader, ReadError, SendQueue, Taken};
-use super::peer_socket::{PeerSocket, PeerTls, Sink, Source};
+use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::stage::core::CoreItem;
 use crate::stage::mailbox::Mailbox;
 
@@ -60,7 +60,7 @@ pub(crate) struct LeaderLimits {
     /// Longest string or buffer of a packet.
     pub(crate) length: LengthLimit,
     /// How servers speak with each other.
-    pub(crate) tls: PeerTls,
+    pub(crate) auth: PeerAuth,
     /// Time to connect.
     pub(crate) connect: Duration,
     /// How trees that are sent are built.
@@ -186,7 +186,9 @@ async fn dial(leader: ServerId, shared: &Shared) -> io::Result<PeerSocket> {
         let connect = async {
             let host = address.host.as_str();
             let socket = TcpStream::connect((host, address.quorum_port)).await?;
-            shared.limits.tls.dialled(socket, host).await
+            let mut socket = shared.limits.auth.dialled(socket, host).await?;
+            shared.limits.auth.prove(&mut socket).await?;
+            Ok::<_, io::Error>(socket)
         };
         match timeout(shared.limits.connect, connect).await {
             Ok(Ok(socket)) => return Ok(socket),
@@ -333,7 +335,7 @@ mod tests {
             let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
             let limits = LeaderLimits {
                 length: LIMIT,
-                tls: PeerTls::default(),
+                auth: PeerAuth::default(),
                 connect: SOON,
                 tree: TreeOptions::default(),
                 item_max: 1 << 20,
@@ -341,7 +343,7 @@ mod tests {
             Self {
                 learners: LearnerLinks::start(
                     vec![listener],
-                    (PeerTls::default(), Arc::clone(&config)),
+                    (PeerAuth::default(), Arc::clone(&config)),
                     Arc::clone(&of_leader.mailbox),
                     LIMIT,
                     stopping.clone(),

@@ -26,7 +26,7 @@ use zk_proto::Zxid;
 use zk_proto::jute::Encode as _;
 
 use super::packets::{PacketReader, ReadError, SendQueue, Taken};
-use super::peer_socket::{PeerSocket, PeerTls, Sink, Source};
+use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::shared_tree::SharedTree;
 use crate::stage::core::CoreItem;
 use crate::stage::mailbox::{Mailbox, Refused};
@@ -54,7 +54,7 @@ struct Shared {
     next: AtomicU64,
     core: Arc<Mailbox<CoreItem>>,
     limit: LengthLimit,
-    tls: PeerTls,
+    auth: PeerAuth,
     config: Arc<EnsembleConfig>,
     stopping: CancellationToken,
 }
@@ -112,7 +112,7 @@ impl LearnerLinks {
     /// Begins to accept connections; they are turned away until [`Self::listen`].
     pub(crate) fn start(
         listeners: Vec<TcpListener>,
-        (tls, config): (PeerTls, Arc<EnsembleConfig>),
+        (auth, config): (PeerAuth, Arc<EnsembleConfig>),
         core: Arc<Mailbox<CoreItem>>,
         limit: LengthLimit,
         stopping: CancellationToken,
@@ -124,7 +124,7 @@ impl LearnerLinks {
             next: AtomicU64::new(0),
             core,
             limit,
-            tls,
+            auth,
             config,
             stopping,
         });
@@ -226,7 +226,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                         tracing::debug!(%peer, "a learner came to a server that does not lead");
                         return;
                     }
-                    let accepting = shared.tls.accept(socket, &shared.config);
+                    let accepting = async {
+                        let mut socket = shared.auth.accept(socket, &shared.config).await?;
+                        shared.auth.hear(&mut socket).await?;
+                        Ok::<_, io::Error>(socket)
+                    };
                     let socket = tokio::select! {
                         () = shared.stopping.cancelled() => return,
                         accepted = accepting => accepted,

@@ -31,6 +31,7 @@ pub(crate) mod learner_links;
 pub(crate) mod monitor;
 pub(crate) mod outbox;
 mod packets;
+pub(crate) mod peer_sasl;
 pub(crate) mod peer_socket;
 pub(crate) mod peers;
 pub(crate) mod reports;

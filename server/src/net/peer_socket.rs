@@ -1,4 +1,5 @@
-//! Connections between servers: in the clear, or by TLS, as `sslQuorum` and `portUnification` say.
+//! Connections between servers: in the clear, or by TLS, as `sslQuorum` and `portUnification` say, and
+//! with or without a proof by SASL.
 //!
 //! | sslQuorum | portUnification | dials by | accepts |
 //! |---|---|---|---|
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use zk_core::ensemble::EnsembleConfig;
 
+use super::peer_sasl::PeerSasl;
 use super::tls::{Tls, TlsError};
 use crate::config::Config;
 
@@ -38,11 +40,15 @@ pub(super) type Source = Box<dyn AsyncRead + Send + Unpin>;
 /// What is sent to another server. To be flushed.
 pub(super) type Sink = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// How servers speak with each other. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct PeerTls(Option<Arc<Inner>>);
+/// How servers know each other. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PeerAuth {
+    tls: Option<Arc<PeerTls>>,
+    sasl: Option<Arc<PeerSasl>>,
+}
 
-struct Inner {
+/// TLS between servers.
+pub(crate) struct PeerTls {
     tls: Tls,
     dials_by_tls: bool,
     accepts_plaintext: bool,
@@ -55,8 +61,9 @@ struct Inner {
 impl fmt::Debug for PeerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeerTls")
-            .field("is_on", &self.0.is_some())
-            .finish()
+            .field("dials_by_tls", &self.dials_by_tls)
+            .field("accepts_plaintext", &self.accepts_plaintext)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,10 +72,10 @@ impl PeerTls {
     ///
     /// # Errors
     /// It is not there, or not good.
-    pub(crate) fn new(config: &Config) -> Result<Self, TlsError> {
+    pub(crate) fn new(config: &Config) -> Result<Option<Self>, TlsError> {
         let switches = &config.tls;
         if !switches.ssl_quorum && !switches.port_unification {
-            return Ok(Self::default());
+            return Ok(None);
         }
         // In FIPS mode the reference leaves names alone.
         let checks = !config.auth.fips_mode;
@@ -77,13 +84,45 @@ impl PeerTls {
         let checks_dialled = checks && switches.quorum_names;
         let limit = settings.handshake_detection_timeout;
         let watched = switches.quorum_cert_reload;
-        Ok(Self(Some(Arc::new(Inner {
+        Ok(Some(Self {
             tls: Tls::of_peers(settings, "ssl.quorum.", watched, checks_dialled)?,
             dials_by_tls: switches.ssl_quorum,
             accepts_plaintext: switches.port_unification || !switches.ssl_quorum,
             checks_dialling,
             limit,
-        }))))
+        }))
+    }
+}
+
+impl PeerAuth {
+    /// As configured.
+    pub(crate) fn new(tls: Option<PeerTls>, sasl: Option<PeerSasl>) -> Self {
+        Self {
+            tls: tls.map(Arc::new),
+            sasl: sasl.map(Arc::new),
+        }
+    }
+
+    /// Proves to a server that was dialled who this one is, if it has to.
+    ///
+    /// # Errors
+    /// It does not believe it.
+    pub(super) async fn prove(&self, socket: &mut PeerSocket) -> io::Result<()> {
+        match &self.sasl {
+            Some(sasl) => sasl.prove(socket).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Hears the proof of a server that dialled, if there has to be one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) async fn hear(&self, socket: &mut PeerSocket) -> io::Result<()> {
+        match &self.sasl {
+            Some(sasl) => sasl.hear(socket).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes the connection that another server dialled one of the kind that is wanted.
@@ -96,7 +135,7 @@ impl PeerTls {
         members: &EnsembleConfig,
     ) -> io::Result<PeerSocket> {
         socket.set_nodelay(true)?;
-        let Some(inner) = &self.0 else {
+        let Some(inner) = &self.tls else {
             return Ok(PeerSocket::plain(socket));
         };
         let mut first = [0];
@@ -138,7 +177,7 @@ impl PeerTls {
     /// The handshake failed.
     pub(super) async fn dialled(&self, socket: TcpStream, host: &str) -> io::Result<PeerSocket> {
         socket.set_nodelay(true)?;
-        let Some(inner) = self.0.as_ref().filter(|inner| inner.dials_by_tls) else {
+        let Some(inner) = self.tls.as_ref().filter(|inner| inner.dials_by_tls) else {
             return Ok(PeerSocket::plain(socket));
         };
         let name = ServerName::try_from(host.to_owned())

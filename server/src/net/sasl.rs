@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use zk_core::conn::auth::{Identity, SaslUsers};
 use zk_core::conn::pipeline::{Answer, Then};
 use zk_core::conn::request::sasl_answer;
-use zk_proto::sasl::Challenge;
+use zk_proto::sasl::{Challenge, Service};
 use zk_proto::{ErrorCode, Xid};
 
 use crate::config::jaas::{self, JaasError};
@@ -64,7 +64,10 @@ impl Sasl {
             if !token.is_empty() {
                 return (self.refusal(xid), Vec::new());
             }
-            let challenge = Challenge::new(format!("{:016x}{:016x}", random(), random()));
+            let challenge = Challenge::new(
+                Service::CLIENT,
+                format!("{:016x}{:016x}", random(), random()),
+            );
             let token = challenge.to_token();
             *asked = Some(challenge);
             return (to_go_on(sasl_answer(xid, None, Some(token))), Vec::new());

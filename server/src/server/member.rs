@@ -18,7 +18,8 @@ use crate::entropy::random;
 use crate::net::election_mesh::{ElectionMesh, MeshEvent, MeshOptions};
 use crate::net::leader_link::{LeaderLimits, LeaderLink};
 use crate::net::learner_links::LearnerLinks;
-use crate::net::peer_socket::PeerTls;
+use crate::net::peer_sasl::PeerSasl;
+use crate::net::peer_socket::{PeerAuth, PeerTls};
 use crate::net::peers::Peers;
 use crate::stage::core::CoreItem;
 use crate::stage::mailbox::Mailbox;
@@ -44,7 +45,7 @@ pub(super) struct Membership {
     sync_limit: u32,
     cnx_timeout: Duration,
     handshake_timeout: Option<Duration>,
-    tls: PeerTls,
+    auth: PeerAuth,
     quorum: Vec<TcpListener>,
     election: Vec<TcpListener>,
 }
@@ -97,7 +98,7 @@ impl Membership {
             sync_limit: ensemble.sync_limit.get(),
             cnx_timeout: settings.cnx_timeout,
             handshake_timeout: settings.quorum_cnxn_timeout,
-            tls: PeerTls::new(config)?,
+            auth: PeerAuth::new(PeerTls::new(config)?, PeerSasl::new(config)?),
             quorum,
             election,
         })
@@ -130,7 +131,7 @@ impl Membership {
             MeshOptions {
                 me: self.me,
                 config: Arc::clone(config),
-                tls: self.tls.clone(),
+                auth: self.auth.clone(),
                 connect_timeout: self.cnx_timeout,
                 handshake_timeout: self
                     .handshake_timeout
@@ -143,7 +144,7 @@ impl Membership {
         );
         let learners = LearnerLinks::start(
             self.quorum,
-            (self.tls.clone(), Arc::clone(config)),
+            (self.auth.clone(), Arc::clone(config)),
             Arc::clone(core),
             length,
             stopping.clone(),
@@ -151,7 +152,7 @@ impl Membership {
         );
         let limits = LeaderLimits {
             length,
-            tls: self.tls,
+            auth: self.auth,
             connect: self.tick * self.sync_limit,
             tree: recover.tree,
             item_max: 2 * recover.entry_bytes_max,

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -91,6 +93,36 @@ impl Load {
         join_all(written.iter().map(|one| one.client.close(SOON))).await;
         count
     }
+}
+
+/// Replaces lines of a server's `zoo.cfg` by others.
+pub(crate) fn edit(ensemble: &Ensemble, server: usize, lines: &[(&str, &str)]) {
+    let path = ensemble.server(server).data_dir().with_file_name("zoo.cfg");
+    let text = fs::read_to_string(&path).expect("zoo.cfg");
+    let is_replaced = |line: &str| {
+        let key = line.split_once('=').map(|(key, _)| key);
+        lines.iter().any(|(replaced, _)| key == Some(replaced))
+    };
+    let mut text: Vec<_> = text
+        .lines()
+        .filter(|line| !is_replaced(line))
+        .map(str::to_owned)
+        .collect();
+    text.extend(lines.iter().map(|(key, value)| format!("{key}={value}")));
+    let text = text.join("\n");
+    fs::write(path, text).expect("zoo.cfg");
+}
+
+/// A file with the user of servers and its password, for both sides.
+pub(crate) fn jaas(dir: &Path, password: &str) -> String {
+    let module = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+    let text = format!(
+        "QuorumServer {{ {module} user_zk=\"{password}\"; }};\n\
+         QuorumLearner {{ {module} username=\"zk\" password=\"{password}\"; }};\n"
+    );
+    let path = dir.join("jaas.conf");
+    fs::write(&path, text).expect("written");
+    path.display().to_string()
 }
 
 impl Written {

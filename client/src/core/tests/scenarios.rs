@@ -10,7 +10,7 @@ use zk_proto::header::{ReplyHeader, RequestHeader};
 use zk_proto::jute::{Decode as _, Encode, Reader};
 use zk_proto::request::{AddWatchMode, AddWatchRequest, GetSaslRequest, Request as Record};
 use zk_proto::response::{ErrorResponse, SetSaslResponse};
-use zk_proto::sasl::{Answer, Challenge};
+use zk_proto::sasl::{Answer, Challenge, Service};
 use zk_proto::{EventType, OpCode, SessionId, WatcherEvent, Xid, Zxid, frame};
 
 use crate::connect_string::Server;
@@ -214,7 +214,7 @@ fn sasl_comes_first_and_both_sides_prove_themselves() {
         waiter: None,
     });
     assert_eq!(bench.sent(), (vec![], None));
-    let challenge = Challenge::new("n");
+    let challenge = Challenge::new(Service::CLIENT, "n");
     assert_eq!(bench.sasl(1, 0, Some(challenge.to_token())).len(), 0);
     let (ops, token) = bench.sent();
     assert_eq!(ops, [OpCode::Sasl]);
@@ -229,7 +229,7 @@ fn sasl_comes_first_and_both_sides_prove_themselves() {
 fn server_that_does_not_know_the_sasl_password_is_left() {
     let mut bench = proving();
     bench.sent();
-    bench.sasl(1, 0, Some(Challenge::new("n").to_token()));
+    bench.sasl(1, 0, Some(Challenge::new(Service::CLIENT, "n").to_token()));
     bench.sent();
     let actions = bench.sasl(2, 0, Some("rspauth=0".to_owned()));
     assert!(

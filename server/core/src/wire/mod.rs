@@ -20,6 +20,7 @@ pub mod epoch;
 pub mod file_name;
 pub mod log_record;
 pub mod quorum;
+pub mod quorum_auth;
 pub mod recovery;
 pub mod snapshot;
 pub mod txn;

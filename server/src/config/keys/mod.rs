@@ -67,7 +67,7 @@ pub use admin::{AdminSettings, MetricsSettings, ServiceSettings};
 pub(super) use basics::Basics;
 pub use ensemble::EnsembleSettings;
 pub use limits::{LimitSettings, ThrottleSettings};
-pub use security::AuthSettings;
+pub use security::{AuthSettings, QuorumAuthSettings};
 pub use storage::{PurgeSettings, StorageSettings};
 pub use table::{find, find_property, markdown, nearest, rows};
 pub use tls::{Side, TlsSettings, TlsSwitches};

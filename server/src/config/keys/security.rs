@@ -1,7 +1,7 @@
 //! Keys about who may connect and who is who.
 
 use super::Kind::{Flag, Secret, Text};
-use super::Twin::{Prefixed, Raw};
+use super::Twin::{None, Prefixed, Raw};
 use crate::config::value::Secret as SecretText;
 
 settings! {
@@ -35,5 +35,21 @@ settings! {
         sasl_server_section: String = "sasl.serverconfig", Prefixed, Text("Server");
         /// Leaves the names in certificates of other members alone, as the reference does.
         fips_mode: bool = "fips-mode", Prefixed, Flag(true);
+    }
+}
+
+settings! {
+    /// Authentication between members.
+    pub QuorumAuthSettings {
+        /// Takes proofs by SASL of the members that connect to this one.
+        enable_sasl: bool = "quorum.auth.enableSasl", None, Flag(false);
+        /// Proves by SASL to the members that this one connects to who it is.
+        learner_require_sasl: bool = "quorum.auth.learnerRequireSasl", None, Flag(false);
+        /// Demands a proof of the members that connect to this one.
+        server_require_sasl: bool = "quorum.auth.serverRequireSasl", None, Flag(false);
+        /// Section of the JAAS file with the user that this member is when it connects.
+        learner_section: String = "quorum.auth.learner.saslLoginContext", None, Text("QuorumLearner");
+        /// Section of the JAAS file with the users that connecting members may be.
+        server_section: String = "quorum.auth.server.saslLoginContext", None, Text("QuorumServer");
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::unused::{FAMILIES, IGNORED, REFUSED, UNREAD};
 use super::{
     AdminSettings, AuthSettings, Basics, Disposition, EnsembleSettings, Key, Kind, LimitSettings,
-    MetricsSettings, PurgeSettings, ServiceSettings, StorageSettings, ThrottleSettings,
-    TlsSettings, TlsSwitches, Twin,
+    MetricsSettings, PurgeSettings, QuorumAuthSettings, ServiceSettings, StorageSettings,
+    ThrottleSettings, TlsSettings, TlsSwitches, Twin,
 };
 
 /// Sections in reading order.
@@ -24,6 +24,7 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("TLS", TlsSettings::ROWS),
     ("TLS switches", TlsSwitches::ROWS),
     ("Client authentication", AuthSettings::ROWS),
+    ("Quorum authentication", QuorumAuthSettings::ROWS),
     ("Refused", REFUSED),
     ("Without effect so far", UNREAD),
     ("Ignored", IGNORED),

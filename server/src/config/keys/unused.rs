@@ -97,7 +97,6 @@ const WATCHES: &str = "tunes a watch table of the JVM server";
 const JVM: &str = "there is no JVM to watch";
 const TRACE: &str = "debug statistics of the JVM server";
 const CACHE: &str = "replies are encoded once per event without a cache";
-const NO_QUORUM_SASL: &str = "members do not authenticate each other yet";
 const ADMIN_TLS: &str =
     "the admin server speaks no TLS; it listens on the loopback address unless told otherwise";
 const BACKUP: &str = "the commands snapshot and restore are not there yet";
@@ -153,19 +152,6 @@ pub(super) const REFUSED: &[Key] = &[
         Prefixed,
         &[""],
         "the scheme `ensemble` is not offered",
-    ),
-    refused("quorum.auth.enableSasl", None, &["false"], NO_QUORUM_SASL),
-    refused(
-        "quorum.auth.learnerRequireSasl",
-        None,
-        &["false"],
-        NO_QUORUM_SASL,
-    ),
-    refused(
-        "quorum.auth.serverRequireSasl",
-        None,
-        &["false"],
-        NO_QUORUM_SASL,
     ),
     refused(
         "DigestAuthenticationProvider.digestAlg",
@@ -463,20 +449,6 @@ pub(super) const UNREAD: &[Key] = &[
         Prefixed,
         Text(""),
         PEM,
-    ),
-    unread(
-        "quorum.auth.learner.saslLoginContext",
-        &[],
-        None,
-        Text("QuorumLearner"),
-        NO_QUORUM_SASL,
-    ),
-    unread(
-        "quorum.auth.server.saslLoginContext",
-        &[],
-        None,
-        Text("QuorumServer"),
-        NO_QUORUM_SASL,
     ),
     unread(
         "IPAuthenticationProvider.usexforwardedfor",

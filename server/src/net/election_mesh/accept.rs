@@ -67,7 +67,7 @@ async fn welcome(
     remote: SocketAddr,
 ) -> Result<(), String> {
     let options = &shared.options;
-    let socket = options.tls.accept(socket, &options.config).await;
+    let socket = options.auth.accept(socket, &options.config).await;
     let mut socket = socket.map_err(|error| error.to_string())?;
     let message = match read_initial(&mut socket.source).await {
         Ok(message) => message?,
@@ -76,6 +76,10 @@ async fn welcome(
         }
         Err(error) => return Err(error.to_string()),
     };
+    options.auth.hear(&mut socket).await.map_err(|error| {
+        let peer = message.sid;
+        format!("it says that it is server {peer}: {error}")
+    })?;
     let (me, peer) = (shared.options.me, message.sid);
     if peer == me {
         return Err(format!("it says that it is server {me}, as this one does"));

@@ -118,10 +118,11 @@ async fn connect(shared: &Shared, to: ServerId) -> io::Result<PeerSocket> {
 
 async fn greet(shared: &Shared, place: &str, address: SocketAddr) -> io::Result<PeerSocket> {
     let socket = TcpStream::connect(address).await?;
-    let mut socket = shared.options.tls.dialled(socket, host(place)).await?;
+    let mut socket = shared.options.auth.dialled(socket, host(place)).await?;
     // A new socket takes so little at once: one segment.
     socket.sink.write_all(&shared.initial).await?;
     socket.sink.flush().await?;
+    shared.options.auth.prove(&mut socket).await?;
     Ok(socket)
 }
 

@@ -47,7 +47,7 @@ use zk_core::ensemble::{EnsembleConfig, bracketed};
 use zk_core::wire::election::{InitialMessage, Notification};
 use zk_proto::ServerId;
 
-use super::peer_socket::{PeerSocket, PeerTls};
+use super::peer_socket::{PeerAuth, PeerSocket};
 use super::reports::Reports;
 
 /// Peers that are no members, and yet are talked to: servers that are about to be added.
@@ -62,7 +62,7 @@ const YOUNG: Duration = Duration::from_secs(1);
 pub(crate) struct MeshOptions {
     pub(crate) me: ServerId,
     pub(crate) config: Arc<EnsembleConfig>,
-    pub(crate) tls: PeerTls,
+    pub(crate) auth: PeerAuth,
     /// Longest that connecting may take, look-up of the name included.
     pub(crate) connect_timeout: Duration,
     /// Longest that a connection may take to say who it is.

@@ -62,7 +62,7 @@ impl Tested {
         let (sender, events) = unbounded_channel();
         let stopping = CancellationToken::new();
         let options = MeshOptions {
-            tls: PeerTls::default(),
+            auth: PeerAuth::default(),
             me: sid(me),
             config,
             connect_timeout: Duration::from_secs(5),

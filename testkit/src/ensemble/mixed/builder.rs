@@ -20,6 +20,8 @@ pub struct Builder {
     reference: reference::Builder,
     binary: PathBuf,
     kinds: Vec<Kind>,
+    /// Flags of our servers, quoted.
+    flags: Vec<String>,
 }
 
 impl Builder {
@@ -34,6 +36,7 @@ impl Builder {
             reference: reference::Reference::builder(),
             binary,
             kinds: voters.to_vec(),
+            flags: Vec::new(),
         }
     }
 
@@ -49,6 +52,15 @@ impl Builder {
     #[must_use]
     pub fn config(mut self, key: &str, value: impl Display) -> Self {
         self.layout.config.set(key, value);
+        self
+    }
+
+    /// Sets a property as a flag of a JVM does, for both kinds: `name` is `zookeeper.…` for most.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: impl Display) -> Self {
+        let value = value.to_string();
+        self.reference = self.reference.jvm_flag(format!("-D{name}={value}"));
+        self.flags.push(format!("'-D{name}={value}'"));
         self
     }
 
@@ -80,8 +92,11 @@ impl Builder {
     ///
     /// # Cancel safety
     /// Dropping the future ends the servers.
-    pub async fn start(self) -> Result<Ensemble, LaunchError> {
+    pub async fn start(mut self) -> Result<Ensemble, LaunchError> {
         self.layout.check()?;
+        self.layout
+            .env
+            .push(("SERVER_JVMFLAGS", self.flags.join(" ")));
         let program = Both {
             java: self.reference.program()?,
             binary: Binary { path: self.binary },

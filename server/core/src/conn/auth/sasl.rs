@@ -120,6 +120,8 @@ impl SaslUsers {
 
 #[cfg(test)]
 mod tests {
+    use zk_proto::sasl::Service;
+
     use super::*;
 
     fn users() -> SaslUsers {
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn only_who_knows_the_password_is_the_user() {
-        let (users, challenge) = (users(), Challenge::new("n"));
+        let (users, challenge) = (users(), Challenge::new(Service::CLIENT, "n"));
         let answer = |user, password| challenge.answer(user, password, "c").to_token();
         let proved = users.prove(&challenge, answer("bob", "secret").as_bytes());
         let (identities, reply) = proved.unwrap();
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(refused("bob", "r"), SaslFailure::NoProof { user });
         let user = "carol".to_owned();
         assert_eq!(refused("carol", "secret"), SaslFailure::NoUser { user });
-        let late = Challenge::new("n2");
+        let late = Challenge::new(Service::CLIENT, "n2");
         let user = "bob".to_owned();
         let late = users.prove(&late, answer("bob", "secret").as_bytes());
         assert_eq!(late, Err(SaslFailure::NoProof { user }));
