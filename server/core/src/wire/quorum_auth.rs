@@ -100,7 +100,7 @@ mod tests {
             status: AuthStatus::InProgress,
             token: Bytes::new(),
         };
-        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        let hex = |bytes: &Bytes| format!("{bytes:x}");
         assert_eq!(hex(&first.to_bytes()), "5f2435013501edcc0000000000000000");
         let last = QuorumAuthPacket {
             status: AuthStatus::Success,
