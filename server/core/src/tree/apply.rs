@@ -237,7 +237,7 @@ impl Tree {
         if name.is_empty() {
             return Err(ErrorCode::BadArguments);
         }
-        let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        let parent = self.find_parent(parent_path).ok_or(ErrorCode::NoNode)?;
         let hash = self.index.hash(path);
         let existing = self.find_child(parent, hash, name);
         self.count_child(parent, parent_path, znode.parent_cversion, header.zxid);
@@ -299,7 +299,7 @@ impl Tree {
         if name.is_empty() {
             return Err(ErrorCode::BadArguments);
         }
-        let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        let parent = self.find_parent(parent_path).ok_or(ErrorCode::NoNode)?;
         if self.arena.at(parent).pzxid() < zxid && !mutated!(ParentUnchangedByDelete) {
             self.alter_stat(parent, parent_path, |record| record.set_pzxid(zxid));
         }

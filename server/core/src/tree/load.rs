@@ -100,7 +100,7 @@ impl TreeLoader {
         let parent = match &self.last_parent {
             Some((handle, last)) if last == parent => *handle,
             _ => {
-                let handle = tree.find(parent).ok_or_else(no_parent)?;
+                let handle = tree.find_parent(parent).ok_or_else(no_parent)?;
                 self.last_parent.insert((handle, parent.to_owned())).0
             }
         };

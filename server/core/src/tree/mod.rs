@@ -289,6 +289,12 @@ impl Tree {
         self.index.find(self.index.hash(path), is_it)
     }
 
+    /// The znode by what stands before the last slash of a path: nothing, for the root. A path with two
+    /// slashes at its start would be a second name for a child of the root.
+    fn find_parent(&self, path: &str) -> Option<Handle> {
+        if path == "/" { None } else { self.find(path) }
+    }
+
     /// Digest of a znode as it stands in the sum.
     fn digest_of(&self, path: &str, handle: Handle) -> u64 {
         if !self.options.digest {
