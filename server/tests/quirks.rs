@@ -7,7 +7,7 @@ use std::path::Path;
 fn named(text: &str) -> Vec<(&str, &str)> {
     let marked: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
     let pairs = marked.windows(2).filter_map(|pair| match pair {
-        [file, function] if file.ends_with(".rs") => Some((*file, *function)),
+        [file, function] if Path::new(file).extension().is_some() => Some((*file, *function)),
         _ => None,
     });
     pairs.collect()
