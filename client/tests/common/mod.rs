@@ -4,7 +4,8 @@
 //! decided here, by [`BACKEND`], and what it does differently from others is told by [`quirks`].
 //!
 //! The suite is compiled twice: as tests of this package it runs against Apache's server, as
-//! `client_*` tests of `zk-server`, whose `Cargo.toml` lists the files, against our own.
+//! `client_*` tests of `zk-server`, whose `Cargo.toml` lists the files, against our own. The tests of
+//! `zkcli` run against ours as `zkcli_ours`.
 
 #![allow(
     dead_code,
@@ -16,16 +17,18 @@ use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use tokio::time::{Instant, interval, timeout};
 use zk_client::{
     Builder, Client, ConnState, Error, ErrorKind, Outcome, SessionId, Watch, WatchEnd, WatchEvent,
     WatchItem, WatchStream,
 };
+use zk_server::Server;
 use zk_testkit::ensemble::process::ZkServer;
 use zk_testkit::ensemble::reference::Reference;
 use zk_testkit::ensemble::{Ensemble, TlsFiles};
@@ -44,13 +47,20 @@ enum Backend {
     Apache,
     /// Our own server, the binary at this path.
     ZkServer(&'static str),
+    /// Our own server, in this process.
+    Embedded,
 }
 
 /// The one that they do run against. Cargo names the binary to tests of the package that builds it.
 const BACKEND: Backend = match option_env!("CARGO_BIN_EXE_zkserver") {
     Some(binary) => Backend::ZkServer(binary),
+    None if is_ours(env!("CARGO_CRATE_NAME")) => Backend::Embedded,
     None => Backend::Apache,
 };
+
+const fn is_ours(test: &str) -> bool {
+    matches!(test.as_bytes(), [.., b'_', b'o', b'u', b'r', b's'])
+}
 
 /// What implementations do differently.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -80,7 +90,7 @@ pub(crate) const fn quirks() -> Quirks {
             keeps_local_sessions: false,
             tells_of_tls: false,
         },
-        Backend::ZkServer(_) => Quirks {
+        Backend::ZkServer(_) | Backend::Embedded => Quirks {
             events_have_zxids: true,
             exists_needs_read: true,
             identities: &["ip"],
@@ -96,6 +106,9 @@ static ENSEMBLES: OnceCell<Arc<Mutex<()>>> = OnceCell::const_new();
 
 /// The server of all tests that need nothing special.
 static SHARED: OnceCell<Servers> = OnceCell::const_new();
+
+/// Where embedded servers run: tests come and go with runtimes of their own.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 /// Numbers chroots and files.
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -181,7 +194,7 @@ impl Setup {
                 if let Some(dir) = self.data_dir {
                     builder = builder.data_dir(dir);
                 }
-                builder.start().await
+                Running::Processes(builder.start().await.expect("the servers start"))
             }
             Backend::ZkServer(binary) => {
                 let (min, max) = self.session_timeouts;
@@ -200,12 +213,55 @@ impl Setup {
                 if let Some(dir) = self.data_dir {
                     builder = builder.data_dir(dir);
                 }
-                builder.start().await
+                Running::Processes(builder.start().await.expect("the servers start"))
             }
+            Backend::Embedded => Running::Embedded(Box::new(self.embed().await)),
         };
         Servers {
-            running: running.expect("the servers start"),
+            running,
             _turn: turn,
+        }
+    }
+
+    async fn embed(self) -> Server {
+        assert_eq!(self.servers, 1, "an embedded server stands alone");
+        let (min, max) = self.session_timeouts;
+        let mut builder = Server::builder()
+            .set("minSessionTimeout", min.as_millis())
+            .set("maxSessionTimeout", max.as_millis())
+            .set("4lw.commands.whitelist", "*");
+        for (key, value) in &self.config {
+            builder = builder.set(key, value);
+        }
+        for (key, value) in &self.properties {
+            builder = builder.set(key.strip_prefix("zookeeper.").unwrap_or(key), value);
+        }
+        if let Some(files) = &self.tls {
+            let need = if files.client_auth { "need" } else { "none" };
+            builder = builder
+                .set("secureClientPort", 0)
+                .set("secureClientPortAddress", "127.0.0.1")
+                .set("ssl.keyStore.location", files.keystore_pem.display())
+                .set("ssl.trustStore.location", files.truststore_pem.display())
+                .set("ssl.clientAuth", need);
+        }
+        let started = RUNTIME.spawn(builder.start()).await;
+        started.expect("no panic").expect("the server starts")
+    }
+}
+
+#[derive(Debug)]
+enum Running {
+    Processes(Ensemble),
+    Embedded(Box<Server>),
+}
+
+impl Running {
+    /// What can be killed and paused.
+    fn processes(&self) -> &Ensemble {
+        match self {
+            Self::Processes(ensemble) => ensemble,
+            Self::Embedded(_) => panic!("an embedded server is no process"),
         }
     }
 }
@@ -213,67 +269,88 @@ impl Setup {
 /// Servers that run. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Servers {
-    running: Ensemble,
+    running: Running,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Servers {
     /// Addresses of all servers, as clients take them.
     pub(crate) fn connect_string(&self) -> String {
-        self.running.connect_string()
+        match &self.running {
+            Running::Processes(ensemble) => ensemble.connect_string(),
+            Running::Embedded(server) => server.client_address().to_string(),
+        }
     }
 
     /// How many there are, running or not.
     pub(crate) fn count(&self) -> usize {
-        self.running.servers().len()
+        self.running.processes().servers().len()
     }
 
     pub(crate) fn addr(&self, i: usize) -> SocketAddr {
-        self.running.server(i).client_addr()
+        match &self.running {
+            Running::Processes(ensemble) => ensemble.server(i).client_addr(),
+            Running::Embedded(server) => server.client_address(),
+        }
     }
 
     /// Where server `i` speaks TLS.
     pub(crate) fn secure_addr(&self, i: usize) -> SocketAddr {
-        self.running
-            .server(i)
-            .secure_addr()
-            .expect("the setup asked for TLS")
+        let address = match &self.running {
+            Running::Processes(ensemble) => ensemble.server(i).secure_addr(),
+            Running::Embedded(server) => server.secure_client_address(),
+        };
+        address.expect("the setup asked for TLS")
     }
 
     /// SIGKILL.
     pub(crate) async fn kill(&self, i: usize) {
-        self.running.kill(i).await.expect("the server is killed");
+        self.running
+            .processes()
+            .kill(i)
+            .await
+            .expect("the server is killed");
     }
 
     /// SIGSTOP.
     pub(crate) async fn pause(&self, i: usize) {
-        self.running.pause(i).await.expect("the server is paused");
+        self.running
+            .processes()
+            .pause(i)
+            .await
+            .expect("the server is paused");
     }
 
     /// SIGCONT.
     pub(crate) async fn resume(&self, i: usize) {
-        self.running.resume(i).await.expect("the server goes on");
+        self.running
+            .processes()
+            .resume(i)
+            .await
+            .expect("the server goes on");
     }
 
     /// Starts a server that was killed; does not wait until it serves.
     pub(crate) async fn start(&self, i: usize) {
         self.running
+            .processes()
             .start_server(i)
             .await
             .expect("the server starts");
     }
 
     pub(crate) fn is_running(&self, i: usize) -> bool {
-        self.running.server(i).pid().is_some()
+        self.running.processes().server(i).pid().is_some()
     }
 
     pub(crate) fn is_paused(&self, i: usize) -> bool {
-        self.running.server(i).is_paused()
+        self.running.processes().server(i).is_paused()
     }
 
     /// Waits until a server serves.
     pub(crate) async fn serving(&self, i: usize) {
         self.running
+            .processes()
             .wait_serving(i, Duration::from_mins(1))
             .await
             .expect("the server serves");
@@ -282,6 +359,7 @@ impl Servers {
     /// Waits until a server leads.
     pub(crate) async fn leader(&self) -> usize {
         self.running
+            .processes()
             .wait_for_leader(Duration::from_mins(1))
             .await
             .expect("a server leads")
@@ -289,13 +367,14 @@ impl Servers {
 
     /// A server that follows.
     pub(crate) async fn follower(&self) -> usize {
-        let followers = self.running.followers().await;
+        let followers = self.running.processes().followers().await;
         *followers.first().expect("a server follows")
     }
 
     /// What server `i` answers to a four-letter word.
     pub(crate) async fn four_letter(&self, i: usize, word: &str) -> String {
         self.running
+            .processes()
             .four_letter(i, word)
             .await
             .expect("the server answers")
