@@ -350,11 +350,13 @@ impl Election {
         }
         if self.state != PeerState::Looking && is_looking && self.counts() {
             self.answer(from, out);
-            // One of the same round was sent before the decision.
-            if self
-                .current
-                .is_some_and(|vote| vote.round != notification.round)
-            {
+            // One of the same round was sent before the decision, unless it is for somebody better: who
+            // came so late that this server had not heard of it.
+            let vote = Cast::new(notification, state).vote;
+            let has_turned = |current: Vote| {
+                current.round != vote.round || vote.is_better(&current, &self.options.config)
+            };
+            if self.current.is_some_and(has_turned) {
                 self.supporters.remove(&from);
             }
         }

@@ -540,6 +540,25 @@ fn a_leader_that_refuses_is_passed_over_the_second_time() {
     }
 }
 
+/// Seen when three servers were started cold: the third was not there yet when the second had the vote
+/// of the first and took the third for unreachable; the first turned to the third a moment later, and the
+/// second waited for learners as long as it may.
+#[test]
+fn a_leader_whose_voters_turn_to_a_better_one_in_the_same_round_has_no_support() {
+    let (mut election, mut out) = looking(2, config(THREE), 0, 0);
+    let mine = vote(PeerState::Looking, 2, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &mine, &mut out);
+    election.set_unreachable(Time::ZERO, sid(3), &mut out);
+    assert_eq!(election.state(), PeerState::Leading);
+    // What it said before it voted for this server is no change of mind.
+    let before = vote(PeerState::Looking, 1, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &before, &mut out);
+    assert!(election.has_support());
+    let turned = vote(PeerState::Looking, 3, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &turned, &mut out);
+    assert!(!election.has_support());
+}
+
 #[test]
 fn a_server_without_weight_is_not_voted_for() {
     let text = format!("{THREE}group.1=1:2:3\nweight.3=0\nversion=0");
