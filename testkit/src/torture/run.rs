@@ -25,6 +25,8 @@ use crate::{Backend, Ensemble, Error};
 const SLICE: (u64, u64) = (15, 45);
 /// How long an ensemble may take to agree after everything is mended, before a run is given up.
 const RECOVERY: Duration = Duration::from_mins(5);
+/// A recovery that takes longer is told of: no law says how long it may take, and an operator would ask.
+const SLOW: Duration = Duration::from_secs(15);
 /// How long an ephemeral may stay after its session has lost its client: several session timeouts.
 const ORPHANS: Duration = Duration::from_mins(1);
 /// Requests sent at a time by the judge.
@@ -273,6 +275,10 @@ impl<F: FnMut(&str)> Phase<'_, F> {
             let quiet = self.quiet(&ensemble, &stage).await?;
             let recovery = mended.elapsed();
             self.summary.recovery = self.summary.recovery.max(recovery);
+            if recovery > SLOW {
+                let secs = recovery.as_secs();
+                self.trouble(format!("slice {number}: members agree only after {secs} s"));
+            }
             let told = watched.finish(&stage).await;
             let mut slice = std::mem::take(&mut *stage.journal());
             match told {
