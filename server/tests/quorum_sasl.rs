@@ -1,7 +1,5 @@
 //! SASL between the servers of an ensemble.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
-
 mod ensembles;
 
 use std::fs;

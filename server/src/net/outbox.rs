@@ -253,8 +253,12 @@ impl Outbox {
         if let Some(started) = started {
             inner.took.push(now.saturating_duration_since(started));
         }
-        inner.pipeline.commit(ticket, zxid, answer, run)?;
-        Ok(started.is_some())
+        let committed = inner.pipeline.commit(ticket, zxid, answer, run);
+        drop(inner);
+        if committed.is_err() && started.is_some() {
+            self.permits.add_permits(1);
+        }
+        committed.map(|()| started.is_some())
     }
 
     /// Notes that something was put in; true if that was not noted before.

@@ -212,7 +212,7 @@ impl ApplyStage {
                     }
                 }
                 ApplyItem::Action(ApplyAction::Barrier(barrier)) => {
-                    self.barrier(&guard, &barrier, &mut touched)?;
+                    self.barrier(&guard, &barrier, &mut touched);
                 }
                 ApplyItem::Action(ApplyAction::Capture { link }) => {
                     let capture = self.capture(&mut guard);
@@ -325,7 +325,7 @@ impl ApplyStage {
         if let Some((conn, ..)) = &client {
             let state = guard.applied();
             let mut run = |job| self.read(guard, conn, job);
-            conn.outbox.run_before_write(state, &mut run)?;
+            keep_order(conn, conn.outbox.run_before_write(state, &mut run));
         }
 
         let applied = guard.tree_mut().apply(&entry.header, &entry.txn);
@@ -345,7 +345,7 @@ impl ApplyStage {
             let frame = notification.frame(zxid);
             for &receiver in &notification.receivers {
                 if let Some(conn) = self.connections.get(receiver) {
-                    conn.outbox.push_event(zxid, frame.clone())?;
+                    keep_order(&conn, conn.outbox.push_event(zxid, frame.clone()));
                     touched.touch(&conn);
                 }
             }
@@ -364,7 +364,7 @@ impl ApplyStage {
                         guard,
                         &mut self.answer,
                     );
-                    self.commit(guard, &conn, origin, zxid, then, touched)?;
+                    self.commit(guard, &conn, origin, zxid, then, touched);
                 }
             }
             Asker::Handshake(conn) => {
@@ -383,19 +383,14 @@ impl ApplyStage {
     }
 
     /// Answers a sync; one from a connection that was left behind closes that.
-    fn barrier(
-        &mut self,
-        guard: &Applying<'_>,
-        barrier: &Barrier,
-        touched: &mut Touched,
-    ) -> Result<(), StopCause> {
+    fn barrier(&mut self, guard: &Applying<'_>, barrier: &Barrier, touched: &mut Touched) {
         let origin = barrier.origin;
         let Some(conn) = touched.find(&self.connections, origin.conn) else {
-            return Ok(());
+            return;
         };
         let state = guard.applied();
         let mut run = |job| self.read(guard, &conn, job);
-        conn.outbox.run_before_write(state, &mut run)?;
+        keep_order(&conn, conn.outbox.run_before_write(state, &mut run));
         let mut then = Then::Continue;
         match &barrier.outcome {
             Ok(path) => answer_sync(origin.xid, state, path.as_ref(), &mut self.answer),
@@ -405,8 +400,7 @@ impl ApplyStage {
                 self.answer.extend_from_slice(&frame);
             }
         }
-        self.commit(guard, &conn, origin, state, then, touched)?;
-        Ok(())
+        self.commit(guard, &conn, origin, state, then, touched);
     }
 
     /// Puts what is in `answer` into the outbox, and runs the reads behind it.
@@ -418,7 +412,7 @@ impl ApplyStage {
         zxid: Zxid,
         then: Then,
         touched: &mut Touched,
-    ) -> Result<(), Broken> {
+    ) {
         let answer = Answer {
             bytes: self.answer.split().freeze(),
             then,
@@ -426,10 +420,11 @@ impl ApplyStage {
         let mut run = |job| self.read(guard, conn, job);
         let outbox = &conn.outbox;
         let now = touched.now();
-        let is_awaited = outbox.commit(origin.ticket, zxid, now, answer, &mut run)?;
-        touched.answered += usize::from(is_awaited);
-        touched.touch(conn);
-        Ok(())
+        let committed = outbox.commit(origin.ticket, zxid, now, answer, &mut run);
+        if let Some(is_awaited) = keep_order(conn, committed) {
+            touched.answered += usize::from(is_awaited);
+            touched.touch(conn);
+        }
     }
 
     /// Runs a read that stands behind a write, against exactly the state that the write left.
@@ -441,6 +436,21 @@ impl ApplyStage {
             then,
         }
     }
+}
+
+/// Ends a connection whose order is about to be broken, and nothing else: a client may bring it about,
+/// and the tree is what it has to be.
+fn keep_order<T>(conn: &Conn, kept: Result<T, Broken>) -> Option<T> {
+    let broken = match kept {
+        Ok(kept) => return Some(kept),
+        Err(broken) => broken,
+    };
+    if !conn.outbox.is_aborted() {
+        let peer = conn.remote;
+        tracing::error!(%peer, err = %broken, "connection closed: its order is about to be broken");
+        conn.outbox.abort();
+    }
+    None
 }
 
 impl Stage for ApplyStage {

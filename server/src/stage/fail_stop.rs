@@ -6,7 +6,6 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use zk_core::conn::pipeline::Broken;
 use zk_core::peer::Fatal;
 use zk_proto::Zxid;
 
@@ -34,9 +33,6 @@ pub enum StopCause {
     /// The core met what must not happen.
     #[error("the core cannot go on")]
     Core(#[from] Fatal),
-    /// A connection's order was about to be broken.
-    #[error("the order of a connection is broken")]
-    Order(#[from] Broken),
     /// The tree is not what was computed beforehand.
     #[error("the tree differs from what was logged for transaction {zxid}")]
     Digest {
