@@ -244,8 +244,8 @@ impl Server {
             .running()
             .ok_or(EnsembleError::NotRunning { id: self.id })?;
         self.send(&process, Signal::SIGTERM)?;
-        // A paused process acts on SIGTERM only when it goes on.
-        self.send(&process, Signal::SIGCONT)?;
+        // A paused process acts on SIGTERM only when it goes on. An error means that it has ended.
+        drop(process.signal(Signal::SIGCONT));
         if timeout_at(Instant::now() + STOP_GRACE, process.ended())
             .await
             .is_err()
