@@ -272,7 +272,7 @@ impl<F: FnMut(&str)> Phase<'_, F> {
             let gone = gone.into_iter().map(|what| Violation { law, what });
             let mut judgement = Judgement::default();
             judgement.violations.extend(gone);
-            let quiet = self.quiet(&ensemble, &stage).await?;
+            let quiet = self.quiet(&ensemble, &judge, &stage).await?;
             let recovery = mended.elapsed();
             self.summary.recovery = self.summary.recovery.max(recovery);
             if recovery > SLOW {
@@ -329,10 +329,18 @@ impl<F: FnMut(&str)> Phase<'_, F> {
     }
 
     /// Waits until members agree and orphans are gone, and takes their trees.
-    async fn quiet(&mut self, ensemble: &Ensemble, stage: &Stage) -> Result<Quiet, TortureError> {
+    async fn quiet(
+        &mut self,
+        ensemble: &Ensemble,
+        judge: &Client,
+        stage: &Stage,
+    ) -> Result<Quiet, TortureError> {
         let deadline = Instant::now() + RECOVERY;
         let mut orphans_since: Option<Instant> = None;
         loop {
+            // In an epoch without a transaction a leader tells another last one than its followers. Who
+            // does not serve yet is asked again.
+            drop(judge.set("/torture", "").await);
             if let Err(error) = ensemble.wait_for_convergence().await {
                 self.trouble(format!("{error}"));
                 if Instant::now() > deadline {
