@@ -315,7 +315,9 @@ impl Plan {
         let clients = draw_clients(&mut rng, safety, members.tick_ms);
         let count = voters + observers;
         let faults = draw_faults(&mut rng, &members, count, safety);
-        let siege = draw_siege(&mut rng, voters, &members);
+        // Not where all others have to agree on whom to pass over: of four, one that trusts who cannot be
+        // followed keeps the other two from serving for as long as they distrust it (seed 267160).
+        let siege = draw_siege(&mut rng, voters, &members).filter(|_| voters % 2 == 1);
         Self {
             seed,
             voters,

@@ -130,6 +130,8 @@ impl World {
                 member.disk.replace_half(snapshot);
             } else if is_done {
                 member.disk.replace(snapshot);
+            }
+            if is_half || is_done {
                 let (acked, durable) = (member.acked, member.disk.durable());
                 let acked = self.laws.pasts.common(acked, durable);
                 self.member(place).acked = acked;
