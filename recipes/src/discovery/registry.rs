@@ -367,7 +367,12 @@ pub struct InstanceCache<T> {
 
 impl<T: DeserializeOwned + Send + Sync + 'static> InstanceCache<T> {
     pub(crate) fn start(client: &Client, service: String) -> Self {
-        let cache = Arc::new(Cache::children(client, &service).start());
+        Self::of(Cache::children(client, &service).start(), service)
+    }
+
+    /// Follows a cache, which may have read everything before.
+    fn of(cache: Cache, service: String) -> Self {
+        let cache = Arc::new(cache);
         let nothing = Known {
             instances: Vec::new(),
             undecodable: Vec::new(),
@@ -377,10 +382,14 @@ impl<T: DeserializeOwned + Send + Sync + 'static> InstanceCache<T> {
         // A reference would keep the cache alive for ever: its end is the end of the events.
         let weak = Arc::downgrade(&cache);
         let task = host::spawn(async move {
+            let tell = |cache: &Cache| sender.send_replace(Arc::new(decoded(cache, &service)));
+            // What it read before anybody listened is told by no event.
+            if let Some(cache) = weak.upgrade().filter(|cache| !cache.is_empty()) {
+                tell(&cache);
+            }
             while events.next().await.is_some() {
                 let Some(cache) = weak.upgrade() else { return };
-                let now = decoded(&cache, &service);
-                sender.send_replace(Arc::new(now));
+                tell(&cache);
             }
         });
         Self {
@@ -471,4 +480,28 @@ fn decoded<T: DeserializeOwned>(cache: &Cache, service: &str) -> Known<T> {
         .instances
         .sort_by(|a, b| (&a.instance.id, &a.path).cmp(&(&b.instance.id, &b.path)));
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_read_before_anybody_listened_is_known() {
+        let ensemble = zk_testkit::Ensemble::start(1).await.unwrap();
+        let zk = ensemble.client().await.unwrap();
+        for path in ["/api", "/api/no-instance"] {
+            zk.create(path, "no JSON").await.unwrap();
+        }
+        let cache = Cache::children(&zk, "/api").start();
+        cache.ready().await.unwrap();
+        let known = InstanceCache::<()>::of(cache, "/api".to_owned());
+        let ready = timeout(Duration::from_secs(30), known.ready()).await;
+        ready.expect("nothing is to happen first").unwrap();
+        assert_eq!(known.undecodable().len(), 1);
+    }
 }
