@@ -83,6 +83,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         out.push(Action::Dial { server, within });
     }
 
+    /// Timeout of the session that there is, or that is asked for.
+    fn session_timeout(&self) -> Duration {
+        match &self.session {
+            Some(session) => session.granted.timeout,
+            None => self.config.session_timeout,
+        }
+    }
+
     /// How long one address may take to connect, and then again to answer the handshake.
     fn attempt_budget(&self) -> Duration {
         let servers = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
@@ -242,7 +250,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 out.push(Action::HangUp);
                 self.fights = 0;
                 self.phase = Phase::Waiting {
-                    until: self.hosts.failed(now),
+                    until: self.hosts.failed(now, self.session_timeout()),
                 };
                 let passed = self.hosts.passed();
                 out.push(Action::Transition(Transition::AttemptFailed {
@@ -260,14 +268,15 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 let until = if !link.is_proven && !was_moved {
                     // A server that grants sessions and then leaves is no better than one that is
                     // not there.
-                    self.hosts.failed(now)
+                    self.hosts.failed(now, self.session_timeout())
                 } else {
                     now
                 };
                 let was_of_use = link.stage != Stage::Authenticating;
                 let was_brief = was_of_use && !was_moved && now - link.since < link.brief_max();
                 self.brief = if was_brief { self.brief + 1 } else { 0 };
-                let pause = self.hosts.pause(self.brief / BRIEF_FREE);
+                let timeout = self.session_timeout();
+                let pause = self.hosts.pause(self.brief / BRIEF_FREE, timeout);
                 let until = until.max(now + pause.min(link.brief_max() / 2));
                 self.phase = Phase::Waiting { until };
                 // Whoever else goes on with the session makes its server close this connection.

@@ -7,6 +7,9 @@ use crate::connect_string::Server;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Part of the session timeout that a pause may take, whatever has failed before: servers that come
+/// back in time must find the client asking in time.
+const BACKOFF_PART: u32 = 3;
 
 /// Which server to try next, and when.
 ///
@@ -71,21 +74,26 @@ impl Hosts {
     }
 
     /// An attempt failed. Returns when the next may start.
-    pub(super) fn failed(&mut self, now: Time) -> Time {
+    pub(super) fn failed(&mut self, now: Time, session_timeout: Duration) -> Time {
         self.failures = self.failures.saturating_add(1);
         let passes = self.failures / u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
-        now + self.pause(passes)
+        now + self.pause(passes, session_timeout)
     }
 
-    /// Draws a pause for somebody who has failed that often: none at first.
-    pub(super) fn pause(&mut self, times: u32) -> Duration {
+    /// Draws a pause for somebody who has failed that often: none at first, and never more than a
+    /// third of the session timeout.
+    pub(super) fn pause(&mut self, times: u32, session_timeout: Duration) -> Duration {
         if times == 0 || mutated!(NoBackOff) {
             return Duration::ZERO;
         }
-        let window = BACKOFF_MIN
-            .saturating_mul(1 << (times - 1).min(16))
-            .min(BACKOFF_MAX);
-        window.mul_f64(self.rng.f64())
+        let longest = if mutated!(BackOffOutlastsSession) {
+            BACKOFF_MAX
+        } else {
+            // A server may grant a session of no time at all.
+            (session_timeout / BACKOFF_PART).clamp(BACKOFF_MIN, BACKOFF_MAX)
+        };
+        let window = BACKOFF_MIN.saturating_mul(1 << (times - 1).min(16));
+        window.min(longest).mul_f64(self.rng.f64())
     }
 
     /// Whether all servers but one have failed since one last succeeded.
@@ -140,6 +148,9 @@ impl Hosts {
 mod tests {
     use super::*;
 
+    /// A session timeout that limits no pause.
+    const CALM: Duration = Duration::from_mins(1);
+
     fn servers(count: u16) -> Vec<Server> {
         (1..=count).map(|port| Server::new("zk", port)).collect()
     }
@@ -150,7 +161,7 @@ mod tests {
         let mut tried = Vec::new();
         for attempt in 1..=3 {
             tried.push(hosts.take_next().port());
-            let at = hosts.failed(Time::default());
+            let at = hosts.failed(Time::default(), CALM);
             assert_eq!(at == Time::default(), attempt < 3, "attempt {attempt}");
         }
         tried.sort_unstable();
@@ -163,12 +174,38 @@ mod tests {
         let mut hosts = Hosts::new(servers(1), 7);
         let mut longest = Duration::ZERO;
         for _ in 0..1_000 {
-            longest = longest.max(hosts.failed(Time::default()) - Time::default());
+            longest = longest.max(hosts.failed(Time::default(), CALM) - Time::default());
         }
         assert!(
             longest > Duration::from_secs(4) && longest <= BACKOFF_MAX,
             "{longest:?}"
         );
+    }
+
+    #[test]
+    fn pauses_leave_two_thirds_of_any_session() {
+        for seed in 0..200 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let session = Duration::from_millis(rng.u64(300..40_000));
+            let mut hosts = Hosts::new(servers(rng.u16(1..8)), seed);
+            let mut longest = Duration::ZERO;
+            for _ in 0..400 {
+                longest = longest.max(hosts.failed(Time::default(), session) - Time::default());
+                longest = longest.max(hosts.pause(rng.u32(..), session));
+            }
+            let cap = BACKOFF_MAX.min(session / 3);
+            assert!(
+                longest <= cap && longest > cap * 3 / 4,
+                "seed {seed}: {longest:?} of a session of {session:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn session_of_no_time_at_all_is_not_asked_for_without_pauses() {
+        let mut hosts = Hosts::new(servers(1), 7);
+        let pauses: Duration = (0..100).map(|_| hosts.pause(9, Duration::ZERO)).sum();
+        assert!(pauses > Duration::from_secs(2), "{pauses:?}");
     }
 
     #[test]

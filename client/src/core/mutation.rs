@@ -49,6 +49,7 @@ mod on {
         PingNeverSent,
         DeathUnnoticed,
         NoBackOff,
+        BackOffOutlastsSession,
         TimeoutsNotCancelled,
         ReplyOrderUnchecked,
         InFlightUnlimited,

@@ -42,6 +42,7 @@ const BUGS: &[(Mutation, &[&str])] = &[
     (Mutation::PingNeverSent, &["timing"]),
     (Mutation::DeathUnnoticed, &["timing"]),
     (Mutation::NoBackOff, &["timing"]),
+    (Mutation::BackOffOutlastsSession, &["timing"]),
     (Mutation::TimeoutsNotCancelled, &["resolution", "timing"]),
     (
         Mutation::ReplyOrderUnchecked,

@@ -14,6 +14,8 @@ use super::Check;
 pub(super) struct Timing {
     servers: usize,
     session_timeout: Duration,
+    /// What the session has been granted, or is to be asked for.
+    granted: Duration,
     link: Option<Live>,
     /// The one before.
     lost: Option<Live>,
@@ -48,6 +50,7 @@ impl Check for Timing {
             Fact::Planned(plan) => {
                 self.servers = plan.servers;
                 self.session_timeout = plan.session_timeout;
+                self.granted = plan.session_timeout;
                 self.dial_due = Some(now);
             }
             Fact::ServersSet { count } => {
@@ -83,7 +86,7 @@ impl Check for Timing {
                 let passes = self.failures / u32::try_from(self.servers).unwrap();
                 let pause = match passes {
                     0 => Duration::ZERO,
-                    _ => (PAUSE_MIN * (1 << (passes - 1).min(16))).min(PAUSE_MAX),
+                    _ => (PAUSE_MIN * (1 << (passes - 1).min(16))).min(self.pause_max()),
                 };
                 if *passed != (passes > 0) {
                     return Err(format!("a full pass is over: {passed} after {passes}"));
@@ -91,6 +94,7 @@ impl Check for Timing {
                 self.dial_due = Some(now + pause);
             }
             Fact::Linked { conn, timeout } => {
+                self.granted = *timeout;
                 self.link = Some(Live {
                     conn: *conn,
                     timeout: *timeout,
@@ -102,7 +106,7 @@ impl Check for Timing {
                 });
             }
             Fact::Suspended { cause, .. } => {
-                self.dial_due = Some(now + PAUSE_MAX);
+                self.dial_due = Some(now + self.pause_max());
                 // Hanging up came before: what it was like is still known.
                 let link = self.lost.take();
                 let is_useless = link.as_ref().is_some_and(|link| !link.is_proven);
@@ -118,6 +122,7 @@ impl Check for Timing {
                 }
             }
             Fact::HungUp => self.lost = self.link.take().or_else(|| self.lost.take()),
+            Fact::Expired { .. } => self.granted = self.session_timeout,
             Fact::Closed(_) => {
                 self.link = None;
                 self.dial_due = None;
@@ -168,6 +173,13 @@ impl Check for Timing {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Timing {
+    /// Longest pause: a session is not lost to the client's own waiting.
+    fn pause_max(&self) -> Duration {
+        PAUSE_MAX.min(self.granted / 3)
     }
 }
 
