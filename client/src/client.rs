@@ -271,7 +271,9 @@ impl Client {
         let trouble = trouble.unwrap_or_else(PoisonError::into_inner).clone();
         let kind = match trouble.map(|trouble| trouble.error.kind) {
             Some(AttemptErrorKind::Dns) => ErrorKind::Dns,
-            Some(AttemptErrorKind::Io | AttemptErrorKind::Refused) => ErrorKind::Io,
+            Some(AttemptErrorKind::Io | AttemptErrorKind::Ended | AttemptErrorKind::Refused) => {
+                ErrorKind::Io
+            }
             Some(AttemptErrorKind::Tls) => ErrorKind::Tls,
             Some(AttemptErrorKind::Protocol | AttemptErrorKind::TooLong) => ErrorKind::Protocol,
             Some(AttemptErrorKind::Timeout | AttemptErrorKind::Moved) | None => ErrorKind::Timeout,

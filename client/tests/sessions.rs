@@ -12,7 +12,7 @@ use zk_client::{
     Builder, Client, CloseReason, ConnState, ErrorKind, OnExpire, SessionId, WatchEnd, WatchItem,
     Zxid,
 };
-use zk_testkit::fault::Proxy;
+use zk_testkit::fault::{Direction, Proxy};
 
 use self::common::{
     SOON, Servers, Setup, behind_proxy, fired, next, not_sent, session_of, shared, soon, told,
@@ -337,6 +337,33 @@ async fn session_with_a_wrong_password_or_that_is_over_is_expired() {
         assert_eq!(renewed.stats().expirations, 1);
         renewed.sync("/").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn session_whose_token_was_taken_outlives_fifty_rapid_cuts() {
+    let servers = shared().await;
+    let proxy = Proxy::start(servers.addr(0)).await.unwrap();
+    let builder = Client::builder(&proxy.addr().to_string());
+    let builder = builder.session_timeout(Duration::from_secs(3));
+    let zk = builder.on_expire(OnExpire::Stop).connect().await.unwrap();
+    let session = session_of(&zk);
+    // From here on somebody else might be to blame.
+    assert_eq!(zk.session_token().unwrap().id, session);
+    for cut in 0..50 {
+        let before = zk.stats().disconnects;
+        if cut % 2 == 0 {
+            proxy.cut_all();
+        } else {
+            // Within the next reply.
+            proxy.cut_after(Direction::ToClient, 1 + cut % 15);
+        }
+        let synced = soon("it goes on", zk.sync("/")).await;
+        synced.unwrap_or_else(|error| panic!("cut {cut}: {error:?}"));
+        assert!(zk.stats().disconnects > before, "cut {cut} was none");
+    }
+    assert_eq!(session_of(&zk), session);
+    assert_eq!(zk.stats().expirations, 0);
+    zk.close(SOON).await;
 }
 
 #[tokio::test]

@@ -27,8 +27,15 @@ const ATTEMPT_MIN: Duration = Duration::from_millis(200);
 /// Connections in a row that may end soon after they began before there is a pause in front of the
 /// next, and before each doubling of that pause.
 const BRIEF_FREE: u32 = 3;
-/// Connections in a row that a server may close soon after it took up a session which others have the
+/// Connections in a row that a server may end soon after it took up a session which others have the
 /// means to go on with. Then it is certain enough that somebody does.
+///
+/// Servers never say that a session goes on elsewhere, they end its connection, in order and between
+/// two frames. Networks and proxies that fail reset connections, break frames off, or fall silent.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `ZooKeeperServer#processConnectRequest` (the former connection at the same
+/// server), `FinalRequestProcessor#processRequest` on `SessionMovedException` (at another).
 const FIGHTS_MAX: u32 = 12;
 
 impl<W: Waiter, S: Clone> Core<W, S> {
@@ -279,9 +286,13 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 let pause = self.hosts.pause(self.brief / BRIEF_FREE, timeout);
                 let until = until.max(now + pause.min(link.brief_max() / 2));
                 self.phase = Phase::Waiting { until };
-                // Whoever else goes on with the session makes its server close this connection.
-                let is_fought = was_brief && error.kind == AttemptErrorKind::Io && self.is_shared;
-                self.fights = if is_fought { self.fights + 1 } else { 0 };
+                // Whoever else goes on with the session makes its server end this connection. One that
+                // broke says nothing about others, for or against.
+                if !was_brief || !self.is_shared {
+                    self.fights = 0;
+                } else if error.kind == AttemptErrorKind::Ended {
+                    self.fights += 1;
+                }
                 self.unlink(now, *link, error, out);
                 if self.fights >= FIGHTS_MAX {
                     self.shut(CloseReason::SessionHijacked, out);

@@ -52,6 +52,8 @@ pub(crate) struct AttemptError {
 pub(crate) enum AttemptErrorKind {
     Dns,
     Io,
+    /// The server ended it, between two frames and without an error.
+    Ended,
     Tls,
     /// The other side does not speak the protocol.
     Protocol,

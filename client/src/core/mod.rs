@@ -183,7 +183,7 @@ pub(crate) struct Core<W, S> {
     knows_removal: bool,
     /// Connections in a row that ended soon after they began.
     brief: u32,
-    /// Those of them that a server closed, while others may go on with the session.
+    /// Those of them that a server ended, while others may go on with the session.
     fights: u32,
     /// Whether somebody else has what it takes to go on with the session.
     is_shared: bool,

@@ -204,7 +204,10 @@ pub enum CloseReason {
     SessionExpired,
     /// A server refused the credentials.
     AuthFailed,
-    /// Another client goes on with the session, and each drove the other out time and again.
+    /// Another client goes on with the session, and each drove the other out time and again: a dozen
+    /// connections in a row were ended by the servers, soon and without an error. Only a client whose
+    /// [session token](crate::Client::session_token) was taken, or that was made from one, finds that
+    /// this is so.
     SessionHijacked,
 }
 

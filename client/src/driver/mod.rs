@@ -191,9 +191,16 @@ impl Driver {
     fn read(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
         for _ in 0..READS_MAX {
             let Some(io) = &mut self.io else { return false };
-            let message = match poll_read(io.as_mut(), &mut self.input, cx) {
+            let (kind, message) = match poll_read(io.as_mut(), &mut self.input, cx) {
                 Poll::Pending => return false,
-                Poll::Ready(Ok(0)) => "the server closed the connection".to_owned(),
+                Poll::Ready(Ok(0)) if self.input.is_empty() => {
+                    let message = "the server closed the connection".to_owned();
+                    (AttemptErrorKind::Ended, message)
+                }
+                Poll::Ready(Ok(0)) => {
+                    let message = "the connection ended within a frame".to_owned();
+                    (AttemptErrorKind::Io, message)
+                }
                 Poll::Ready(Ok(count)) => {
                     self.shared.counters.bytes_in.add(count as u64);
                     self.core.received(now);
@@ -203,12 +210,15 @@ impl Driver {
                     }
                     break;
                 }
-                Poll::Ready(Err(err)) => {
-                    self.lost(now, io_kind(&err), format!("cannot read: {err}"));
-                    break;
+                // Over TLS, from a server that does not say so first.
+                Poll::Ready(Err(err))
+                    if err.kind() == std::io::ErrorKind::UnexpectedEof && self.input.is_empty() =>
+                {
+                    (AttemptErrorKind::Ended, format!("cannot read: {err}"))
                 }
+                Poll::Ready(Err(err)) => (io_kind(&err), format!("cannot read: {err}")),
             };
-            self.lost(now, AttemptErrorKind::Io, message);
+            self.lost(now, kind, message);
             break;
         }
         true

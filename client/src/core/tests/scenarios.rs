@@ -123,8 +123,13 @@ impl Bench {
         actions
     }
 
+    /// The server ends the connection.
     fn lose(&mut self) -> Actions {
-        self.handle(Event::Lost(AttemptError::new(AttemptErrorKind::Io, "gone")))
+        self.lose_to(AttemptErrorKind::Ended)
+    }
+
+    fn lose_to(&mut self, kind: AttemptErrorKind) -> Actions {
+        self.handle(Event::Lost(AttemptError::new(kind, "gone")))
     }
 }
 
@@ -371,6 +376,76 @@ fn session_that_is_fought_for_is_let_go_of_in_the_end_and_not_dialed_for_without
     assert!(lost >= 10, "closed after {lost}");
     let elapsed = bench.now.since_start();
     assert!(elapsed > Duration::from_secs(1), "{elapsed:?}");
+}
+
+#[test]
+fn session_whose_connections_break_is_never_let_go_of() {
+    for (turn, kind) in [
+        AttemptErrorKind::Io,
+        AttemptErrorKind::Tls,
+        AttemptErrorKind::Protocol,
+        AttemptErrorKind::Timeout,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut bench = Bench::new();
+        bench.dial();
+        bench.grant(1, false);
+        bench.handle(Event::TokenGiven);
+        for round in 0..100 {
+            bench.lose_to(kind);
+            if (round + turn) % 3 == 0 {
+                bench.now = bench.now.max(bench.core.next_deadline());
+                bench.handle(Event::Tick);
+                let error = AttemptError::new(AttemptErrorKind::Io, "refused");
+                bench.handle(Event::DialFailed(error));
+            }
+            bench.dial();
+            bench.grant(1, false);
+        }
+        assert!(!bench.core.is_closed(), "{kind:?}");
+    }
+}
+
+#[test]
+fn fight_is_noticed_though_some_of_its_connections_break() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    bench.handle(Event::TokenGiven);
+    for round in 0..100 {
+        let broken = AttemptErrorKind::Io;
+        bench.lose_to(if round % 4 == 0 {
+            broken
+        } else {
+            AttemptErrorKind::Ended
+        });
+        if bench.core.is_closed() {
+            return;
+        }
+        bench.dial();
+        bench.grant(1, false);
+    }
+    panic!("they go on for ever");
+}
+
+#[test]
+fn session_that_is_in_use_in_between_is_not_fought_for() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    bench.handle(Event::TokenGiven);
+    for round in 0..100 {
+        // Every tenth connection lasts.
+        if round % 10 == 0 {
+            bench.now = bench.now + Duration::from_secs(2);
+        }
+        bench.lose();
+        bench.dial();
+        bench.grant(1, false);
+    }
+    assert!(!bench.core.is_closed());
 }
 
 #[test]

@@ -315,7 +315,7 @@ impl World {
             Occurrence::EofServer(conn) => self.ensemble.drop_conn(conn),
             Occurrence::EofClient(conn) => {
                 if self.current == Some(conn) {
-                    self.lost(AttemptErrorKind::Io, "the server closed the connection");
+                    self.lost(AttemptErrorKind::Ended, "the server closed the connection");
                 }
             }
             Occurrence::Dialed { attempt, server } => {
