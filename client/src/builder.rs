@@ -10,8 +10,9 @@ use zk_proto::{ZPathBuf, Zxid};
 use crate::acl::Acl;
 use crate::client::Client;
 use crate::connect_string::{ConnectString, Server};
-use crate::core::{CoreConfig, Granted, Load, SaslConfig, Secret};
-use crate::driver::{Connector, Driver, Resolver, TcpConnector};
+use crate::core::{CoreConfig, Granted, Load, Secret};
+use crate::credentials::{Auth, CredentialProvider, Sasl};
+use crate::driver::{Connector, Dialer, Driver, Resolver, TcpConnector};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::host;
 use crate::shared::Shared;
@@ -95,6 +96,7 @@ pub struct Builder {
     credentials: Vec<(ByteString, Bytes)>,
     resume: Option<SessionToken>,
     sasl: Option<Sasl>,
+    provider: Option<Arc<dyn CredentialProvider>>,
     connector: Option<Arc<dyn Connector>>,
     resolver: Option<Arc<dyn Resolver>>,
     #[cfg(feature = "tls")]
@@ -117,6 +119,7 @@ impl Builder {
             credentials: Vec::new(),
             resume: None,
             sasl: None,
+            provider: None,
             connector: None,
             resolver: None,
             #[cfg(feature = "tls")]
@@ -193,7 +196,7 @@ impl Builder {
 
     /// Adds a credential, sent on every connection before anything else, in the order of addition.
     pub fn auth(mut self, auth: Auth) -> Self {
-        self.credentials.push((auth.scheme, auth.credential));
+        self.credentials.push(auth.into_parts());
         self
     }
 
@@ -201,6 +204,14 @@ impl Builder {
     /// that refuses it, or knows nothing of SASL, closes the client with [`ErrorKind::AuthFailed`].
     pub fn sasl(mut self, sasl: Sasl) -> Self {
         self.sasl = Some(sasl);
+        self
+    }
+
+    /// Asks for credentials before every attempt to connect, for those that change: see
+    /// [`CredentialProvider`]. What the provider gives and a server refuses closes the client, as it
+    /// does without a provider: give nothing, or fail, while it is not known what holds.
+    pub fn credentials(mut self, provider: impl CredentialProvider) -> Self {
+        self.provider = Some(Arc::new(provider));
         self
     }
 
@@ -250,17 +261,19 @@ impl Builder {
         if self.connector.is_some() && self.resolver.is_some() {
             return Err(unused("the resolver"));
         }
-        let connector = self.connector.unwrap_or_else(|| {
-            let mut tcp = TcpConnector::default();
-            if let Some(resolver) = self.resolver {
-                tcp.resolver = resolver;
-            }
-            #[cfg(feature = "tls")]
-            {
-                tcp.tls = self.tls;
-            }
-            Arc::new(tcp)
-        });
+        let mut tcp = TcpConnector::default();
+        if let Some(resolver) = self.resolver {
+            tcp.resolver = resolver;
+        }
+        #[cfg(feature = "tls")]
+        {
+            tcp.tls = self.tls;
+        }
+        let dialer = Dialer {
+            tcp,
+            connector: self.connector,
+            provider: self.provider,
+        };
         let shared = Arc::new(Shared::new());
         let core = CoreConfig {
             servers: config.connect.servers.clone(),
@@ -284,7 +297,7 @@ impl Builder {
                 .or_else(host::drawn)
                 .unwrap_or_else(|| fastrand::Rng::new().u64(..)),
         };
-        let driver = Driver::new(core, Arc::clone(&shared), connector, config.reply_max);
+        let driver = Driver::new(core, Arc::clone(&shared), dialer, config.reply_max);
         let client = Client::new(shared, &config);
         for (scheme, auth) in self.credentials {
             client.send_auth(scheme, auth, None);
@@ -300,7 +313,8 @@ impl Builder {
     /// [`ErrorKind::SessionExpired`] if a session to be resumed is over and [`OnExpire::Stop`] holds;
     /// [`ErrorKind::Tls`] or [`ErrorKind::Protocol`] once every server was found to be none that
     /// could ever do; after [`Config::connect_timeout`] [`ErrorKind::Dns`], [`ErrorKind::Io`],
-    /// [`ErrorKind::Tls`], [`ErrorKind::Protocol`] or [`ErrorKind::Timeout`], by the last failure.
+    /// [`ErrorKind::Tls`], [`ErrorKind::Credentials`], [`ErrorKind::Protocol`] or
+    /// [`ErrorKind::Timeout`], by the last failure.
     ///
     /// # Cancel safety
     /// Dropping the future gives up; a session that was just begun is closed.
@@ -365,71 +379,6 @@ impl CallConfig {
             detach_on_drop: config.detach_on_drop,
             chroot: config.connect.chroot.clone(),
         }
-    }
-}
-
-/// A credential. `Debug` shows the scheme only.
-#[derive(Clone)]
-pub struct Auth {
-    scheme: ByteString,
-    credential: Bytes,
-}
-
-impl Auth {
-    /// A user and a password for the `digest` scheme. They cross the wire in clear: use TLS.
-    pub fn digest(user: &str, password: &str) -> Self {
-        Self::new("digest", format!("{user}:{password}").into_bytes())
-    }
-
-    /// A credential of any scheme that the servers know.
-    pub fn new(scheme: impl Into<ByteString>, credential: impl Into<Bytes>) -> Self {
-        Self {
-            scheme: scheme.into(),
-            credential: credential.into(),
-        }
-    }
-
-    pub(crate) fn into_parts(self) -> (ByteString, Bytes) {
-        (self.scheme, self.credential)
-    }
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth")
-            .field("scheme", &self.scheme)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Who a client is, proved by SASL. `Debug` does not show the password.
-#[derive(Debug, Clone)]
-pub struct Sasl {
-    user: ByteString,
-    password: Secret,
-}
-
-impl Sasl {
-    /// A user and a password for the mechanism DIGEST-MD5, which servers find in their JAAS file. The
-    /// password does not cross the wire, but who listens can try passwords: use TLS.
-    pub fn digest_md5(user: impl Into<ByteString>, password: impl Into<ByteString>) -> Self {
-        Self {
-            user: user.into(),
-            password: Secret::new(password.into().into_bytes()),
-        }
-    }
-
-    fn config(self) -> Result<SaslConfig, Error> {
-        let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce).map_err(|err| {
-            let detail = format!("there is no entropy for SASL: {err}");
-            Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail)
-        })?;
-        Ok(SaslConfig {
-            user: self.user,
-            password: self.password,
-            nonce: u128::from_ne_bytes(nonce),
-        })
     }
 }
 

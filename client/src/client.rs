@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 use zk_proto::{OpCode, SessionId, ZPath, ZPathBuf};
 
 use crate::acl::Acl;
-use crate::builder::{Auth, Builder, CallConfig, Config, servers};
+use crate::builder::{Builder, CallConfig, Config, servers};
 use crate::connect_string::Server;
 use crate::core::{AttemptErrorKind, Event, Secret};
+use crate::credentials::Auth;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::shared::{ReplySlot, Shared};
 use crate::state::{ConnEvents, ConnState, SessionToken};
@@ -267,18 +268,26 @@ impl Client {
             },
             () = hopeless => {}
         }
+        let timeout = || Error::new(ErrorKind::Timeout, Outcome::NotSent);
+        Err(self.trouble().unwrap_or_else(timeout))
+    }
+
+    /// What was last seen to go wrong with connecting; `None` while there is a connection, and as
+    /// long as nothing has. A [`Client::state`] that is waited for changes with it.
+    pub fn trouble(&self) -> Option<Error> {
         let trouble = self.shared().trouble.lock();
         let trouble = trouble.unwrap_or_else(PoisonError::into_inner).clone();
-        let kind = match trouble.map(|trouble| trouble.error.kind) {
-            Some(AttemptErrorKind::Dns) => ErrorKind::Dns,
-            Some(AttemptErrorKind::Io | AttemptErrorKind::Ended | AttemptErrorKind::Refused) => {
+        let kind = match trouble?.error.kind {
+            AttemptErrorKind::Dns => ErrorKind::Dns,
+            AttemptErrorKind::Credentials => ErrorKind::Credentials,
+            AttemptErrorKind::Io | AttemptErrorKind::Ended | AttemptErrorKind::Refused => {
                 ErrorKind::Io
             }
-            Some(AttemptErrorKind::Tls) => ErrorKind::Tls,
-            Some(AttemptErrorKind::Protocol | AttemptErrorKind::TooLong) => ErrorKind::Protocol,
-            Some(AttemptErrorKind::Timeout | AttemptErrorKind::Moved) | None => ErrorKind::Timeout,
+            AttemptErrorKind::Tls => ErrorKind::Tls,
+            AttemptErrorKind::Protocol | AttemptErrorKind::TooLong => ErrorKind::Protocol,
+            AttemptErrorKind::Timeout | AttemptErrorKind::Moved => ErrorKind::Timeout,
         };
-        Err(self.explain(Error::new(kind, Outcome::NotSent)))
+        Some(self.explain(Error::new(kind, Outcome::NotSent)))
     }
 
     /// Adds what is known of the trouble with connecting.

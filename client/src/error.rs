@@ -107,6 +107,8 @@ pub enum ErrorKind {
     Protocol,
     /// A host name could not be resolved.
     Dns,
+    /// The [`CredentialProvider`](crate::CredentialProvider) gave nothing to connect with.
+    Credentials,
     /// No connection to a server.
     Io,
     /// No TLS connection to a server: a certificate that is not accepted, or no TLS at all.
@@ -189,6 +191,7 @@ impl ErrorKind {
             Self::Backpressure => "too many requests are under way",
             Self::Protocol => "the server does not speak the protocol",
             Self::Dns => "the host name cannot be resolved",
+            Self::Credentials => "there are no credentials to connect with",
             Self::Io => "no connection",
             Self::Tls => "no TLS connection",
             Self::ConnectString => "illegal connect string",
@@ -310,6 +313,7 @@ impl Error {
                 | ErrorKind::SessionMoved
                 | ErrorKind::Io
                 | ErrorKind::Dns
+                | ErrorKind::Credentials
         )
     }
 
@@ -391,6 +395,18 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
+}
+
+/// The texts of an error and of all that caused it.
+pub(crate) fn chain(err: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = err.to_string();
+    let mut next = err.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
 }
 
 impl From<PathError> for Error {

@@ -93,6 +93,7 @@ mod builder;
 mod client;
 mod connect_string;
 mod core;
+mod credentials;
 mod driver;
 mod error;
 pub mod four_letter;
@@ -107,10 +108,11 @@ mod tls;
 mod watch;
 
 pub use self::acl::Acl;
-pub use self::builder::{Auth, Builder, Config, OnExpire, Sasl};
+pub use self::builder::{Builder, Config, OnExpire};
 pub use self::client::{Client, Session, SessionHold};
 pub use self::connect_string::{ConnectString, ConnectStringError, DEFAULT_PORT, Server};
 pub use self::core::CloseReason;
+pub use self::credentials::{Auth, CredentialProvider, Credentials, Sasl};
 pub use self::driver::{ConnectError, ConnectErrorKind, Connector, Io, Resolver};
 pub use self::error::{Error, ErrorKind, Outcome};
 pub use self::ops::{

@@ -5,11 +5,13 @@ mod common;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use zk_client::{Acl, Auth, CloseReason, ConnState, ErrorKind, Outcome};
+use zk_client::{Acl, Auth, CloseReason, ConnState, Credentials, ErrorKind, Outcome};
 use zk_testkit::fault::Proxy;
 
+use self::common::rotated::Rotated;
 use self::common::{
-    Setup, behind_proxy, fired, fresh, not_sent, rejected, shared, soon, until_suspended,
+    Setup, behind_proxy, fired, fresh, not_sent, rejected, session_of, shared, soon,
+    until_connected, until_suspended, until_trouble,
 };
 
 /// How soon a trouble that does not go away by itself is told.
@@ -93,6 +95,92 @@ async fn wrong_password_is_another_identity() {
         .await
         .unwrap();
     rejected(zk.get("/a").await, ErrorKind::NoAuth);
+}
+
+#[tokio::test]
+async fn credentials_of_a_provider_hold_for_one_connection() {
+    let servers = shared().await;
+    let proxy = Proxy::start(servers.addr(0)).await.unwrap();
+    let connect = format!("{}{}", proxy.addr(), fresh());
+    let old = Credentials::new().auth(bob());
+    let new = Credentials::new().auth(Auth::digest("bob", "rotated"));
+    let provider = Rotated::new(Ok(old.clone()));
+    let zk = common::builder(&connect).credentials(provider.clone());
+    let zk = zk.connect().await.unwrap();
+    let session = session_of(&zk);
+    zk.create("/", "").await.unwrap();
+    zk.create("/old", "").acl(Acl::creator_all()).await.unwrap();
+    zk.get("/old").await.unwrap();
+    for (credentials, may) in [(new, false), (old, true)] {
+        let asked = provider.asked();
+        provider.set(Ok(credentials));
+        // The connection that there is goes on as what it is.
+        zk.sync("/").await.unwrap();
+        assert_eq!(provider.asked(), asked);
+        proxy.cut_all();
+        until_suspended(&zk).await;
+        until_connected(&zk).await;
+        assert!(provider.asked() > asked);
+        let got = zk.get("/old").await;
+        if may {
+            got.unwrap();
+        } else {
+            rejected(got, ErrorKind::NoAuth);
+            zk.create("/new", "").acl(Acl::creator_all()).await.unwrap();
+        }
+    }
+    rejected(zk.get("/new").await, ErrorKind::NoAuth);
+    // What is added to the client stays.
+    zk.add_auth(Auth::digest("bob", "rotated")).await.unwrap();
+    zk.get("/new").await.unwrap();
+    proxy.cut_all();
+    until_suspended(&zk).await;
+    zk.get("/new").await.unwrap();
+    zk.get("/old").await.unwrap();
+    assert_eq!(session_of(&zk), session);
+}
+
+#[tokio::test]
+async fn provider_that_fails_is_told_of_and_asked_again_with_pauses() {
+    let servers = shared().await;
+    let proxy = Proxy::start(servers.addr(0)).await.unwrap();
+    let connect = format!("{}{}", proxy.addr(), fresh());
+    let provider = Rotated::new(Err("nobody has the key"));
+    let within = Duration::from_secs(1);
+    let builder = || {
+        let builder = common::builder(&connect).credentials(provider.clone());
+        builder.connect_timeout(within)
+    };
+    let begun = Instant::now();
+    let error = not_sent(builder().connect().await, ErrorKind::Credentials);
+    assert!(begun.elapsed() >= within && error.is_retryable());
+    let chain = "the vault does not open: nobody has the key";
+    assert!(error.to_string().contains(chain), "{error}");
+    let asked = provider.asked();
+    assert!(
+        (2..20).contains(&asked),
+        "asked {asked} times in {within:?}"
+    );
+    assert_eq!(proxy.accepted(), 0, "nothing to say, and connected");
+
+    provider.set(Ok(Credentials::new().auth(bob())));
+    let zk = builder().connect().await.unwrap();
+    let session = session_of(&zk);
+    zk.create("/", "").acl(Acl::creator_all()).await.unwrap();
+    assert!(zk.trouble().is_none());
+    provider.set(Err("the key is lost"));
+    proxy.cut_all();
+    let trouble = until_trouble(&zk, ErrorKind::Credentials).await;
+    assert!(trouble.to_string().contains("the key is lost"), "{trouble}");
+    assert_eq!(zk.state().borrow().session(), Some(session));
+    let short = zk.with_timeout(Duration::from_millis(100));
+    let error = not_sent(short.get("/").await, ErrorKind::Timeout);
+    assert!(error.to_string().contains("the key is lost"), "{error}");
+    let waiting = zk.set("/", "x").send();
+    provider.set(Ok(Credentials::new().auth(bob())));
+    soon("it goes on", waiting).await.unwrap();
+    assert_eq!(session_of(&zk), session);
+    assert!(zk.trouble().is_none());
 }
 
 #[tokio::test]

@@ -18,8 +18,9 @@ use futures_util::poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::{Instant, sleep};
 use zk_client::{
-    Auth, Builder, Change, Client, ConnState, ConnectError, ConnectErrorKind, Connector, ErrorKind,
-    EventType, Io, OnExpire, Outcome, ReadResult, Server, SessionId, Stat, Stats, WatchItem, Zxid,
+    Auth, Builder, Change, Client, ConnState, ConnectError, ConnectErrorKind, Connector,
+    CredentialProvider, Credentials, ErrorKind, EventType, Io, OnExpire, Outcome, ReadResult,
+    Server, SessionId, Stat, Stats, WatchItem, Zxid,
 };
 use zk_proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use zk_proto::header::{ReplyHeader, RequestHeader};
@@ -263,6 +264,30 @@ async fn connect_reports_what_the_trouble_is() {
         assert_eq!(error.kind(), kind, "{mode:?}: {error}");
         assert_eq!(error.outcome(), Outcome::NotSent);
     }
+}
+
+/// Has nothing to say, ever.
+#[derive(Debug)]
+struct Hanging;
+
+#[async_trait]
+impl CredentialProvider for Hanging {
+    async fn credentials(
+        &self,
+        _: &Server,
+    ) -> Result<Credentials, Box<dyn std::error::Error + Send + Sync>> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn provider_that_hangs_is_given_up_and_told_of() {
+    let script = Script::default();
+    let error = script.builder().credentials(Hanging).connect().await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    let told = "the provider did not answer within 5s";
+    assert!(error.to_string().contains(told), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,10 +7,13 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use zk_client::{Ace, Acl, Auth, CloseReason, ConnState, ErrorKind, Id, Perms, Sasl};
+use zk_client::{Ace, Acl, Auth, CloseReason, ConnState, Credentials, ErrorKind, Id, Perms, Sasl};
 use zk_testkit::fault::Proxy;
 
-use self::common::{Servers, Setup, fresh, rejected, shared, soon, until_suspended};
+use self::common::rotated::Rotated;
+use self::common::{
+    Servers, Setup, fresh, rejected, session_of, shared, soon, until_suspended, until_trouble,
+};
 
 const JAAS: &str = r#"Server {
     org.apache.zookeeper.server.auth.DigestLoginModule required
@@ -73,6 +76,38 @@ async fn client_is_who_it_proves_to_be_on_every_connection() {
         .sasl(Sasl::digest_md5("super", "adminsecret"));
     let admin = admin.connect().await.unwrap();
     admin.get(&format!("{}/a", zk.chroot_path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn password_is_rotated_between_two_connections() {
+    let (servers, dir) = servers(false).await;
+    let of = |password: &str| Ok(Credentials::new().sasl(Sasl::digest_md5("bob", password)));
+    let provider = Rotated::new(of(SECRET));
+    // The provider's word counts, not the builder's.
+    let zk = servers.builder().sasl(Sasl::digest_md5("bob", "never"));
+    let zk = zk.credentials(provider.clone()).connect().await.unwrap();
+    let session = session_of(&zk);
+    let only_bob = Acl::of([Ace::new(Perms::ALL, Id::new("sasl", "bob"))]);
+    zk.create("/rotated", "").acl(only_bob).await.unwrap();
+    // The server learns of the new password first, the provider has none for a while.
+    provider.set(Err("between two passwords"));
+    servers.kill(0).await;
+    let jaas = JAAS.replace(r#"bob,\"secret\""#, "rotated");
+    assert_ne!(jaas, JAAS);
+    fs::write(dir.path().join("jaas.conf"), jaas).unwrap();
+    servers.start(0).await;
+    servers.serving(0).await;
+    until_trouble(&zk, ErrorKind::Credentials).await;
+    provider.set(of("rotated"));
+    soon("it is bob still", zk.set("/rotated", "x"))
+        .await
+        .unwrap();
+    assert_eq!(session_of(&zk), session);
+    assert_eq!(zk.stats().expirations, 0);
+    // And the old password is none any more.
+    let late = servers.builder().credentials(Rotated::new(of(SECRET)));
+    let error = late.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthFailed);
 }
 
 #[tokio::test]

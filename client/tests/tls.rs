@@ -14,13 +14,16 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use zk_client::{
-    Acl, Auth, Client, ConnectError, ConnectErrorKind, Connector, Error, ErrorKind, Io, Server, Tls,
+    Acl, Auth, Client, ConnectError, ConnectErrorKind, Connector, Credentials, Error, ErrorKind,
+    Io, Server, Tls,
 };
 use zk_testkit::ensemble::TlsFiles;
 use zk_testkit::fault::Proxy;
 
+use self::common::rotated::Rotated;
 use self::common::{
-    SOON, Servers, Setup, fired, not_sent, quirks, until, until_connected, until_suspended,
+    SOON, Servers, Setup, fired, not_sent, quirks, soon, until, until_connected, until_suspended,
+    until_trouble,
 };
 
 /// How soon a trouble that does not go away by itself is told.
@@ -184,6 +187,37 @@ async fn tls_shows_the_certificate_that_a_server_wants() {
     let foreign = Authority::new("stranger").issue(&["client"]);
     let builder = common::builder(&addr).tls(ca.tls(Some(&foreign)));
     refused("a foreign certificate", builder, ErrorKind::Tls).await;
+}
+
+#[tokio::test]
+async fn tls_certificates_are_read_anew_for_every_connection() {
+    let ca = Authority::new("ca");
+    let (servers, _dir) = secure_server(&ca, &["127.0.0.1"], true).await;
+    let proxy = Proxy::start(servers.secure_addr(0)).await.unwrap();
+    let of = |own: &(String, String)| Ok(Credentials::new().tls(ca.tls(Some(own))));
+    let provider = Rotated::new(of(&ca.issue(&["client"])));
+    // Without the provider's certificate the server would not have it.
+    let zk = common::builder(&proxy.addr().to_string()).tls(ca.tls(None));
+    let zk = zk.credentials(provider.clone()).connect().await.unwrap();
+    let session = common::session_of(&zk);
+    provider.set(of(&Authority::new("stranger").issue(&["client"])));
+    zk.sync("/").await.unwrap();
+    proxy.cut_all();
+    until_trouble(&zk, ErrorKind::Tls).await;
+    provider.set(of(&ca.issue(&["client"])));
+    soon("it goes on", zk.sync("/")).await.unwrap();
+    assert_eq!(common::session_of(&zk), session);
+
+    let provider = Rotated::new(of(&ca.issue(&["client"])));
+    let zk = common::builder("somewhere:1").connector(Wrong::default());
+    let zk = zk.credentials(provider).start().unwrap();
+    let trouble = until_trouble(&zk, ErrorKind::Credentials).await;
+    assert!(
+        trouble
+            .to_string()
+            .contains("a connector connects by itself"),
+        "{trouble}"
+    );
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use super::Secret;
 use super::request::{Request, WatchId};
+use super::{SaslConfig, Secret};
 use crate::connect_string::Server;
 
 /// What happened.
@@ -29,6 +29,9 @@ pub(crate) enum Event<W, S> {
     Close { within: Duration },
     /// The user lets go of the session without ending it.
     Detach,
+    /// Comes right before [`Event::Dialed`]: what to say on that connection, in the place of what a
+    /// provider gave for the last one.
+    Provided(Box<Proofs>),
     /// The connection asked for is there.
     Dialed,
     /// The connection asked for cannot be had.
@@ -41,6 +44,15 @@ pub(crate) enum Event<W, S> {
     Tick,
 }
 
+/// Who the client is on one connection, and how it shows it.
+#[derive(Debug)]
+pub(crate) struct Proofs {
+    /// In the order in which they are sent, before all others: scheme and credential.
+    pub(crate) credentials: Vec<(ByteString, Secret)>,
+    /// In the place of what the client was made with.
+    pub(crate) sasl: Option<SaslConfig>,
+}
+
 /// Why a connection could not be had or did not last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AttemptError {
@@ -51,6 +63,8 @@ pub(crate) struct AttemptError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptErrorKind {
     Dns,
+    /// Nobody says what to show to the server.
+    Credentials,
     Io,
     /// The server ended it, between two frames and without an error.
     Ended,

@@ -48,7 +48,7 @@ use self::watches::Watches;
 use crate::connect_string::Server;
 
 pub(crate) use self::action::{Action, Delivery, Transition, Trip};
-pub(crate) use self::event::{AttemptError, AttemptErrorKind, Event};
+pub(crate) use self::event::{AttemptError, AttemptErrorKind, Event, Proofs};
 pub(crate) use self::queue::Load;
 pub use self::request::CloseReason;
 pub(crate) use self::request::{
@@ -70,6 +70,7 @@ pub(crate) struct CoreConfig {
     pub(crate) in_flight_bytes_max: usize,
     pub(crate) resume: Option<Granted>,
     pub(crate) last_zxid: Zxid,
+    /// Proved where no provider says otherwise.
     pub(crate) sasl: Option<SaslConfig>,
     /// Draws the order of servers, pauses and jitter.
     pub(crate) seed: u64,
@@ -150,7 +151,12 @@ pub(crate) struct Core<W, S> {
     /// the session for the answer to the oldest request with its xid, even if it is one that was asked
     /// for on a former connection, at another server.
     xid: Xid,
+    /// In the order in which they are sent.
     credentials: Vec<Credential<W>>,
+    /// How many of them, the first ones, hold for one connection.
+    provided: usize,
+    /// What is proved by SASL on the connection that is or will be next.
+    sasl: Option<SaslConfig>,
     /// Nonces used up.
     nonces: u64,
     /// To be sent before everything else on this connection.
@@ -217,6 +223,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     .map_or(0, |_| i32::try_from(config.seed >> 33).unwrap_or(0)),
             ),
             credentials: Vec::new(),
+            provided: 0,
+            sasl: config.sasl.clone(),
             nonces: 0,
             urgent: VecDeque::new(),
             queue: Queue::new(),
@@ -324,6 +332,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             Event::Hold(change) => self.hold(change),
             Event::Close { within } => self.close(now, within, out),
             Event::Detach => self.shut(CloseReason::Detached, out),
+            Event::Provided(proofs) => self.provided(*proofs),
             Event::Dialed => self.dialed(now),
             Event::DialFailed(error) | Event::Lost(error) => self.lost(now, error, out),
             Event::Probed { server, writable } => self.probed(now, &server, writable, out),

@@ -9,7 +9,8 @@ use zk_proto::{ByteString, Xid};
 
 use super::link::Stage;
 use super::{
-    Action, AttemptError, AttemptErrorKind, CloseReason, Core, Phase, Secret, Time, Urgent, Waiter,
+    Action, AttemptError, AttemptErrorKind, CloseReason, Core, Credential, Phase, Proofs, Secret,
+    Time, Urgent, Waiter,
 };
 
 /// Who the client is, and what its own nonces are made of.
@@ -35,13 +36,32 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     /// A session was granted: says who the client is.
     pub(super) fn authenticate(&mut self, out: &mut Vec<Action<W, S>>) {
         self.urgent.clear();
-        if self.config.sasl.is_none() {
+        if self.sasl.is_none() {
             return self.present_credentials(out);
         }
         if let Phase::Linked(link) = &mut self.phase {
             link.sasl = Some(Exchange::default());
             self.urgent.push_back(Urgent::Sasl(Bytes::new()));
         }
+    }
+
+    /// What to say on the connection that is about to begin.
+    pub(super) fn provided(&mut self, proofs: Proofs) {
+        let credentials: Vec<_> = proofs
+            .credentials
+            .into_iter()
+            .map(|(scheme, auth)| Credential {
+                scheme,
+                auth,
+                waiter: None,
+                was_sent: false,
+            })
+            .collect();
+        let added = self.credentials.split_off(self.provided);
+        self.provided = credentials.len();
+        self.credentials = credentials;
+        self.credentials.extend(added);
+        self.sasl = proofs.sasl.or_else(|| self.config.sasl.clone());
     }
 
     fn present_credentials(&mut self, out: &mut Vec<Action<W, S>>) {
@@ -62,7 +82,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         out: &mut Vec<Action<W, S>>,
     ) -> Result<(), AttemptError> {
         let broken = |message: String| AttemptError::new(AttemptErrorKind::Protocol, message);
-        let (Phase::Linked(link), Some(config)) = (&mut self.phase, &self.config.sasl) else {
+        let (Phase::Linked(link), Some(config)) = (&mut self.phase, &self.sasl) else {
             return Ok(());
         };
         let (Some(exchange), Stage::Authenticating) = (&mut link.sasl, link.stage) else {

@@ -1,6 +1,7 @@
 //! The task that drives one client's core: it waits for sockets, timers and handles, and carries out
 //! what the core wants done. It decides nothing.
 
+mod dial;
 mod measure;
 mod transport;
 
@@ -14,14 +15,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 use zk_proto::frame::{self, FrameError};
 
+pub(crate) use self::dial::Dialer;
+pub(crate) use self::transport::TcpConnector;
 pub use self::transport::{ConnectError, ConnectErrorKind, Connector, Io, Resolver};
-pub(crate) use self::transport::{TcpConnector, is_writable};
 
 use self::measure::Measure;
 use crate::connect_string::Server;
 use crate::core::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, CoreConfig, Delivery, Event,
-    Failure, Reply, Time, Transition, Trip,
+    Failure, Proofs, Reply, Time, Transition, Trip,
 };
 use crate::shared::{DriverEvent, ReplySlot, Shared};
 use crate::state::ConnState;
@@ -39,14 +41,15 @@ const READS_MAX: usize = 4;
 const TURNS_MAX: usize = 16;
 
 type DriverAction = Action<ReplySlot, Arc<WatchCell>>;
-type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Io>, ConnectError>> + Send>>;
+type Dialed = Result<(Box<dyn Io>, Option<Proofs>), AttemptError>;
+type Dialing = Pin<Box<dyn Future<Output = Dialed> + Send>>;
 type Probing = Pin<Box<dyn Future<Output = (Server, bool)> + Send>>;
 
 /// See the module's text. It ends when the client is closed.
 pub(crate) struct Driver {
     core: Core<ReplySlot, Arc<WatchCell>>,
     shared: Arc<Shared>,
-    connector: Arc<dyn Connector>,
+    dialer: Arc<Dialer>,
     /// Longest frame taken from a server, in bytes.
     frame_max: usize,
     start: Instant,
@@ -73,7 +76,7 @@ impl Driver {
     pub(crate) fn new(
         config: CoreConfig,
         shared: Arc<Shared>,
-        connector: Arc<dyn Connector>,
+        dialer: Dialer,
         frame_max: usize,
     ) -> Self {
         let start = Instant::now();
@@ -83,7 +86,7 @@ impl Driver {
             session_timeout: config.session_timeout,
             core: Core::new(config),
             shared,
-            connector,
+            dialer: Arc::new(dialer),
             frame_max,
             start,
             io: None,
@@ -163,11 +166,15 @@ impl Driver {
         };
         self.dialing = None;
         let event = match result {
-            Ok(io) => {
+            Ok((io, proofs)) => {
                 self.io = Some(io);
+                if let Some(proofs) = proofs {
+                    let event = Event::Provided(Box::new(proofs));
+                    self.core.handle(now, event, &mut self.actions);
+                }
                 Event::Dialed
             }
-            Err(err) => Event::DialFailed(AttemptError::new(attempt_kind(err.kind), err.message)),
+            Err(err) => Event::DialFailed(err),
         };
         self.core.handle(now, event, &mut self.actions);
         true
@@ -328,17 +335,15 @@ impl Driver {
                 }
                 Action::Dial { server, within } => {
                     self.hang_up();
-                    let connector = Arc::clone(&self.connector);
+                    let dialer = Arc::clone(&self.dialer);
                     self.dialing =
-                        Some(Box::pin(
-                            async move { connector.connect(&server, within).await },
-                        ));
+                        Some(Box::pin(async move { dialer.dial(&server, within).await }));
                 }
                 Action::HangUp => self.hang_up(),
                 Action::Probe { server } => {
-                    let connector = Arc::clone(&self.connector);
+                    let dialer = Arc::clone(&self.dialer);
                     self.probing = Some(Box::pin(async move {
-                        let writable = is_writable(connector.as_ref(), &server).await;
+                        let writable = dialer.is_writable(&server).await;
                         (server, writable)
                     }));
                 }
@@ -376,7 +381,11 @@ impl Driver {
                 error,
                 passed,
             } => {
-                tracing::debug!(%server, err = %error.message, "attempt to connect failed");
+                if error.kind == AttemptErrorKind::Credentials {
+                    tracing::warn!(%server, err = %error.message, "no credentials to connect with");
+                } else {
+                    tracing::debug!(%server, err = %error.message, "attempt to connect failed");
+                }
                 counters.attempts_failed.add(1);
                 shared.attempt_failed(server.to_string(), error, passed);
             }
@@ -466,15 +475,6 @@ impl Drop for Driver {
             self.core.handle(now, event, &mut self.actions);
         }
         self.perform();
-    }
-}
-
-fn attempt_kind(kind: ConnectErrorKind) -> AttemptErrorKind {
-    match kind {
-        ConnectErrorKind::Dns => AttemptErrorKind::Dns,
-        ConnectErrorKind::Io => AttemptErrorKind::Io,
-        ConnectErrorKind::Tls => AttemptErrorKind::Tls,
-        ConnectErrorKind::Timeout => AttemptErrorKind::Timeout,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
@@ -196,23 +196,6 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         mixed.extend(other.pop());
     }
     mixed
-}
-
-/// Whether a server answers that it takes writes.
-pub(crate) async fn is_writable(connector: &dyn Connector, server: &Server) -> bool {
-    let within = Duration::from_secs(1);
-    let ask = async {
-        let mut io = connector.connect(server, within).await.ok()?;
-        io.write_all(b"isro").await.ok()?;
-        let mut answer = [0; 2];
-        io.read_exact(&mut answer).await.ok()?;
-        Some(answer == *b"rw")
-    };
-    timeout(within * 2, ask)
-        .await
-        .ok()
-        .flatten()
-        .unwrap_or(false)
 }
 
 #[cfg(test)]

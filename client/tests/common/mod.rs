@@ -12,6 +12,8 @@
     reason = "every test binary has this module and uses a part of it"
 )]
 
+pub(crate) mod rotated;
+
 use std::fmt;
 use std::fs;
 use std::future::Future;
@@ -514,6 +516,18 @@ pub(crate) async fn until_state(
 
 pub(crate) async fn until_connected(client: &Client) {
     client.wait_connected(SOON).await.expect("connected");
+}
+
+/// Waits until trouble of this kind with connecting is told, and returns it.
+pub(crate) async fn until_trouble(client: &Client, kind: ErrorKind) -> Error {
+    let is_wanted = |error: &Error| error.kind() == kind;
+    until_state(client, "trouble is told", |_| {
+        client.trouble().as_ref().is_some_and(is_wanted)
+    })
+    .await;
+    client
+        .trouble()
+        .expect("trouble does not go away by itself")
 }
 
 pub(crate) async fn until_suspended(client: &Client) {

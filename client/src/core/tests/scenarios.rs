@@ -8,7 +8,9 @@ use bytes::{Bytes, BytesMut};
 use zk_proto::connect::{ConnectResponse, PASSWORD_LEN};
 use zk_proto::header::{ReplyHeader, RequestHeader};
 use zk_proto::jute::{Decode as _, Encode, Reader};
-use zk_proto::request::{AddWatchMode, AddWatchRequest, GetSaslRequest, Request as Record};
+use zk_proto::request::{
+    AddWatchMode, AddWatchRequest, AuthPacket, GetSaslRequest, Request as Record,
+};
 use zk_proto::response::{ErrorResponse, SetSaslResponse};
 use zk_proto::sasl::{Answer, Challenge, Service};
 use zk_proto::{EventType, OpCode, SessionId, WatcherEvent, Xid, Zxid, frame};
@@ -16,7 +18,8 @@ use zk_proto::{EventType, OpCode, SessionId, WatcherEvent, Xid, Zxid, frame};
 use crate::connect_string::Server;
 use crate::core::{
     Action, AttemptError, AttemptErrorKind, CloseReason, Core, CoreConfig, Delivery, Event, Frame,
-    Request, SaslConfig, Secret, Time, Transition, Waiter, WatchId, WatchKind, WatchRequest,
+    Proofs, Request, SaslConfig, Secret, Time, Transition, Waiter, WatchId, WatchKind,
+    WatchRequest,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -283,6 +286,45 @@ fn requests_that_nobody_waits_for_do_not_pile_up_while_disconnected() {
     }
     let load = bench.core.load();
     assert!(load.requests <= 128, "{load:?}");
+}
+
+#[test]
+fn provided_credentials_stand_in_front_and_hold_for_one_connection() {
+    let mut bench = Bench::new();
+    let secret = |text: &'static str| Secret::new(Bytes::from_static(text.as_bytes()));
+    bench.handle(Event::AddAuth {
+        scheme: "digest".into(),
+        auth: secret("added:1"),
+        waiter: None,
+    });
+    for (given, wanted) in [
+        (vec!["a:1", "b:1"], vec!["a:1", "b:1", "added:1"]),
+        (vec!["a:2"], vec!["a:2", "added:1"]),
+        (vec![], vec!["added:1"]),
+    ] {
+        bench.now = bench.now.max(bench.core.next_deadline());
+        bench.handle(Event::Tick);
+        let credentials = given
+            .into_iter()
+            .map(|text| ("digest".into(), secret(text)));
+        bench.handle(Event::Provided(Box::new(Proofs {
+            credentials: credentials.collect(),
+            sasl: None,
+        })));
+        bench.handle(Event::Dialed);
+        bench.core.transmit(bench.now, &mut BytesMut::new());
+        bench.grant(1, false);
+        let mut wire = BytesMut::new();
+        bench.core.transmit(bench.now, &mut wire);
+        let mut sent = Vec::new();
+        while let Some(payload) = frame::take(&mut wire, frame::DEFAULT_FRAME_MAX).unwrap() {
+            let mut reader = Reader::shared(&payload);
+            RequestHeader::decode(&mut reader).unwrap();
+            sent.push(AuthPacket::decode(&mut reader).unwrap().auth.unwrap());
+        }
+        assert_eq!(sent, wanted);
+        bench.lose();
+    }
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! One attempt to connect: credentials, then the connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::transport::{ConnectError, ConnectErrorKind, Connector, Io, TcpConnector};
+use crate::connect_string::Server;
+use crate::core::{AttemptError, AttemptErrorKind, Proofs};
+use crate::credentials::{CredentialProvider, Credentials};
+use crate::error::chain;
+
+/// Longest time to find credentials: a session may be running out.
+const CREDENTIALS_MAX: Duration = Duration::from_secs(5);
+
+/// Makes connections, and asks anew each time for what they need.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    /// How connections are made, but for a connector of the user's.
+    pub(crate) tcp: TcpConnector,
+    pub(crate) connector: Option<Arc<dyn Connector>>,
+    pub(crate) provider: Option<Arc<dyn CredentialProvider>>,
+}
+
+impl Dialer {
+    /// Connects to a server, taking no longer than `within` for each of its addresses. Returns what
+    /// is to be sent there too, if a provider is asked for it.
+    pub(super) async fn dial(
+        &self,
+        server: &Server,
+        within: Duration,
+    ) -> Result<(Box<dyn Io>, Option<Proofs>), AttemptError> {
+        let Some(provider) = &self.provider else {
+            return Ok((self.connect(server, within).await?, None));
+        };
+        let credentials = find(provider.as_ref(), server).await?;
+        #[cfg(feature = "tls")]
+        let mut credentials = credentials;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = credentials.take_tls() {
+            if self.connector.is_some() {
+                let message = "a connector connects by itself: the TLS of the provider of \
+                    credentials would not be applied";
+                return Err(none(message.to_owned()));
+            }
+            let tcp = TcpConnector {
+                tls: Some(tls),
+                ..self.tcp.clone()
+            };
+            let io = tcp.connect(server, within).await?;
+            return Ok((io, Some(proofs(credentials)?)));
+        }
+        let proofs = proofs(credentials)?;
+        Ok((self.connect(server, within).await?, Some(proofs)))
+    }
+
+    async fn connect(
+        &self,
+        server: &Server,
+        within: Duration,
+    ) -> Result<Box<dyn Io>, ConnectError> {
+        match &self.connector {
+            Some(connector) => connector.connect(server, within).await,
+            None => self.tcp.connect(server, within).await,
+        }
+    }
+
+    /// Whether a server answers that it takes writes.
+    pub(super) async fn is_writable(&self, server: &Server) -> bool {
+        let within = Duration::from_secs(1);
+        let ask = async {
+            let (mut io, _) = self.dial(server, within).await.ok()?;
+            io.write_all(b"isro").await.ok()?;
+            let mut answer = [0; 2];
+            io.read_exact(&mut answer).await.ok()?;
+            Some(answer == *b"rw")
+        };
+        timeout(within * 2, ask)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or(false)
+    }
+}
+
+async fn find(
+    provider: &dyn CredentialProvider,
+    server: &Server,
+) -> Result<Credentials, AttemptError> {
+    match timeout(CREDENTIALS_MAX, provider.credentials(server)).await {
+        Ok(Ok(credentials)) => Ok(credentials),
+        Ok(Err(err)) => Err(none(format!(
+            "the provider failed: {}",
+            chain(err.as_ref())
+        ))),
+        Err(_) => Err(none(format!(
+            "the provider did not answer within {CREDENTIALS_MAX:?}"
+        ))),
+    }
+}
+
+fn proofs(credentials: Credentials) -> Result<Proofs, AttemptError> {
+    credentials.proofs().map_err(|err| none(err.to_string()))
+}
+
+/// There are no credentials to connect with.
+fn none(why: String) -> AttemptError {
+    AttemptError::new(AttemptErrorKind::Credentials, why)
+}
+
+impl From<ConnectError> for AttemptError {
+    fn from(err: ConnectError) -> Self {
+        let kind = match err.kind {
+            ConnectErrorKind::Dns => AttemptErrorKind::Dns,
+            ConnectErrorKind::Io => AttemptErrorKind::Io,
+            ConnectErrorKind::Tls => AttemptErrorKind::Tls,
+            ConnectErrorKind::Timeout => AttemptErrorKind::Timeout,
+        };
+        Self::new(kind, err.message)
+    }
+}
