@@ -4,90 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use zk_proto::frame::DEFAULT_FRAME_MAX;
-use zk_proto::{ZPathBuf, Zxid};
+use zk_proto::Zxid;
 
 use crate::acl::Acl;
 use crate::client::Client;
+use crate::config::{Config, OnExpire};
 use crate::connect_string::{ConnectString, Server};
-use crate::core::{CoreConfig, Granted, Load, Secret};
+use crate::core::{CoreConfig, Granted, Secret};
 use crate::credentials::{Auth, CredentialProvider, Sasl};
 use crate::driver::{Connector, Dialer, Driver, Resolver, TcpConnector};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::host;
 use crate::shared::Shared;
 use crate::state::SessionToken;
-
-/// What a client does when its session has expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum OnExpire {
-    /// Begins a new session. One-shot watches end, watch streams go on behind a gap, requests that
-    /// were not sent yet go on, except what was asked for in the name of the old session: creations
-    /// of ephemeral znodes, and whatever was asked for through a [`crate::Session`].
-    #[default]
-    Renew,
-    /// Closes the client.
-    Stop,
-}
-
-/// How to connect and with what limits; plain data.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Config {
-    /// Servers, and the path below which the client lives.
-    pub connect: ConnectString,
-    /// Session timeout asked for; servers grant what is within their bounds. 10 s by default.
-    pub session_timeout: Duration,
-    /// How long [`Builder::connect`] waits for a session. 15 s by default.
-    pub connect_timeout: Duration,
-    /// How long an operation may take, waiting for a connection included. 30 s by default.
-    pub op_timeout: Duration,
-    /// How long closing may take when the last handle is dropped. 5 s by default.
-    pub close_timeout: Duration,
-    /// What to do when the session has expired.
-    pub on_expire: OnExpire,
-    /// Whether a server that is cut off from the ensemble will do while there is none that is not.
-    pub allow_read_only: bool,
-    /// Requests on the wire and not answered; more wait their turn. 1000 by default.
-    pub in_flight_max: usize,
-    /// Bytes of them. 16 MiB by default.
-    pub in_flight_bytes_max: usize,
-    /// Longest request in bytes, and longest reply: the servers' `jute.maxbuffer`, 1 MiB − 1 by
-    /// default.
-    pub frame_max: usize,
-    /// Longest reply in bytes. Servers do not limit what they send, and the children of a znode may
-    /// take more than any request. 64 MiB by default.
-    pub reply_max: usize,
-    /// ACL of znodes that are created without one. Open by default.
-    pub default_acl: Acl,
-    /// Whether dropping the last handle leaves the session to its timeout instead of closing it.
-    pub detach_on_drop: bool,
-    /// Draws the order of servers and the pauses between attempts; by default from the system.
-    pub seed: Option<u64>,
-}
-
-impl Config {
-    /// The defaults.
-    pub fn new(connect: ConnectString) -> Self {
-        Self {
-            connect,
-            session_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(15),
-            op_timeout: Duration::from_secs(30),
-            close_timeout: Duration::from_secs(5),
-            on_expire: OnExpire::Renew,
-            allow_read_only: false,
-            in_flight_max: 1_000,
-            in_flight_bytes_max: 16 << 20,
-            frame_max: DEFAULT_FRAME_MAX,
-            reply_max: 64 << 20,
-            default_acl: Acl::open(),
-            detach_on_drop: false,
-            seed: None,
-        }
-    }
-}
 
 /// Sets up a client. Made by [`Client::builder`].
 #[must_use = "a builder does nothing until it connects"]
@@ -249,7 +178,7 @@ impl Builder {
     /// Outside a tokio runtime with time and I/O enabled.
     pub fn start(self) -> Result<Client, Error> {
         let config = self.config?;
-        check(&config)?;
+        config.check()?;
         let unused = |what| {
             let detail = format!("a connector connects by itself: {what} would not be applied");
             Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail)
@@ -329,56 +258,11 @@ impl Builder {
     }
 }
 
-fn check(config: &Config) -> Result<(), Error> {
-    let error = |detail: &str| {
-        Err(Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail.to_owned()))
-    };
-    if config.session_timeout.is_zero() {
-        return error("session_timeout is zero");
-    }
-    if config.in_flight_max == 0 || config.in_flight_bytes_max == 0 {
-        return error("in_flight_max or in_flight_bytes_max is zero: nothing could ever be sent");
-    }
-    if config.connect.servers.is_empty() {
-        return error("there is no server");
-    }
-    Ok(())
-}
-
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("config", &self.config)
             .finish_non_exhaustive()
-    }
-}
-
-/// What every call of a client needs of its configuration.
-#[derive(Debug, Clone)]
-pub(crate) struct CallConfig {
-    pub(crate) timeout: Duration,
-    pub(crate) close_timeout: Duration,
-    pub(crate) frame_max: usize,
-    pub(crate) load_max: Load,
-    pub(crate) default_acl: Acl,
-    pub(crate) detach_on_drop: bool,
-    pub(crate) chroot: ZPathBuf,
-}
-
-impl CallConfig {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            timeout: config.op_timeout,
-            close_timeout: config.close_timeout,
-            frame_max: config.frame_max,
-            load_max: Load {
-                requests: config.in_flight_max,
-                bytes: config.in_flight_bytes_max,
-            },
-            default_acl: config.default_acl.clone(),
-            detach_on_drop: config.detach_on_drop,
-            chroot: config.connect.chroot.clone(),
-        }
     }
 }
 

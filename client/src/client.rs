@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 use zk_proto::{OpCode, SessionId, ZPath, ZPathBuf};
 
 use crate::acl::Acl;
-use crate::builder::{Builder, CallConfig, Config, servers};
+use crate::builder::{Builder, servers};
+use crate::config::{CallConfig, Config};
 use crate::connect_string::Server;
 use crate::core::{AttemptErrorKind, Event, Secret};
 use crate::credentials::Auth;

@@ -66,6 +66,25 @@ pub struct ConnectString {
     pub chroot: ZPathBuf,
 }
 
+/// As it is read, with every port.
+impl fmt::Display for ConnectString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, server) in self.servers.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "," })?;
+            match server.tls {
+                None => {}
+                Some(true) => f.write_str("tls://")?,
+                Some(false) => f.write_str("tcp://")?,
+            }
+            write!(f, "{server}")?;
+        }
+        match self.chroot.as_str() {
+            "/" => Ok(()),
+            chroot => f.write_str(chroot),
+        }
+    }
+}
+
 /// Why text is not a connect string.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -237,6 +256,16 @@ mod tests {
         let tls: Vec<_> = parsed.servers.iter().map(Server::tls).collect();
         assert_eq!(tls, [Some(true), Some(false), None]);
         assert_eq!(parsed.chroot.as_str(), "/x");
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        for text in ["zk", "zk/", "tls://a:1, tcp://[::1],c/x/y"] {
+            let parsed = parse(text);
+            assert_eq!(parse(&parsed.to_string()), parsed);
+        }
+        let shown = parse("tls://a:1, tcp://[::1],c/x/y").to_string();
+        assert_eq!(shown, "tls://a:1,tcp://[::1]:2181,c:2181/x/y");
     }
 
     #[test]

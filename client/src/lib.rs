@@ -82,6 +82,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tls` | TLS by rustls: `Builder::tls`, and `tls://` in connect strings |
+//! | `serde` | [`Config`] in documents |
 //! | `cli` | the binary `zkcli` |
 //! | `metrics` | the numbers of [`Stats`] to the recorder of the `metrics` crate, as `zk_client_…`; beside them requests by operation and result, and how long they were queued, on the wire, and the connection lost |
 //!
@@ -91,6 +92,7 @@
 mod acl;
 mod builder;
 mod client;
+mod config;
 mod connect_string;
 mod core;
 mod credentials;
@@ -108,8 +110,9 @@ mod tls;
 mod watch;
 
 pub use self::acl::Acl;
-pub use self::builder::{Builder, Config, OnExpire};
+pub use self::builder::Builder;
 pub use self::client::{Client, Session, SessionHold};
+pub use self::config::{Config, OnExpire};
 pub use self::connect_string::{ConnectString, ConnectStringError, DEFAULT_PORT, Server};
 pub use self::core::CloseReason;
 pub use self::credentials::{Auth, CredentialProvider, Credentials, Sasl};
@@ -128,7 +131,7 @@ pub use self::watch::{Watch, WatchEnd, WatchEvent, WatchItem, WatchStream};
 #[doc(no_inline)]
 pub use zk_proto::{
     Acl as Ace, Bytes, EventType, Id, OpCode, Perms, SessionId, Stat, Version, Zxid,
-    acl::ClientInfo,
+    acl::{AclTextError, ClientInfo},
 };
 
 /// Builders of operations: made by the methods of [`Client`], rarely named.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{BitAnd, BitOr};
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -209,5 +210,65 @@ impl Acl {
 impl fmt::Display for Acl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.id, self.perms)
+    }
+}
+
+/// Why text is no entry of an access control list.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AclTextError {
+    /// It is not of three parts.
+    #[error("ACL entry {entry:?} is not of the form scheme:id:perms")]
+    Form {
+        /// The entry.
+        entry: String,
+    },
+    /// A letter that is no permission.
+    #[error("ACL entry {entry:?} has the permission {letter:?}, which is none of c, d, r, w, a")]
+    UnknownPerm {
+        /// The entry.
+        entry: String,
+        /// The first such letter.
+        letter: char,
+    },
+}
+
+/// `scheme:id:perms`, as [`Display`](fmt::Display) writes it. The id may hold colons.
+///
+/// ```
+/// # use zk_proto::{Acl, Id, Perms};
+/// let entry: Acl = "digest:bob:abc=:rw".parse().unwrap();
+/// assert_eq!(entry.id, Id::new("digest", "bob:abc="));
+/// assert_eq!(entry.perms, Perms::READ | Perms::WRITE);
+/// ```
+impl FromStr for Acl {
+    type Err = AclTextError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let entry = || text.to_owned();
+        let parts = text
+            .split_once(':')
+            .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once(':')?)));
+        let Some((scheme, (id, letters))) = parts else {
+            return Err(AclTextError::Form { entry: entry() });
+        };
+        let mut perms = Perms::NONE;
+        for letter in letters.chars() {
+            perms = perms
+                | match letter {
+                    'c' => Perms::CREATE,
+                    'd' => Perms::DELETE,
+                    'r' => Perms::READ,
+                    'w' => Perms::WRITE,
+                    'a' => Perms::ADMIN,
+                    letter => {
+                        return Err(AclTextError::UnknownPerm {
+                            entry: entry(),
+                            letter,
+                        });
+                    }
+                };
+        }
+        Ok(Self::new(perms, Id::new(scheme.to_owned(), id.to_owned())))
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
-use zk_client::{Ace, Acl, Auth, Client, CreateMode, Error, ErrorKind, Id, Perms, Ttl, Version};
+use zk_client::{Ace, Acl, AclTextError, Auth, Client, CreateMode, Error, ErrorKind, Ttl, Version};
 
 use super::super::failure::Failure;
 use super::super::options::parse;
@@ -187,30 +187,17 @@ pub(super) async fn add_auth(shell: &mut Shell, words: &[String]) -> Result<(), 
 
 /// `scheme:id:perms[,…]`: the id may hold colons.
 fn acl(text: &str) -> Result<Acl, Failure> {
-    let mut entries = Vec::new();
-    for entry in text.split(',') {
-        let parts = entry
-            .split_once(':')
-            .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once(':')?)));
-        let Some((scheme, (id, letters))) = parts else {
-            let text = format!("{entry} does not have the form scheme:id:perm");
-            return Err(Failure::said(format!("{text}\nAcl is not valid : null")));
-        };
-        let mut perms = Perms::NONE;
-        for letter in letters.chars() {
-            perms = perms
-                | match letter {
-                    'r' => Perms::READ,
-                    'w' => Perms::WRITE,
-                    'c' => Perms::CREATE,
-                    'd' => Perms::DELETE,
-                    'a' => Perms::ADMIN,
-                    other => return Err(Failure::said(format!("Unknown perm type: {other}"))),
-                };
-        }
-        entries.push(Ace::new(perms, Id::new(scheme.to_owned(), id.to_owned())));
-    }
-    Ok(Acl::of(entries))
+    let entry = |text: &str| {
+        text.parse::<Ace>().map_err(|err| {
+            if let AclTextError::UnknownPerm { letter, .. } = err {
+                return Failure::said(format!("Unknown perm type: {letter}"));
+            }
+            let told = format!("{text} does not have the form scheme:id:perm");
+            Failure::said(format!("{told}\nAcl is not valid : null"))
+        })
+    };
+    let entries = text.split(',').map(entry);
+    Ok(Acl::of(entries.collect::<Result<Vec<_>, _>>()?))
 }
 
 /// Creates a znode and its ancestors, or sets its data.
