@@ -156,7 +156,8 @@ impl<T: Send + Sync + 'static> ConfigWatch<T> {
         self.value.borrow().clone()
     }
 
-    /// The latest value, and a way to wait for the next.
+    /// The latest value, and a way to wait for the next: for ever once the client is closed, which
+    /// [`ConfigWatch::trouble`] tells.
     pub fn watch(&self) -> watch::Receiver<Option<Arc<Config<T>>>> {
         self.value.clone()
     }

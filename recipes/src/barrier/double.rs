@@ -1,7 +1,9 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use zk_client::{Client, CreateMode, Error, ErrorKind, Session, Version};
+use futures_util::future::select_all;
+use uuid::Uuid;
+use zk_client::{Client, CreateMode, Error, ErrorKind, Session, Version, WatchEnd};
 
 use super::{BarrierError, by};
 use crate::kernel::attempt::watch_own;
@@ -37,7 +39,8 @@ const READY: &str = "ready";
 /// expires is no member any more.
 ///
 /// # Layout
-/// Below the path one ephemeral znode per member, `<uuid>`, and the flag `ready`.
+/// Below the path one ephemeral znode per member, `<uuid>` with dashes or without, and the flag `ready`.
+/// Children with other names are foreign and do not count.
 ///
 /// # Source
 /// Apache Curator 5, `DistributedDoubleBarrier`; kazoo 2, `DoubleBarrier`. kazoo deletes the flag when the
@@ -157,16 +160,24 @@ impl DoubleBarrier {
             data: self.options.identity.clone(),
         };
         let claim = Claim::stake(&session, &self.options, stake).await?;
-        let Some(watches) = watch_own(&claim).await? else {
+        let Some(mut watches) = watch_own(&claim).await? else {
             return Ok(None);
         };
         let (stat, raised) = settled(|| session.exists(&flag).watch()).await?;
         if stat.is_none() {
             let members = members(&session, &self.path).await?;
             if members.len() < self.count {
+                let end = tokio::select! {
+                    biased;
+                    end = raised => end,
+                    // Whoever deleted the own znode has made others wait for one more: enter anew.
+                    _end = select_all(&mut watches), if !watches.is_empty() => {
+                        settled(|| session.exists(&flag)).await?;
+                        return Ok(None);
+                    }
+                };
                 // Whatever it tells of, the flag was there: it may be gone again.
-                let end = raised.await;
-                if !matches!(end, zk_client::WatchEnd::Event(_)) {
+                if !matches!(end, WatchEnd::Event(_)) {
                     // The session says in which way it is over.
                     settled(|| session.exists(&flag)).await?;
                     return Ok(None);
@@ -227,9 +238,15 @@ async fn members(session: &Session, path: &str) -> Result<Vec<String>, Error> {
     let names = settled(|| session.children(path))
         .await?
         .unwrap_or_default();
-    let mut names: Vec<_> = names.into_iter().filter(|name| name != READY).collect();
+    let mut names: Vec<_> = names.into_iter().filter(|name| is_member(name)).collect();
     names.sort();
     Ok(names)
+}
+
+/// Whether it is a UUID, with dashes as Curator writes it or without as kazoo does. What else is there
+/// must not make members more than they are, and will never leave.
+fn is_member(name: &str) -> bool {
+    matches!(name.len(), 32 | 36) && Uuid::try_parse(name).is_ok()
 }
 
 /// What a member that leaves has to do, by the members that are there.
@@ -350,6 +367,23 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn members_of_all_programs_are_known_and_what_is_foreign_is_not() {
+        assert!(is_member("5f2c9a00-0000-4000-8000-000000000001"));
+        assert!(is_member("5f2c9a00000040008000000000000001"));
+        for name in [
+            "ready",
+            "readme",
+            "ключ",
+            "5f2c9a00",
+            "{5f2c9a00-0000-4000-8000-000000000001}",
+            "5f2c9a0000004000800000000000000x",
+            "ключключключклюк",
+        ] {
+            assert!(!is_member(name), "{name}");
+        }
+    }
 
     /// Every order in which up to four members can take their steps: each gets out in the end, and none
     /// before all have.

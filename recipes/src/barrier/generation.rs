@@ -110,8 +110,7 @@ impl GenerationBarrier {
         by(&self.path, within, self.wait(id)).await
     }
 
-    /// Changes how many members it takes. A generation that gathers goes on with the new number, from the
-    /// next member that joins.
+    /// Changes how many members it takes. A generation that gathers goes on with the new number.
     ///
     /// # Errors
     /// [`BarrierError::Mismatch`] if the state is not readable; [`BarrierError::Client`].
@@ -241,6 +240,11 @@ impl GenerationBarrier {
             if state.r#gen > generation {
                 break;
             }
+            if state.r#gen < generation {
+                // Somebody deleted the state, and rounds are counted anew: nobody else comes here.
+                *joined = None;
+                return Ok(None);
+            }
             let names = settled(|| session.children(&directory))
                 .await
                 .map_err(client)?;
@@ -253,11 +257,11 @@ impl GenerationBarrier {
                 };
                 match self.trip(&session, &next, version, &ready).await {
                     Ok(()) => break,
-                    // Somebody else did, or changed the number: look again.
+                    // Somebody else did, or changed the number, or deleted something: look again.
                     Err(error)
                         if matches!(
                             error.kind(),
-                            ErrorKind::BadVersion | ErrorKind::NodeExists
+                            ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode
                         ) || error.is_retryable() =>
                     {
                         continue;
@@ -265,9 +269,16 @@ impl GenerationBarrier {
                     Err(error) => return Err(client(error)),
                 }
             }
-            // A member that comes counts itself, one that goes makes it fewer: only the flag matters, and
-            // the own znode. Both watches end with the session too.
-            futures_util::future::select(raised, changed).await;
+            let state = self.state_path();
+            let (stat, restated) = settled(|| session.exists(&state).watch())
+                .await
+                .map_err(client)?;
+            if stat.is_none_or(|stat| stat.version != version) {
+                continue;
+            }
+            // A member that comes counts itself, one that goes makes it fewer: only the flag matters, the
+            // own znode, and how many it takes. All watches end with the session too.
+            futures_util::future::select_all([raised, changed, restated]).await;
         }
         member.leave(self, generation);
         Ok(Some(Tripped { generation }))

@@ -1,8 +1,10 @@
 //! Copies of znodes that follow them.
 
+mod derived;
 mod model;
 mod worker;
 
+pub(crate) use self::derived::{Children, Derived};
 pub use self::model::CachedNode;
 
 use std::collections::BTreeMap;
@@ -112,7 +114,8 @@ pub enum CacheState {
 struct Shared {
     root: String,
     model: RwLock<Model>,
-    events: broadcast::Sender<CacheEvent>,
+    /// Gone once it has failed: nothing is told any more. Locked after the model.
+    events: RwLock<Option<broadcast::Sender<CacheEvent>>>,
     state: watch::Sender<CacheState>,
 }
 
@@ -198,7 +201,14 @@ impl Cache {
 
     /// Everything that happens from now on.
     pub fn events(&self) -> CacheEvents {
-        CacheEvents(self.shared.events.subscribe())
+        let events = self.shared.events.read();
+        let events = events.unwrap_or_else(PoisonError::into_inner);
+        let none = || broadcast::Sender::new(1).subscribe();
+        CacheEvents(
+            events
+                .as_ref()
+                .map_or_else(none, broadcast::Sender::subscribe),
+        )
     }
 
     /// Everything at one moment, and everything that happens from that moment on.
@@ -239,7 +249,7 @@ impl CacheBuilder {
         let shared = Arc::new(Shared {
             root: self.root.clone(),
             model: RwLock::default(),
-            events: broadcast::Sender::new(EVENTS_MAX),
+            events: RwLock::new(Some(broadcast::Sender::new(EVENTS_MAX))),
             state: watch::Sender::new(CacheState::Starting),
         });
         let worker = Worker::new(self, Arc::clone(&shared));
@@ -251,7 +261,7 @@ impl CacheBuilder {
 }
 
 impl CacheEvents {
-    /// The next event; `None` after the cache was dropped.
+    /// The next event; `None` after the cache was dropped, or has failed as [`Cache::state`] then says.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event.
@@ -281,10 +291,18 @@ impl Shared {
         let mut events = Vec::new();
         let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut model, &mut events);
+        let sender = self.events.read().unwrap_or_else(PoisonError::into_inner);
         for event in events {
             // Nobody need listen.
-            let _listeners = self.events.send(event);
+            let _listeners = sender.as_ref().map(|sender| sender.send(event));
         }
+    }
+
+    /// It cannot go on: whoever waits for something to happen is not left waiting.
+    fn failed(&self, error: Error) {
+        self.state.send_replace(CacheState::Failed(error));
+        let mut sender = self.events.write().unwrap_or_else(PoisonError::into_inner);
+        *sender = None;
     }
 
     fn tell(&self, event: CacheEvent) {

@@ -78,7 +78,7 @@ impl Worker {
     pub(super) async fn run(mut self) {
         let error = self.follow().await;
         tracing::warn!(path = %self.root, err = %error, "cache failed");
-        self.shared.state.send_replace(CacheState::Failed(error));
+        self.shared.failed(error);
     }
 
     /// Follows until that is not possible any more.
@@ -288,13 +288,16 @@ impl Worker {
     /// Nothing is left to be read.
     fn settled(&mut self) {
         let is_first = !std::mem::replace(&mut self.is_initialized, true);
-        let was_ready = matches!(
-            self.shared.state.send_replace(CacheState::Ready),
-            CacheState::Ready
-        );
+        let is_news = self.shared.state.send_if_modified(|state| {
+            let is_news = !matches!(state, CacheState::Ready);
+            if is_news {
+                *state = CacheState::Ready;
+            }
+            is_news
+        });
         if is_first {
             self.shared.tell(CacheEvent::Initialized);
-        } else if !was_ready {
+        } else if is_news {
             self.shared.tell(CacheEvent::Resynced);
         }
     }

@@ -118,7 +118,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ProviderBuilder<T> {
             loads: HashMap::new(),
         };
         Provider {
-            cache: InstanceCache::start(&self.client, self.service),
+            cache: InstanceCache::start(&self.client, &self.service),
             strategy: self.strategy,
             filters: self.filters,
             max_stale: self.max_stale,
@@ -197,7 +197,8 @@ impl<T> Provider<T> {
         self.cache.instances()
     }
 
-    /// Waits until instances have come, gone, or said something else.
+    /// Waits until instances have come, gone, or said something else: for ever once the client is closed,
+    /// which [`Provider::staleness`] tells.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -208,7 +209,7 @@ impl<T> Provider<T> {
     /// For how long changes have not been seen; `None` while they are.
     pub fn staleness(&self) -> Option<Duration> {
         match &*self.cache.state().borrow() {
-            CacheState::Stale { since } => Some(since.elapsed()),
+            CacheState::Stale { since } => Some(now().saturating_duration_since(*since)),
             CacheState::Failed(_) => Some(Duration::MAX),
             CacheState::Starting | CacheState::Ready => None,
         }

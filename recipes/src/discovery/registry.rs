@@ -1,17 +1,17 @@
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
-use zk_client::{Acl, Client, Error, SessionId, Zxid, host};
+use zk_client::{Acl, Client, Error, SessionId, Zxid};
 
 use super::instance::{ServiceInstance, ServiceType};
 use super::json::{InstanceError, JsonStyle};
 use super::provider::ProviderBuilder;
-use crate::cache::{Cache, CacheState, CachedNode};
+use crate::cache::{CacheState, Children, Derived};
 use crate::keep::{Conflict, KeepMode, KeepNode, KeepState, Kept};
 use crate::kernel::parents::join;
 use crate::kernel::retry::settled;
@@ -189,8 +189,12 @@ impl<T: Serialize> Discovery<T> {
         };
         let kept = keep.start();
         let mut states = kept.state();
-        let settled =
-            |state: &KeepState| !matches!(state, KeepState::Absent | KeepState::Taken { .. });
+        let settled = |state: &KeepState| match state {
+            KeepState::Absent | KeepState::Taken { .. } => false,
+            // A lost connection is no reason to give up.
+            KeepState::Troubled(error) => !error.is_retryable(),
+            KeepState::Kept { .. } | KeepState::Refused { .. } | KeepState::Closed => true,
+        };
         let state = states.wait_for(settled).await.map(|state| state.clone());
         match state {
             Ok(KeepState::Kept { .. }) => Ok(Registration {
@@ -240,7 +244,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Discovery<T> {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn cache(&self, name: &str) -> InstanceCache<T> {
-        InstanceCache::start(&self.client, self.service(name))
+        InstanceCache::start(&self.client, &self.service(name))
     }
 
     /// Sets up whom to ask of those that offer a service.
@@ -360,43 +364,15 @@ struct Known<T> {
 
 /// The instances of a service, followed: see [`Discovery::cache`].
 pub struct InstanceCache<T> {
-    cache: Arc<Cache>,
+    derived: Derived<Arc<Known<T>>>,
     known: watch::Receiver<Arc<Known<T>>>,
-    _task: AbortOnDropHandle<()>,
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> InstanceCache<T> {
-    pub(crate) fn start(client: &Client, service: String) -> Self {
-        Self::of(Cache::children(client, &service).start(), service)
-    }
-
-    /// Follows a cache, which may have read everything before.
-    fn of(cache: Cache, service: String) -> Self {
-        let cache = Arc::new(cache);
-        let nothing = Known {
-            instances: Vec::new(),
-            undecodable: Vec::new(),
-        };
-        let (sender, known) = watch::channel(Arc::new(nothing));
-        let mut events = cache.events();
-        // A reference would keep the cache alive for ever: its end is the end of the events.
-        let weak = Arc::downgrade(&cache);
-        let task = host::spawn(async move {
-            let tell = |cache: &Cache| sender.send_replace(Arc::new(decoded(cache, &service)));
-            // What it read before anybody listened is told by no event.
-            if let Some(cache) = weak.upgrade().filter(|cache| !cache.is_empty()) {
-                tell(&cache);
-            }
-            while events.next().await.is_some() {
-                let Some(cache) = weak.upgrade() else { return };
-                tell(&cache);
-            }
-        });
-        Self {
-            cache,
-            known,
-            _task: AbortOnDropHandle::new(task),
-        }
+    pub(crate) fn start(client: &Client, service: &str) -> Self {
+        let derived = Derived::start(client, service, |children| Arc::new(decoded(children)));
+        let known = derived.watch();
+        Self { derived, known }
     }
 }
 
@@ -404,20 +380,12 @@ impl<T> InstanceCache<T> {
     /// Waits until all instances that were there are known.
     ///
     /// # Errors
-    /// As [`Cache::ready`].
+    /// As [`crate::Cache::ready`].
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.cache.ready().await?;
-        let mut known = self.known.clone();
-        let wanted = self.cache.len().saturating_sub(1);
-        let is_told = |known: &Arc<Known<T>>| {
-            known.instances.len() + known.undecodable.len() >= wanted
-                || self.cache.len().saturating_sub(1) < wanted
-        };
-        known.wait_for(is_told).await.ok();
-        Ok(())
+        self.derived.ready().await
     }
 
     /// The instances, by id.
@@ -430,40 +398,47 @@ impl<T> InstanceCache<T> {
         self.known.borrow().undecodable.clone()
     }
 
-    /// Waits until something has changed.
+    /// Waits until something has changed: for ever once the client is closed, which
+    /// [`InstanceCache::state`] tells.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Vec<Arc<Found<T>>> {
-        if self.known.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        // The sender lives as long as this.
+        self.known.changed().await.ok();
         self.instances()
     }
 
     /// How far it is to be relied on.
     pub fn state(&self) -> watch::Receiver<CacheState> {
-        self.cache.state()
+        self.derived.state()
     }
 }
 
 impl<T> fmt::Debug for InstanceCache<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InstanceCache")
-            .field("cache", &self.cache)
+            .field("derived", &self.derived)
             .finish_non_exhaustive()
     }
 }
 
 /// Decodes all that is there.
-fn decoded<T: DeserializeOwned>(cache: &Cache, service: &str) -> Known<T> {
+fn decoded<T: DeserializeOwned>(children: &Children) -> Known<T> {
     let mut known = Known {
         instances: Vec::new(),
         undecodable: Vec::new(),
     };
-    for node in cache.children_of(service).into_values() {
-        let node: &CachedNode = &node;
-        match ServiceInstance::from_json(&node.data) {
+    for node in children.values() {
+        // The payload is read by the user's own code, whose panic is a failure like any other.
+        let read = catch_unwind(AssertUnwindSafe(|| ServiceInstance::from_json(&node.data)));
+        let read = read.unwrap_or_else(|_| {
+            Err(InstanceError {
+                field: "payload",
+                reason: "reading it panicked".to_owned(),
+            })
+        });
+        match read {
             Ok(instance) => known.instances.push(Arc::new(Found {
                 instance,
                 path: node.path.clone(),
@@ -475,33 +450,8 @@ fn decoded<T: DeserializeOwned>(cache: &Cache, service: &str) -> Known<T> {
             }),
         }
     }
-
     known
         .instances
         .sort_by(|a, b| (&a.instance.id, &a.path).cmp(&(&b.instance.id, &b.path)));
     known
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_was_read_before_anybody_listened_is_known() {
-        let ensemble = zk_testkit::Ensemble::start(1).await.unwrap();
-        let zk = ensemble.client().await.unwrap();
-        for path in ["/api", "/api/no-instance"] {
-            zk.create(path, "no JSON").await.unwrap();
-        }
-        let cache = Cache::children(&zk, "/api").start();
-        cache.ready().await.unwrap();
-        let known = InstanceCache::<()>::of(cache, "/api".to_owned());
-        let ready = timeout(Duration::from_secs(30), known.ready()).await;
-        ready.expect("nothing is to happen first").unwrap();
-        assert_eq!(known.undecodable().len(), 1);
-    }
 }

@@ -1,12 +1,9 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
-use zk_client::{Acl, Client, Error, SessionId, Zxid, host};
+use zk_client::{Acl, Client, Error, SessionId, Zxid};
 
 use super::node::{Conflict, KeepNode, Kept};
-use crate::cache::{Cache, CachedNode};
+use crate::cache::{CacheState, CachedNode, Children, Derived};
 use crate::kernel::chance::unique;
 use crate::kernel::parents::join;
 
@@ -73,9 +70,8 @@ pub struct Member {
 /// Who is in a group, followed: see [`Group::members`].
 #[derive(Debug)]
 pub struct Membership {
-    cache: Arc<Cache>,
+    derived: Derived<Vec<Member>>,
     members: watch::Receiver<Vec<Member>>,
-    _task: AbortOnDropHandle<()>,
 }
 
 impl Group {
@@ -135,28 +131,12 @@ impl Group {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn members(&self) -> Membership {
-        let cache = Arc::new(Cache::children(&self.client, &self.path).start());
-        let (sender, members) = watch::channel(Vec::new());
-        let (path, format) = (self.path.clone(), self.format);
-        let mut events = cache.events();
-        // A reference would keep the cache alive for ever: its end is the end of the events.
-        let weak = Arc::downgrade(&cache);
-        let task = host::spawn(async move {
-            while events.next().await.is_some() {
-                let Some(cache) = weak.upgrade() else { return };
-                let now = listed(&cache, &path, format);
-                sender.send_if_modified(|known| {
-                    let is_new = *known != now;
-                    *known = now;
-                    is_new
-                });
-            }
+        let format = self.format;
+        let derived = Derived::start(&self.client, &self.path, move |children| {
+            listed(children, format)
         });
-        Membership {
-            cache,
-            members,
-            _task: AbortOnDropHandle::new(task),
-        }
+        let members = derived.watch();
+        Membership { derived, members }
     }
 }
 
@@ -169,14 +149,7 @@ impl Membership {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn ready(&mut self) -> Result<(), Error> {
-        self.cache.ready().await?;
-        // What the cache knows may not have been told here yet.
-        if !self.cache.is_empty() && self.members.borrow().is_empty() {
-            let cache = Arc::clone(&self.cache);
-            let is_told = |members: &Vec<Member>| !members.is_empty() || cache.len() <= 1;
-            self.members.wait_for(is_told).await.ok();
-        }
-        Ok(())
+        self.derived.ready().await
     }
 
     /// Who is there, by id: the latest value, and a way to wait for the next.
@@ -189,20 +162,24 @@ impl Membership {
         self.members.borrow().clone()
     }
 
-    /// Waits until somebody comes, goes, or says something else.
+    /// Waits until somebody comes, goes, or says something else: for ever once the client is closed, which
+    /// [`Membership::state`] tells.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Vec<Member> {
-        if self.members.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        // The sender lives as long as this.
+        self.members.changed().await.ok();
         self.now()
+    }
+
+    /// How far it is to be relied on.
+    pub fn state(&self) -> watch::Receiver<CacheState> {
+        self.derived.state()
     }
 }
 
-fn listed(cache: &Cache, path: &str, format: GroupFormat) -> Vec<Member> {
-    let children = cache.children_of(path);
+fn listed(children: &Children, format: GroupFormat) -> Vec<Member> {
     let mut members: Vec<_> = children
         .iter()
         .filter_map(|(name, node)| member(name, node, format))

@@ -168,7 +168,7 @@ impl KeepNode {
 
 impl Kept {
     /// Waits until it is there; its path. `None` if it never will be: it was given up, or the client is
-    /// closed.
+    /// closed. Trouble is no end: it is tried on, and [`Kept::state`] says what it is.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.

@@ -29,8 +29,9 @@ use crate::error::Lost;
 
 /// When what was won counts as lost.
 ///
-/// No local rule notices that the whole process stood still for longer than the session timeout: what
-/// must not be touched by two holders needs [`FencingToken`]s.
+/// No local rule notices that the whole process stood still for longer than the session timeout, or that
+/// the machine slept, during which its clock stands: what must not be touched by two holders needs
+/// [`FencingToken`]s. Only that clock counts, not the time of day, which may jump as it likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum LossPolicy {
@@ -332,8 +333,15 @@ impl Inner {
         if is_first && reason != LossReason::Released {
             tracing::warn!(path = %self.path(), ?reason, token = %self.token, "hold lost");
         }
-        if is_first && reason == LossReason::PresumedExpired && self.deletes {
-            // If the session goes on after all, the own znodes are in others' way.
+        let may_be_left = match reason {
+            // The session may go on after all.
+            LossReason::PresumedExpired => true,
+            // One of several is gone.
+            LossReason::NodeDeleted => self.paths.len() > 1,
+            LossReason::SessionExpired | LossReason::ClientClosed | LossReason::Released => false,
+        };
+        if is_first && may_be_left && self.deletes {
+            // The own znodes are in others' way.
             let (session, paths) = (self.session.clone(), self.paths.clone());
             host::spawn_on(&self.runtime, async move {
                 if let Err(error) = delete_all(&session, &paths).await

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use zk_client::{Client, Error, ErrorKind, host};
@@ -33,6 +34,10 @@ impl LeaderObserver {
     }
 
     /// Who leads: the latest value, and a way to wait for the next. `None` if nobody does.
+    ///
+    /// Of a leader whose znode may not be read no more is known than its path and number. Without permission
+    /// to list the directory nothing is told, and that is tried on. The end of the client is the end of the
+    /// values.
     pub fn current(&self) -> watch::Receiver<Option<Contender>> {
         self.current.clone()
     }
@@ -68,17 +73,32 @@ async fn follow(
     };
     let names = settled(|| client.children(path)).await?.unwrap_or_default();
     if let Some((sequence, name)) = in_order(&names, &markers).into_iter().next() {
-        let path = join(path, &name);
-        let (node, watch) = match settled(|| client.get(&path).watch()).await {
+        let (directory, path) = (path, join(path, &name));
+        let (identity, stat, watch) = match settled(|| client.get(&path).watch()).await {
+            Ok((node, watch)) => (node.data, node.stat, watch),
             Err(error) if error.kind() == ErrorKind::NoNode => return Ok(()),
-            found => found?,
+            // Its end is told to nobody who may not read it: it shows by its absence in the list.
+            Err(error) if error.kind() == ErrorKind::NoAuth => {
+                let (names, watch) = settled(|| client.children(directory).watch()).await?;
+                if !names.contains(&name) {
+                    return Ok(());
+                }
+                // Whose it is, servers before 3.8.4 tell anybody.
+                let stat = match settled(|| client.exists(&path)).await {
+                    Ok(stat) => stat,
+                    Err(error) if error.kind() == ErrorKind::NoAuth => None,
+                    Err(error) => return Err(error),
+                };
+                (Bytes::new(), stat.unwrap_or_default(), watch)
+            }
+            Err(error) => return Err(error),
         };
         tell(Some(Contender {
             path,
             sequence: sequence.get(),
-            identity: node.data,
-            session: node.stat.ephemeral_owner,
-            czxid: node.stat.czxid,
+            identity,
+            session: stat.ephemeral_owner,
+            czxid: stat.czxid,
         }));
         // Nobody gets in front of the first: it is enough to watch that one.
         watch.await;
