@@ -1,12 +1,11 @@
 //! Leader latch and election.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use zk_recipes::{Election, ElectionError, LeaderLatch};
 use zk_testkit::simulation::{History, Process, Simulation};
 
-use crate::{Outcome, WORK, crowd, enter_with, look, swept};
+use crate::{Outcome, WORK, contended, is_held, stay};
 
 const PATH: &str = "/leader";
 
@@ -21,11 +20,9 @@ async fn take_part(process: Process, history: History) -> Outcome {
             let Some(leadership) = latch.wait_leader().await else {
                 return Err("the latch has left by itself".into());
             };
-            let leadership = Arc::new(leadership);
             let token = leadership.token();
-            let section = enter_with(history.leading("group", process.name()), &leadership);
-            process.work(WORK).await;
-            drop(section);
+            let section = history.leading("group", process.name());
+            stay(&process, section.token(token.czxid()), leadership, is_held).await;
             led += 1;
             // It goes on leading, or it does not: both is fine, but never with another's token.
             if let Some(now) = latch.leadership().filter(|now| now.is_held()) {
@@ -41,10 +38,7 @@ async fn take_part(process: Process, history: History) -> Outcome {
 
 #[test]
 fn one_leads_by_a_latch_and_leaves_nothing_behind() {
-    look(Simulation::new().run(0..40, |world| async move {
-        crowd(&world, 3, take_part).await?;
-        swept(&world, PATH).await
-    }));
+    contended(&Simulation::new(), 0..40, 3, &[PATH], take_part);
 }
 
 /// Without pauses the body is dropped in time: nobody has to ask.
@@ -80,8 +74,5 @@ async fn stand(process: Process, history: History) -> Outcome {
 #[test]
 fn bodies_of_an_election_never_overlap() {
     let simulation = Simulation::new().without_pauses();
-    look(simulation.run(10_000..10_040, |world| async move {
-        crowd(&world, 3, stand).await?;
-        swept(&world, PATH).await
-    }));
+    contended(&simulation, 10_000..10_040, 3, &[PATH], stand);
 }

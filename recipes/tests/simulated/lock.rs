@@ -1,13 +1,12 @@
 //! Exclusive locks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use zk_client::{ErrorKind, Outcome as Effect, Version};
 use zk_recipes::{AcquireError, Hold, Lock, LockFormat, LockGuard};
 use zk_testkit::simulation::{History, Process, Simulation};
 
-use crate::{Outcome, WORK, crowd, enter_with, look, swept};
+use crate::{Outcome, WORK, contended, crowd, holds, is_held, stay, swept};
 
 const PATH: &str = "/locks/stock";
 
@@ -34,12 +33,11 @@ async fn contend(process: Process, history: History, format: LockFormat) -> Outc
         .identity(process.name().to_owned());
     for _ in 0..5 {
         if let Some(guard) = take(&process, &lock).await? {
-            let guard = Arc::new(guard);
-            let section = enter_with(history.section("stock", process.name()), &guard);
-            process.work(WORK).await;
-            drop(section);
+            let section = history.section("stock", process.name());
+            let section = section.token(guard.token().czxid());
+            let guard = stay(&process, section, guard, is_held).await;
             // Given back, or dropped: both let go of it.
-            if let Some(guard) = Arc::into_inner(guard)
+            if let Some(guard) = guard
                 && process.below(2) == 0
             {
                 guard.release().await.ok();
@@ -51,13 +49,9 @@ async fn contend(process: Process, history: History, format: LockFormat) -> Outc
 }
 
 fn is_held_by_one(format: LockFormat) {
-    look(Simulation::new().run(0..40, |world| async move {
-        crowd(&world, 3, |process, history| {
-            contend(process, history, format)
-        })
-        .await?;
-        swept(&world, PATH).await
-    }));
+    contended(&Simulation::new(), 0..40, 3, &[PATH], |process, history| {
+        contend(process, history, format)
+    });
 }
 
 #[test]
@@ -99,10 +93,7 @@ async fn run_under(process: Process, history: History) -> Outcome {
 #[test]
 fn work_under_a_lock_is_over_before_anybody_else_has_it() {
     let simulation = Simulation::new().without_pauses();
-    look(simulation.run(10_000..10_040, |world| async move {
-        crowd(&world, 3, run_under).await?;
-        swept(&world, PATH).await
-    }));
+    contended(&simulation, 10_000..10_040, 3, &[PATH], run_under);
 }
 
 /// Adds one to a number without a version, fenced by the lock.
@@ -138,7 +129,7 @@ async fn add(process: Process, history: History) -> Outcome {
 #[test]
 fn what_is_fenced_by_a_lock_loses_no_update() {
     let simulation = Simulation::new().with_administrators();
-    look(simulation.run(20_000..20_040, |world| async move {
+    holds(&simulation, 20_000..20_040, |world| async move {
         let zk = world.client().await?;
         while zk.create("/number", "0").if_absent().await.is_err() {}
         crowd(&world, 3, add).await?;
@@ -149,5 +140,5 @@ fn what_is_fenced_by_a_lock_loses_no_update() {
         let found = std::str::from_utf8(&node.data)?.parse()?;
         world.history().total("number", found);
         Outcome::Ok(())
-    }));
+    });
 }

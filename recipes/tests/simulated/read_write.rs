@@ -1,50 +1,28 @@
 //! Read/write locks.
 
-use std::sync::Arc;
-
 use zk_recipes::{ReadWriteLock, RwFormat};
 use zk_testkit::simulation::{History, Process, Simulation};
 
-use crate::{Outcome, WORK, crowd, look, swept};
+use crate::{Outcome, WORK, contended, is_held, stay};
 
 const PATH: &str = "/locks/book";
 
 async fn read_and_write(process: Process, history: History, format: RwFormat) -> Outcome {
     let zk = process.client().await?;
     let lock = ReadWriteLock::new(&zk, PATH).format(format);
+    let section = || history.section("book", process.name());
     for _ in 0..4 {
         if process.below(3) > 0 {
-            let guard = Arc::new(lock.read().await?);
-            let held = Arc::clone(&guard);
-            let section = history
-                .section("book", process.name())
-                .shared()
-                .while_held(move || held.is_held())
-                .enter();
-            process.work(WORK).await;
-            drop(section);
+            let guard = lock.read().await?;
+            stay(&process, section().shared(), guard, is_held).await;
         } else {
-            let guard = Arc::new(lock.write().await?);
-            let held = Arc::clone(&guard);
-            let section = history
-                .section("book", process.name())
-                .while_held(move || held.is_held())
-                .enter();
-            process.work(WORK).await;
-            drop(section);
-            if let Some(guard) = Arc::into_inner(guard)
+            let guard = lock.write().await?;
+            let guard = stay(&process, section(), guard, is_held).await;
+            if let Some(guard) = guard
                 && process.below(2) == 0
                 && let Ok(guard) = guard.downgrade().await
             {
-                let guard = Arc::new(guard);
-                let held = Arc::clone(&guard);
-                let section = history
-                    .section("book", process.name())
-                    .shared()
-                    .while_held(move || held.is_held())
-                    .enter();
-                process.work(WORK).await;
-                drop(section);
+                stay(&process, section().shared(), guard, is_held).await;
             }
         }
         process.work(WORK).await;
@@ -54,22 +32,15 @@ async fn read_and_write(process: Process, history: History, format: RwFormat) ->
 
 #[test]
 fn readers_share_and_writers_are_alone() {
-    look(Simulation::new().run(0..40, |world| async move {
-        crowd(&world, 4, |process, history| {
-            read_and_write(process, history, RwFormat::Curator)
-        })
-        .await?;
-        swept(&world, PATH).await
-    }));
+    contended(&Simulation::new(), 0..40, 4, &[PATH], |process, history| {
+        read_and_write(process, history, RwFormat::Curator)
+    });
 }
 
 #[test]
 fn readers_share_and_writers_are_alone_in_kazoos_format() {
-    look(Simulation::new().run(10_000..10_040, |world| async move {
-        crowd(&world, 4, |process, history| {
-            read_and_write(process, history, RwFormat::Kazoo)
-        })
-        .await?;
-        swept(&world, PATH).await
-    }));
+    let seeds = 10_000..10_040;
+    contended(&Simulation::new(), seeds, 4, &[PATH], |process, history| {
+        read_and_write(process, history, RwFormat::Kazoo)
+    });
 }
