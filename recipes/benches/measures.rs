@@ -1,7 +1,12 @@
 //! What a user waits for: ensembles that come and go, locks, a cache, a leader that dies.
 //!
-//! `cargo bench -p zk-recipes --bench measures`
+//! `cargo bench -p zk-recipes --bench measures`; with `--features reference-tests` also the lock of Curator
+//! on Apache's server, and with `-- curator` behind that nothing else.
 #![expect(clippy::print_stdout, reason = "figures for whoever asks for them")]
+
+#[cfg(feature = "reference-tests")]
+#[path = "measures/curator.rs"]
+mod curator;
 
 use std::error::Error;
 use std::fs;
@@ -25,13 +30,21 @@ const TURNS: usize = 5;
 
 #[tokio::main]
 async fn main() -> Outcome {
+    #[cfg(feature = "reference-tests")]
+    if std::env::args().any(|arg| arg == "curator") {
+        return curator::compare().await;
+    }
     ensembles_one_by_one().await?;
     ensembles_side_by_side().await?;
     let ensemble = Ensemble::start(3).await?;
     lock_alone(&ensemble).await?;
     lock_contended(&ensemble).await?;
     leader_that_dies(&ensemble).await?;
-    cache(&ensemble).await
+    cache(&ensemble).await?;
+    drop(ensemble);
+    #[cfg(feature = "reference-tests")]
+    curator::compare().await?;
+    Ok(())
 }
 
 fn median(mut all: Vec<Duration>) -> Duration {
@@ -100,13 +113,11 @@ async fn lock_alone(ensemble: &Ensemble) -> Outcome {
     Ok(())
 }
 
-async fn lock_contended(ensemble: &Ensemble) -> Outcome {
-    let clients = try_join_all((0..CONTENDERS).map(|_| ensemble.client())).await?;
-    let sum = |count: fn(&Client) -> u64| clients.iter().map(count).sum::<u64>();
-    let (requests, wakes) = (sum(answered), sum(|zk| zk.stats().watch_events));
+/// Each has the lock so many times; what a turn takes.
+async fn contend(clients: &[Client], path: &str) -> Outcome<Duration> {
     let start = Instant::now();
     let contenders = clients.iter().map(|zk| {
-        let lock = Lock::new(zk, "/contended");
+        let lock = Lock::new(zk, path);
         tokio::spawn(async move {
             for _ in 0..TURNS {
                 lock.acquire().await?.release().await.ok();
@@ -117,8 +128,15 @@ async fn lock_contended(ensemble: &Ensemble) -> Outcome {
     for contender in contenders.collect::<Vec<_>>() {
         contender.await??;
     }
+    Ok(start.elapsed() / u32::try_from(clients.len() * TURNS)?)
+}
+
+async fn lock_contended(ensemble: &Ensemble) -> Outcome {
+    let clients = try_join_all((0..CONTENDERS).map(|_| ensemble.client())).await?;
+    let sum = |count: fn(&Client) -> u64| clients.iter().map(count).sum::<u64>();
+    let (requests, wakes) = (sum(answered), sum(|zk| zk.stats().watch_events));
+    let each = contend(&clients, "/contended").await?;
     let turns = u32::try_from(CONTENDERS * TURNS)?;
-    let each = start.elapsed() / turns;
     let requests = (sum(answered) - requests) / u64::from(turns);
     let wakes = sum(|zk| zk.stats().watch_events) - wakes;
     println!(
