@@ -24,7 +24,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::{Access, Identities};
 use zk_core::ensemble::EnsembleConfig;
-use zk_core::tree::{Effect, Tree};
+use zk_core::tree::{CONFIG_PATH, Effect, Tree};
 use zk_core::watch::{
     Notification, WatchCounts, WatchKind, WatchReport, WatchShards, WatchTable, path_hash,
     trigger_effect,
@@ -55,8 +55,17 @@ pub struct SharedTree {
     applied: AtomicI64,
     /// Digests at some transactions, oldest first, for operators who compare servers.
     digests: Mutex<VecDeque<(Zxid, u64)>>,
-    /// The members that `/zookeeper/config` tells, whatever a tree from elsewhere says of them.
-    config: Option<Arc<EnsembleConfig>>,
+    /// The members that `/zookeeper/config` tells.
+    config: Mutex<Option<Shown>>,
+}
+
+/// What `/zookeeper/config` tells.
+#[derive(Debug)]
+struct Shown {
+    config: Arc<EnsembleConfig>,
+    /// Whether a tree may know of younger ones, because members come and go. Otherwise what a tree
+    /// from elsewhere says of them is of no interest.
+    yields: bool,
 }
 
 /// Read access, shared with other readers.
@@ -94,18 +103,20 @@ impl SharedTree {
             watches: WatchSet::new(seed),
             applied,
             digests: Mutex::default(),
-            config: None,
+            config: Mutex::new(None),
         }
     }
 
-    /// Has `/zookeeper/config` tell these members, in this tree and in each that takes its place.
+    /// Has `/zookeeper/config` tell these members, in this tree and in each that takes its place; if
+    /// `yields`, unless the tree has younger ones.
     ///
     /// # Source
     /// Apache `ZooKeeper` 3.9, `QuorumPeerMain#runFromConfig`, `Learner#syncWithLeader`.
     #[must_use]
-    pub fn with_config(mut self, config: Arc<EnsembleConfig>) -> Self {
-        tell_config(self.tree.get_mut(), &config);
-        self.config = Some(config);
+    pub fn with_config(mut self, config: Arc<EnsembleConfig>, yields: bool) -> Self {
+        let shown = Shown { config, yields };
+        shown.tell(self.tree.get_mut());
+        *self.config.get_mut() = Some(shown);
         self
     }
 
@@ -164,10 +175,20 @@ impl Applying<'_> {
 
     /// Puts another tree in its place, and hands the old one out. The old one must have no capture.
     pub fn replace(&mut self, mut tree: Tree) -> Tree {
-        if let Some(config) = &self.shared.config {
-            tell_config(&mut tree, config);
+        if let Some(shown) = &*self.shared.config.lock() {
+            shown.tell(&mut tree);
         }
         std::mem::replace(&mut *self.tree, tree)
+    }
+
+    /// Has `/zookeeper/config` tell these members from now on, unless the tree has younger ones.
+    pub fn show_config(&mut self, config: Arc<EnsembleConfig>) {
+        let shown = Shown {
+            config,
+            yields: true,
+        };
+        shown.tell(&mut self.tree);
+        *self.shared.config.lock() = Some(shown);
     }
 
     /// Keeps the digest of the transaction just applied, if its turn has come.
@@ -218,8 +239,18 @@ impl Drop for Applying<'_> {
     }
 }
 
-fn tell_config(tree: &mut Tree, config: &EnsembleConfig) {
-    tree.set_config(config.text().as_bytes(), config.version(), wall());
+impl Shown {
+    fn tell(&self, tree: &mut Tree) {
+        let Self { config, yields } = self;
+        let (version, zero) = (config.version(), Zxid::ZERO);
+        let known = tree
+            .get(CONFIG_PATH)
+            .map_or(zero, |znode| znode.stat().mzxid);
+        let is_known = known > version || known == version && version > zero;
+        if !(*yields && is_known) {
+            tree.set_config(config.text().as_bytes(), version, wall());
+        }
+    }
 }
 
 impl WatchSet {

@@ -16,6 +16,7 @@ const UNDERSTOOD: &[(&str, &str)] = &[
         "tells whether metrics are exported",
     ),
     ("multiAddress.enabled", "a rule of member lines"),
+    ("dynamicConfig.retain", "bounds the files that it writes"),
     ("peerType", "compared with the member line"),
     ("reconfig.secureClientSpec", "a rule of member lines"),
     ("standaloneEnabled", "a rule of the topology"),

@@ -134,6 +134,10 @@ mod on {
         StalledLeaderTrusted = "G86 Cloudflare 2020",
         /// Votes are sent once.
         VotesNotRepeated = "G82 ZK-2164",
+        /// What is proposed behind a change of members is committed by the old ones alone.
+        OldConfigDecides = "G87 ZK-2778",
+        /// A change of members is proposed before the last one is committed.
+        ReconfigsOverlap = "G87 ZK-2778",
         /// Observers do not hear of commits.
         ObserversNotInformed = "A18 ZK-2959",
         /// A leader does not ping.

@@ -5,30 +5,33 @@
 //! Apache `ZooKeeper` 3.9, `Commands.LeaderCommand`, `Commands.VotingViewCommand`,
 //! `Commands.ZabStateCommand`.
 
+use std::sync::Arc;
+
 use zk_core::conn::handshake::ServingMode;
+use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{Phase, Role};
 use zk_proto::ServerId;
 
 use super::commands::Outcome;
 use super::json::{Json, object};
-use crate::config::{self, Ensemble, Member, PeerAddress, Topology};
+use crate::config::{self, Member, PeerAddress, Topology};
 use crate::net::service::Service;
 use crate::net::words;
 
-/// The ensemble that the server is a member of.
-fn ensemble(service: &Service) -> Option<&Ensemble> {
+/// The id of the server, and the ensemble that it is a member of.
+fn ensemble(service: &Service) -> Option<(ServerId, Arc<EnsembleConfig>)> {
     match &service.config.topology {
-        Topology::Ensemble(ensemble) => Some(ensemble),
+        Topology::Ensemble(ensemble) => Some((ensemble.my_id, service.ensemble()?)),
         Topology::Standalone => None,
     }
 }
 
 pub(super) fn leader(service: &Service) -> Outcome {
-    let Some(ensemble) = ensemble(service) else {
+    let Some((_, ensemble)) = ensemble(service) else {
         return Err("server is not initialized".to_owned());
     };
     let status = *service.status.lock();
-    let members = ensemble.members.iter();
+    let members = ensemble.members();
     let address = members
         .filter(|member| Some(member.id) == status.leader)
         .find_map(|member| member.addresses.first());
@@ -44,10 +47,11 @@ pub(super) fn leader(service: &Service) -> Outcome {
 }
 
 pub(super) fn voting_view(service: &Service) -> Json {
-    let Some(ensemble) = ensemble(service) else {
+    let Some((me, ensemble)) = ensemble(service) else {
         return object([]);
     };
-    let voters = ensemble.members.with_role(config::Role::Voter);
+    let members = ensemble.members();
+    let voters = members.filter(|member| member.role == config::Role::Voter);
     let members = voters.map(|member| {
         let listed = |place: fn(&PeerAddress) -> u16| {
             let all = member.addresses.iter();
@@ -60,10 +64,7 @@ pub(super) fn voting_view(service: &Service) -> Json {
                 "election_addresses",
                 listed(|address| address.election_port),
             ),
-            (
-                "client_address",
-                client_address(service, ensemble, member).into(),
-            ),
+            ("client_address", client_address(service, me, member).into()),
             ("learner_type", "participant".into()),
         ]);
         (member.id.to_string(), view)
@@ -72,11 +73,11 @@ pub(super) fn voting_view(service: &Service) -> Json {
 }
 
 /// Where a member says that clients find it; of itself, a server knows.
-fn client_address(service: &Service, ensemble: &Ensemble, member: &Member) -> String {
+fn client_address(service: &Service, me: ServerId, member: &Member) -> String {
     let (named, port) = (member.client.as_ref(), service.port);
     match (named, port) {
         (Some(client), _) => place_of(&client.host, client.port),
-        (None, Some(port)) if member.id == ensemble.my_id => {
+        (None, Some(port)) if member.id == me => {
             let host = service.config.client_port.as_ref();
             let host = host.and_then(|place| place.host.as_deref());
             place_of(host.unwrap_or("0.0.0.0"), port)
@@ -87,12 +88,9 @@ fn client_address(service: &Service, ensemble: &Ensemble, member: &Member) -> St
 
 pub(super) fn zab_state(service: &Service) -> Json {
     let core = *service.status.lock();
-    let own = ensemble(service).and_then(|ensemble| {
-        let is_it = |member: &&Member| member.id == ensemble.my_id;
-        Some((ensemble, ensemble.members.iter().find(is_it)?))
-    });
+    let own = ensemble(service).and_then(|(me, ensemble)| ensemble.member(me).cloned());
     // The reference says nothing more while it looks for a leader.
-    let Some((ensemble, own)) = own.filter(|_| core.mode != ServingMode::NotServing) else {
+    let Some(own) = own.filter(|_| core.mode != ServingMode::NotServing) else {
         return object([("voting", false.into()), ("zabstate", "".into())]);
     };
     let zxid = words::status(service).zxid;
@@ -101,15 +99,15 @@ pub(super) fn zab_state(service: &Service) -> Json {
         ("is_leader", (core.role == Role::Leading).into()),
         (
             "quorum_address",
-            addresses(own, |address| address.quorum_port),
+            addresses(&own, |address| address.quorum_port),
         ),
         (
             "election_address",
-            addresses(own, |address| address.election_port),
+            addresses(&own, |address| address.election_port),
         ),
         (
             "client_address",
-            client_address(service, ensemble, own).into(),
+            client_address(service, own.id, &own).into(),
         ),
         ("voting", (own.role == config::Role::Voter).into()),
         ("last_zxid", zxid.to_string().into()),

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::dynamic_file::newest;
 use super::error::ConfigError;
 use super::resolve::{Config, Resolved, Sources};
 use super::topology::{dynamic_version, wants_strict};
@@ -31,7 +32,7 @@ impl Config {
             strictness = Strictness::Strict;
             main = Properties::parse(&name, &content, strictness)?;
         }
-        let dynamic = match main.dynamic_config_file() {
+        let mut dynamic = match main.dynamic_config_file() {
             Some(file) => {
                 let version = Path::new(file).file_name().and_then(|name| name.to_str());
                 let content = read(Path::new(file))?;
@@ -59,14 +60,46 @@ impl Config {
             },
             None => None,
         };
-        Self::resolve(Sources {
+        if let Some((version, members)) = newer_members(&main, dynamic.as_ref(), strictness)? {
+            let me = my_id.as_ref().map(|(_, content)| content.as_slice());
+            let me = String::from_utf8_lossy(me.unwrap_or_default());
+            main = main.without_members(&members, me.trim());
+            dynamic = Some((version, members));
+        }
+        let mut resolved = Self::resolve(Sources {
             main: &main,
             dynamic: dynamic.as_ref().map(|(version, file)| (*version, file)),
             environment,
             my_id: my_id.as_ref().map(|(path, content)| (&**path, &**content)),
             strictness,
-        })
+        })?;
+        resolved.config.file = Some(path.to_owned());
+        Ok(resolved)
     }
+}
+
+/// Members that were put in force while the server ran, and could not be told in the file that tells
+/// the others.
+pub(crate) fn newer_members(
+    main: &Properties,
+    known: Option<&(u64, Properties)>,
+    strictness: Strictness,
+) -> Result<Option<(u64, Properties)>, ConfigError> {
+    let is_enabled = main.get("reconfigEnabled");
+    let data_dir = main.get("dataDir");
+    let (Some(is_enabled), Some(data_dir)) = (is_enabled, data_dir) else {
+        return Ok(None);
+    };
+    if !is_enabled.value.eq_ignore_ascii_case("true") {
+        return Ok(None);
+    }
+    let above = known.map_or(0, |(version, _)| *version);
+    let Some((version, path)) = newest(Path::new(&data_dir.value), above) else {
+        return Ok(None);
+    };
+    let content = read(&path)?;
+    let members = Properties::parse(&path.display().to_string(), &content, strictness)?;
+    Ok(Some((version, members)))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {

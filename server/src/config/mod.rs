@@ -33,6 +33,7 @@
 //! # Ok::<(), zk_server::config::ConfigError>(())
 //! ```
 
+mod dynamic_file;
 mod error;
 pub mod jaas;
 mod jvm_flags;
@@ -46,8 +47,10 @@ mod topology;
 mod value;
 mod zoo_cfg;
 
+pub(crate) use dynamic_file::DynamicFiles;
 pub use error::{ConfigError, Problem};
 pub use jvm_flags::VARIABLES;
+pub(crate) use load::newer_members;
 pub use members::{MemberRules, Members};
 pub use my_id::parse as parse_my_id;
 pub use resolve::{Config, ListenAddress, Resolved, Sources};

@@ -44,6 +44,8 @@ pub struct Config {
     pub purge: PurgeSettings,
     /// Dealings with other members.
     pub ensemble: EnsembleSettings,
+    /// The file that it was read from, if it was.
+    pub file: Option<PathBuf>,
     /// What clients may do.
     pub limits: LimitSettings,
     /// Four-letter words answered.
@@ -151,6 +153,7 @@ impl Config {
             storage: StorageSettings::take(&values),
             purge: PurgeSettings::take(&values),
             ensemble,
+            file: None,
             limits,
             four_letter,
             throttle: ThrottleSettings::take(&values),
@@ -210,6 +213,16 @@ impl Config {
                 "snapshot.trust.empty",
                 "meant for one start after an upgrade from 3.4",
             );
+        }
+    }
+}
+
+impl Config {
+    /// Fewest voters that an ensemble of servers like this one may have.
+    pub(crate) fn voters_min(&self) -> usize {
+        match &self.topology {
+            Topology::Ensemble(ensemble) => ensemble.voters_min,
+            Topology::Standalone => 2,
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Ensemble {
     pub sync_limit: NonZeroU32,
     /// Ticks to connect to the elected leader.
     pub connect_limit: NonZeroU32,
+    /// Fewest voters that an ensemble may have.
+    pub voters_min: usize,
 }
 
 /// Decides the topology.
@@ -131,6 +133,7 @@ pub(super) fn topology(
         sync_limit,
         connect_limit: NonZeroU32::new(basics.connect_to_learner_master_limit)
             .unwrap_or(init_limit),
+        voters_min: if basics.standalone_enabled { 2 } else { 1 },
     })
 }
 

@@ -136,6 +136,13 @@ impl Properties {
             .find(|setting| setting.key == key)
     }
 
+    /// The same with some keys only.
+    pub(super) fn retaining(&self, is_kept: impl Fn(&str) -> bool) -> Self {
+        let mut kept = self.clone();
+        kept.settings.retain(|setting| is_kept(&setting.key));
+        kept
+    }
+
     /// What was forgiven while reading.
     pub fn notices(&self) -> &[Notice] {
         &self.notices

@@ -6,7 +6,6 @@ use zk_core::peer::Role;
 
 use super::service::Service;
 use super::words;
-use crate::config::{self, Topology};
 use crate::four_letter::Sample;
 use crate::metrics::Process;
 
@@ -78,11 +77,11 @@ pub(crate) fn gauges(service: &Service) -> Vec<(String, Sample)> {
 
 /// What a member of an ensemble has more, and a leader more than that.
 fn of_member(service: &Service) -> Vec<(&'static str, Sample)> {
-    let Topology::Ensemble(ensemble) = &service.config.topology else {
+    let Some(ensemble) = service.ensemble() else {
         return Vec::new();
     };
     let number = |value: usize| Sample::Int(i64::try_from(value).unwrap_or(i64::MAX));
-    let voters = ensemble.members.with_role(config::Role::Voter).count();
+    let voters = ensemble.voters().count();
     let mut gauges = vec![("quorum_size", number(voters))];
     let core = *service.status.lock();
     if core.role == Role::Leading {

@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{Attempt, Event, SnapshotId};
 use zk_core::tree::{Tree, TreeLoader, TreeOptions};
 use zk_core::wire::quorum::{LeaderPacket, LearnerPacket, LengthLimit, SNAP_SIGNATURE};
@@ -26,6 +25,7 @@ use zk_proto::jute::{Decode as _, Encode as _, Reader};
 use zk_proto::{ServerId, Zxid};
 
 use super::learner_links::tell;
+use super::members::Members;
 use super::packets::{PacketReader, ReadError, SendQueue, Taken};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::stage::core::CoreItem;
@@ -46,7 +46,7 @@ pub(crate) struct LeaderLink {
 }
 
 struct Shared {
-    config: Arc<EnsembleConfig>,
+    members: Members,
     core: Arc<Mailbox<CoreItem>>,
     limits: LeaderLimits,
     stopping: CancellationToken,
@@ -77,7 +77,7 @@ struct Try {
 
 impl LeaderLink {
     pub(crate) fn new(
-        config: Arc<EnsembleConfig>,
+        members: Members,
         core: Arc<Mailbox<CoreItem>>,
         limits: LeaderLimits,
         stopping: CancellationToken,
@@ -85,7 +85,7 @@ impl LeaderLink {
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
-                config,
+                members,
                 core,
                 limits,
                 stopping,
@@ -180,7 +180,7 @@ async fn link(
 /// Tries the addresses of a member in turn; names are looked up each time.
 async fn dial(leader: ServerId, shared: &Shared) -> io::Result<PeerSocket> {
     let unknown = || io::Error::new(io::ErrorKind::NotFound, "not in the configuration");
-    let member = shared.config.member(leader).ok_or_else(unknown)?;
+    let member = shared.members.member(leader).ok_or_else(unknown)?;
     let mut last = unknown();
     for address in &member.addresses {
         let connect = async {
@@ -289,7 +289,7 @@ mod tests {
     use std::num::NonZeroU64;
 
     use tokio::net::TcpListener;
-    use zk_core::ensemble::{Member, PeerAddress, Role};
+    use zk_core::ensemble::{EnsembleConfig, Member, PeerAddress, Role};
     use zk_core::peer::LinkId;
     use zk_core::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
     use zk_proto::{SessionId, Xid};
@@ -331,6 +331,7 @@ mod tests {
                 secure_client: None,
             };
             let config = Arc::new(EnsembleConfig::new([member], None, Zxid::ZERO));
+            let members = Members::from(config);
             let (of_leader, of_learner) = (Inbox::new(), Inbox::new());
             let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
             let limits = LeaderLimits {
@@ -343,14 +344,14 @@ mod tests {
             Self {
                 learners: LearnerLinks::start(
                     vec![listener],
-                    (PeerAuth::default(), Arc::clone(&config)),
+                    (PeerAuth::default(), members.clone()),
                     Arc::clone(&of_leader.mailbox),
                     LIMIT,
                     stopping.clone(),
                     &tasks,
                 ),
                 leader: LeaderLink::new(
-                    config,
+                    members,
                     Arc::clone(&of_learner.mailbox),
                     limits,
                     stopping.clone(),
@@ -546,14 +547,9 @@ mod tests {
     async fn what_is_no_packet_ends_the_link() {
         let pair = Pair::new().await;
         pair.learners.listen(true);
-        let address = &pair
-            .leader
-            .shared
-            .config
-            .member(ServerId::new(1))
-            .expect("there")
-            .addresses;
-        let port = address.first().expect("one").quorum_port;
+        let members = &pair.leader.shared.members;
+        let member = members.member(ServerId::new(1)).expect("there");
+        let port = member.addresses.first().expect("one").quorum_port;
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await.expect("open");
         socket
             .write_all(b"GET / HTTP/1.1\r\n\r\n")

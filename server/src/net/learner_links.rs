@@ -17,7 +17,6 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{Event, LinkId};
 use zk_core::tree::Capture;
 use zk_core::wire::quorum::{LeaderPacket, LearnerPacket, LengthLimit, SNAP_SIGNATURE};
@@ -25,6 +24,7 @@ use zk_core::wire::snapshot::Form;
 use zk_proto::Zxid;
 use zk_proto::jute::Encode as _;
 
+use super::members::Members;
 use super::packets::{PacketReader, ReadError, SendQueue, Taken};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::shared_tree::SharedTree;
@@ -55,7 +55,7 @@ struct Shared {
     core: Arc<Mailbox<CoreItem>>,
     limit: LengthLimit,
     auth: PeerAuth,
-    config: Arc<EnsembleConfig>,
+    members: Members,
     stopping: CancellationToken,
 }
 
@@ -112,7 +112,7 @@ impl LearnerLinks {
     /// Begins to accept connections; they are turned away until [`Self::listen`].
     pub(crate) fn start(
         listeners: Vec<TcpListener>,
-        (auth, config): (PeerAuth, Arc<EnsembleConfig>),
+        (auth, members): (PeerAuth, Members),
         core: Arc<Mailbox<CoreItem>>,
         limit: LengthLimit,
         stopping: CancellationToken,
@@ -125,7 +125,7 @@ impl LearnerLinks {
             core,
             limit,
             auth,
-            config,
+            members,
             stopping,
         });
         for listener in listeners {
@@ -227,7 +227,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                         return;
                     }
                     let accepting = async {
-                        let mut socket = shared.auth.accept(socket, &shared.config).await?;
+                        let mut socket = shared.auth.accept(socket, &shared.members).await?;
                         shared.auth.hear(&mut socket).await?;
                         Ok::<_, io::Error>(socket)
                     };

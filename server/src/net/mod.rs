@@ -28,6 +28,7 @@ pub(crate) mod gauges;
 pub(crate) mod handshake;
 pub(crate) mod leader_link;
 pub(crate) mod learner_links;
+pub(crate) mod members;
 pub(crate) mod monitor;
 pub(crate) mod outbox;
 mod packets;

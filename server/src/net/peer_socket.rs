@@ -20,8 +20,8 @@ use rustls::server::ParsedCertificate;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use zk_core::ensemble::EnsembleConfig;
 
+use super::members::Members;
 use super::peer_sasl::PeerSasl;
 use super::tls::{Tls, TlsError};
 use crate::config::Config;
@@ -132,7 +132,7 @@ impl PeerAuth {
     pub(super) async fn accept(
         &self,
         socket: TcpStream,
-        members: &EnsembleConfig,
+        members: &Members,
     ) -> io::Result<PeerSocket> {
         socket.set_nodelay(true)?;
         let Some(inner) = &self.tls else {
@@ -210,12 +210,15 @@ impl PeerSocket {
     }
 }
 
-fn is_of_member(certificate: &CertificateDer<'_>, members: &EnsembleConfig) -> bool {
+fn is_of_member(certificate: &CertificateDer<'_>, members: &Members) -> bool {
     let Ok(certificate) = ParsedCertificate::try_from(certificate) else {
         return false;
     };
-    let mut hosts = members
-        .members()
+    let configs = members.configs();
+    let all = [configs.current(), configs.last_seen()];
+    let mut hosts = all
+        .into_iter()
+        .flat_map(|config| config.members())
         .flat_map(|member| &member.addresses)
         .filter_map(|address| ServerName::try_from(address.host.as_str()).ok());
     hosts.any(|host| rustls::client::verify_server_name(&certificate, &host).is_ok())

@@ -6,12 +6,15 @@ use zk_core::tree::Tree;
 use super::election_mesh::ElectionMesh;
 use super::leader_link::LeaderLink;
 use super::learner_links::{CaptureLease, LearnerLinks};
+use super::members::Members;
 
 /// Everything on the quorum and election ports. Nothing here waits.
 pub(crate) struct Peers {
     pub(crate) mesh: ElectionMesh,
     pub(crate) learners: LearnerLinks,
     pub(crate) leader: LeaderLink,
+    /// Known to all three.
+    pub(crate) members: Members,
 }
 
 impl Peers {
@@ -19,6 +22,7 @@ impl Peers {
     pub(crate) fn perform(&self, action: NetAction) {
         match action {
             NetAction::SendElection { to, notification } => self.mesh.send(to, &notification),
+            NetAction::Configure(configs) => self.members.set(configs),
             NetAction::Listen(is_listening) => self.learners.listen(is_listening),
             NetAction::SendLearner { link, packet } => self.learners.send(link, packet),
             NetAction::StreamSnapshot { link, zxid } => self.learners.stream_snapshot(link, zxid),

@@ -9,10 +9,12 @@ use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use zk_core::conn::auth::Access;
+use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{Peer, PeerStatus};
 use zk_core::session::TimeoutBounds;
 
 use super::connections::Connections;
+use super::members::Members;
 use super::sasl::Sasl;
 use super::throttle::Throttle;
 use super::tls::Tls;
@@ -30,6 +32,8 @@ use crate::stage::owner::Owners;
 /// Shared by all connections.
 pub(crate) struct Service {
     pub(crate) config: Config,
+    /// The members of the ensemble, if it is one.
+    pub(crate) members: Option<Members>,
     /// Port that plaintext clients connect to.
     pub(crate) port: Option<u16>,
     /// Port that speaks TLS only.
@@ -59,6 +63,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// The ensemble as it is now, if this server is a member of one.
+    pub(crate) fn ensemble(&self) -> Option<Arc<EnsembleConfig>> {
+        self.members.as_ref().map(Members::current)
+    }
+
     /// Longest frame that a client may send.
     pub(crate) fn frame_max(&self) -> usize {
         usize::try_from(self.config.limits.jute_max_buffer).unwrap_or(usize::MAX)

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use zk_core::conn::handshake::ServingMode;
+use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{Peer, PeerStatus, Role};
 use zk_core::time::Now;
 use zk_proto::{SessionId, Zxid};
@@ -222,10 +223,19 @@ pub(crate) fn configuration(service: &Service) -> ConfView {
         server_id: ensemble.map_or(0, |ensemble| ensemble.my_id.get()),
         member: ensemble.map(|ensemble| MemberConf {
             membership: (service.connections.mode() == ServingMode::Full)
-                .then(|| (ensemble.members.lines(), ensemble.version)),
+                .then(|| service.ensemble().map(|config| membership(&config)))
+                .flatten(),
             ..MemberConf::of(ensemble)
         }),
     }
+}
+
+/// The lines of a configuration in the order of its file, and its version.
+fn membership(config: &EnsembleConfig) -> (Vec<String>, u64) {
+    let lines = config.text().lines().map(str::to_owned);
+    let mut lines: Vec<String> = lines.filter(|line| !line.starts_with("version=")).collect();
+    lines.sort();
+    (lines, u64::try_from(config.version().get()).unwrap_or(0))
 }
 
 /// Bytes of the files in a directory; what cannot be read does not count.

@@ -9,7 +9,7 @@ use zk_proto::ServerId;
 use super::error::StartError;
 use super::{MemberSockets, Server, listeners};
 use crate::admin::{Admin, ConfigOrigin, export};
-use crate::config::{Config, Properties, Resolved, Setting, Sources, Strictness};
+use crate::config::{Config, Properties, Resolved, Setting, Sources, Strictness, newer_members};
 use crate::faults::Faults;
 use crate::net::client_listener::{self, Speaks};
 
@@ -165,10 +165,14 @@ fn embedded_config(
         text.extend([key, "=", value, "\n"]);
     }
     let strictness = Strictness::Normal;
-    let main = Properties::parse("(embedded)", text.as_bytes(), strictness)?;
+    let mut main = Properties::parse("(embedded)", text.as_bytes(), strictness)?;
+    let dynamic = newer_members(&main, None, strictness)?;
+    if let Some((_, members)) = &dynamic {
+        main = main.without_members(members, my_id.as_deref().unwrap_or_default());
+    }
     let resolved = Config::resolve(Sources {
         main: &main,
-        dynamic: None,
+        dynamic: dynamic.as_ref().map(|(version, file)| (*version, file)),
         environment: &[],
         my_id: my_id.as_ref().map(|id| ("(embedded)", id.as_bytes())),
         strictness,

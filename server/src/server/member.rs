@@ -13,11 +13,12 @@ use zk_core::wire::quorum::LengthLimit;
 use zk_proto::{ServerId, Zxid};
 
 use super::error::StartError;
-use crate::config::{Config, Ensemble};
+use crate::config::{Config, DynamicFiles, Ensemble};
 use crate::entropy::random;
 use crate::net::election_mesh::{ElectionMesh, MeshEvent, MeshOptions};
 use crate::net::leader_link::{LeaderLimits, LeaderLink};
 use crate::net::learner_links::LearnerLinks;
+use crate::net::members::Members;
 use crate::net::peer_sasl::PeerSasl;
 use crate::net::peer_socket::{PeerAuth, PeerTls};
 use crate::net::peers::Peers;
@@ -41,6 +42,8 @@ pub struct MemberSockets {
 pub(super) struct Membership {
     pub(super) me: ServerId,
     pub(super) options: MemberOptions,
+    /// Where it keeps who the members are, if they change.
+    pub(super) dynamic: Option<DynamicFiles>,
     tick: Duration,
     sync_limit: u32,
     cnx_timeout: Duration,
@@ -91,9 +94,11 @@ impl Membership {
             let member = member.ok_or(StartError::NoMember { me })?;
             bind(member, config).await?
         };
+        let dynamic = DynamicFiles::open(config, &options.config);
         Ok(Self {
             me,
             options,
+            dynamic,
             tick: config.tick,
             sync_limit: ensemble.sync_limit.get(),
             cnx_timeout: settings.cnx_timeout,
@@ -112,7 +117,7 @@ impl Membership {
         tasks: &TaskTracker,
         stopping: &CancellationToken,
     ) -> Peers {
-        let config = &self.options.config;
+        let members = Members::from(Arc::clone(&self.options.config));
         let length = LengthLimit(recover.entry_bytes_max);
         let sink = {
             let core = Arc::clone(core);
@@ -130,7 +135,7 @@ impl Membership {
         let mesh = ElectionMesh::start(
             MeshOptions {
                 me: self.me,
-                config: Arc::clone(config),
+                members: members.clone(),
                 auth: self.auth.clone(),
                 connect_timeout: self.cnx_timeout,
                 handshake_timeout: self
@@ -144,7 +149,7 @@ impl Membership {
         );
         let learners = LearnerLinks::start(
             self.quorum,
-            (self.auth.clone(), Arc::clone(config)),
+            (self.auth.clone(), members.clone()),
             Arc::clone(core),
             length,
             stopping.clone(),
@@ -158,7 +163,7 @@ impl Membership {
             item_max: 2 * recover.entry_bytes_max,
         };
         let leader = LeaderLink::new(
-            Arc::clone(config),
+            members.clone(),
             Arc::clone(core),
             limits,
             stopping.clone(),
@@ -168,6 +173,7 @@ impl Membership {
             mesh,
             learners,
             leader,
+            members,
         }
     }
 }

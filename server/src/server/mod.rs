@@ -253,7 +253,8 @@ impl Server {
         let status = Arc::new(Mutex::new(peer.status()));
         let mut tree = SharedTree::new(tree, random());
         if let Some(membership) = &membership {
-            tree = tree.with_config(Arc::clone(&membership.options.config));
+            let config = Arc::clone(&membership.options.config);
+            tree = tree.with_config(config, membership.dynamic.is_some());
         }
         let tree = Arc::new(tree);
         let heard = Arc::new(Heard::default());
@@ -287,10 +288,12 @@ impl Server {
         });
 
         let tasks = TaskTracker::new();
+        let dynamic = membership.as_ref().and_then(|one| one.dynamic.clone());
         let peers = membership.map(|membership| {
             let stopping = fail_stop.stopping();
             Arc::new(membership.start(&core_box, &recover_options, &tasks, stopping))
         });
+        let members = peers.as_ref().map(|peers| peers.members.clone());
         let captures = Captures::default();
         let log_reader = LogReader {
             disk: disk.clone(),
@@ -350,6 +353,7 @@ impl Server {
             disk,
             log,
             epochs: recovered.epochs,
+            dynamic,
             recover: recover_options,
             apply: apply_box,
             mailbox: log_box,
@@ -386,6 +390,7 @@ impl Server {
             fail_stop: Arc::clone(&fail_stop),
             clock,
             stats: Stats::default(),
+            members,
             config,
         });
         // From here on dropping the server stops what runs already.

@@ -154,6 +154,8 @@ pub(super) fn prep_options(config: &Config, access: Access) -> PrepOptions {
     PrepOptions {
         enforces_quota: config.limits.enforce_quota,
         is_standalone: config.topology == Topology::Standalone,
+        reconfig_enabled: config.ensemble.reconfig_enabled,
+        voters_min: config.voters_min(),
         never_used_ms: i64::try_from(never_used).unwrap_or(i64::MAX),
         ..PrepOptions::new(access)
     }

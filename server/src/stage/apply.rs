@@ -11,6 +11,7 @@ use zk_core::conn::ConnId;
 use zk_core::conn::auth::Access;
 use zk_core::conn::pipeline::{Answer, Broken, Then};
 use zk_core::conn::request::error_frame;
+use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{ApplyAction, Asker, Barrier, Event, LinkId, Origin, Proposal, SnapshotId};
 use zk_core::tree::{Capture, DigestCheck, Tree};
 use zk_core::wire::txn::Txn;
@@ -46,6 +47,8 @@ pub(crate) enum ApplyItem {
     Truncate(Zxid),
     /// The tree as it is on disk, after the log was cut.
     Reloaded(Box<Tree>),
+    /// Show clients who the members are.
+    Configure(Arc<EnsembleConfig>),
 }
 
 /// A tree that is to take the place of the tree, once nobody has a capture of that.
@@ -230,6 +233,7 @@ impl ApplyStage {
                 }
                 ApplyItem::Truncate(to) => self.captures.replace(Replacement::OfDisk(to)),
                 ApplyItem::Reloaded(tree) => reloaded = Some(tree),
+                ApplyItem::Configure(config) => guard.show_config(config),
                 ApplyItem::Captured { capture, purpose } => {
                     guard.tree_mut().end_capture(capture);
                     self.captures.count -= 1;

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use zk_core::peer::{Actions, ControlAction, EpochKind, Event, LogAction, Note, Peer, PeerStatus};
+use zk_core::peer::{
+    Actions, ControlAction, EpochKind, Event, LogAction, NetAction, Note, Peer, PeerStatus,
+};
 
 use super::apply::ApplyItem;
 use super::clock::Clock;
@@ -107,6 +109,13 @@ impl CoreStage {
         if out.is_empty() {
             return;
         }
+        // Before what comes behind it: a change is logged only when the file tells of the one before.
+        for action in &out.net {
+            if let NetAction::Configure(configs) = action {
+                let task = LogTask::Configure(Box::new(configs.clone()));
+                self.appends.push(LogItem::Alone(task));
+            }
+        }
         for action in out.log.drain(..) {
             match action {
                 LogAction::Append { zxid, bytes } => {
@@ -128,7 +137,13 @@ impl CoreStage {
         }
         self.log.send(self.appends.drain(..));
         if let Some(peers) = &self.peers {
-            out.net.drain(..).for_each(|action| peers.perform(action));
+            for action in out.net.drain(..) {
+                if let NetAction::Configure(configs) = &action {
+                    let current = Arc::clone(configs.current());
+                    self.apply.leave([ApplyItem::Configure(current)]);
+                }
+                peers.perform(action);
+            }
         }
         // Whoever runs the core goes on to help there.
         self.apply.leave(out.apply.drain(..).map(ApplyItem::Action));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zk_core::ensemble::Configs;
 use zk_core::peer::{EpochKind, Event};
 use zk_proto::{Bytes, Epoch, Zxid};
 
@@ -10,6 +11,7 @@ use super::apply::ApplyItem;
 use super::core::CoreItem;
 use super::fail_stop::StopCause;
 use super::mailbox::{Mailbox, Taken};
+use crate::config::DynamicFiles;
 use crate::metrics::{Basic, Metrics};
 use crate::storage::{Disk, Epochs, FileLog, LogEntry, RecoverOptions, recover};
 
@@ -31,7 +33,7 @@ pub(crate) enum LogItem {
 }
 
 /// What the log thread does besides appending.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum LogTask {
     /// Go on in another file, so that this one can be purged with the snapshot being taken.
     Roll,
@@ -40,6 +42,8 @@ pub(crate) enum LogTask {
     /// Cut the log behind this transaction and load the state from disk again. Nobody has a capture
     /// of the tree.
     Truncate(Zxid),
+    /// Write the files that tell who the members are.
+    Configure(Box<Configs>),
     /// Go on behind this transaction, of which a snapshot has just been written.
     Restart(Zxid),
 }
@@ -50,6 +54,8 @@ pub(crate) struct LogStage<D: Disk> {
     pub(crate) log: FileLog<D>,
     /// Those of a member.
     pub(crate) epochs: Option<Epochs>,
+    /// Where a member keeps who the members are, if they change.
+    pub(crate) dynamic: Option<DynamicFiles>,
     /// How the state is loaded again.
     pub(crate) recover: RecoverOptions,
     pub(crate) apply: Arc<Mailbox<ApplyItem>>,
@@ -130,6 +136,12 @@ impl<D: Disk + Clone> LogStage<D> {
                     EpochKind::Current => epochs.establish(&self.disk, epoch)?,
                 }
                 Event::EpochSaved { kind, epoch }
+            }
+            LogTask::Configure(configs) => {
+                if let Some(dynamic) = &mut self.dynamic {
+                    dynamic.keep(&configs);
+                }
+                return Ok(());
             }
             LogTask::Truncate(to) => {
                 self.log.truncate(to)?;
@@ -308,6 +320,7 @@ mod tests {
             disk: disk.clone(),
             log: log.expect("opened"),
             epochs: Some(Epochs::load(disk, Zxid::ZERO).expect("written")),
+            dynamic: None,
             recover: RecoverOptions {
                 tree: TreeOptions::default(),
                 trust_empty: false,

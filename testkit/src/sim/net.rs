@@ -130,6 +130,8 @@ impl World {
                 self.send_vote(place, to, notification);
                 Ok(())
             }
+            // Members do not change here.
+            NetAction::Configure(_) => Ok(()),
             NetAction::Listen(listens) => {
                 self.member(place).listens = listens;
                 Ok(())

@@ -550,6 +550,7 @@ impl World {
             Transition::EpochFixed(_)
             | Transition::LearnerSynced { .. }
             | Transition::SyncReceived { .. } => {}
+            Transition::Configured(_) => self.coverage.note("other members"),
             _ => self.coverage.note("transition without a name"),
         }
         Ok(())
@@ -731,6 +732,7 @@ fn left_name(reason: &zk_core::peer::LeaveReason) -> &'static str {
         R::Gap { .. } => "left: gap",
         R::BadTruncation => "left: bad truncation",
         R::Shutdown => "left: shutdown",
+        R::Reconfigured => "left: other members",
         _ => "left: other",
     }
 }

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use zk_proto::{Epoch, ServerId, Zxid};
 
-use crate::ensemble::EnsembleConfig;
+use crate::ensemble::{Configs, EnsembleConfig};
 use crate::mutation::mutated;
 use crate::time::Time;
 use crate::wire::election::{Notification, PeerState, Round};
@@ -67,6 +67,8 @@ pub struct ElectionOptions {
     pub interval_min: Duration,
     /// The longest that this time becomes.
     pub interval_max: Duration,
+    /// Whether it takes over younger configurations of others (`reconfigEnabled`).
+    pub adopts_configs: bool,
 }
 
 impl ElectionOptions {
@@ -79,6 +81,7 @@ impl ElectionOptions {
             finalize_wait_ours: Duration::from_millis(50),
             interval_min: Duration::from_millis(200),
             interval_max: Duration::from_mins(1),
+            adopts_configs: false,
         }
     }
 }
@@ -97,6 +100,9 @@ pub enum ElectionOut {
     Decided(Vote),
     /// Something an operator should know.
     Noted(ElectionNote),
+    /// Another server has a younger configuration in force. It is to be taken over, and if its members
+    /// are others, to be looked for a leader among those.
+    YoungerConfig(Arc<EnsembleConfig>),
 }
 
 /// What an operator should know.
@@ -124,6 +130,8 @@ pub enum ElectionNote {
 #[derive(Debug)]
 pub struct Election {
     options: ElectionOptions,
+    /// Who has a vote, and will have one.
+    configs: Configs,
     state: PeerState,
     /// Between the start and the decision.
     is_running: bool,
@@ -172,14 +180,40 @@ impl Election {
             interval: options.interval_min,
             resend_at: Time::ZERO,
             finalize_at: None,
+            configs: Configs::new(Arc::clone(&options.config)),
             options,
+        }
+    }
+
+    /// Who has a vote from now on.
+    pub fn set_configs(&mut self, configs: &Configs) {
+        if self.configs.generation() != configs.generation() {
+            self.configs = configs.clone();
+        }
+    }
+
+    /// Decides without an election: the last leader said who is to lead.
+    ///
+    /// # Source
+    /// Apache `ZooKeeper` 3.9, `QuorumPeer#updateVote`.
+    pub fn follow(&mut self, leader: ServerId, zxid: Zxid, out: &mut Vec<ElectionOut>) {
+        let vote = Vote {
+            leader,
+            zxid,
+            round: Round::NONE,
+            peer_epoch: -1,
+        };
+        self.decide(vote, out);
+        if leader == self.options.me {
+            self.supporters = self.configs.voters().collect();
         }
     }
 
     /// Starts to look for a leader, with this server's own claim: its last logged transaction and
     /// current epoch. Ends a running election.
     pub fn start(&mut self, now: Time, initial: Vote, out: &mut Vec<ElectionOut>) {
-        let is_voter = self.is_voter(self.options.me);
+        // Who is about to get a vote has one already, but not for itself.
+        let is_voter = self.configs.current().is_voter(self.options.me);
         self.state = PeerState::Looking;
         self.is_running = true;
         self.round = self.round.next();
@@ -211,10 +245,19 @@ impl Election {
         out: &mut Vec<ElectionOut>,
     ) {
         self.unreachable.remove(&from);
+        if let Some(config) = self.younger_config(notification) {
+            let is_other = !config.has_same_members(self.configs.current());
+            out.push(ElectionOut::YoungerConfig(config));
+            if is_other {
+                // There will be another election.
+                return;
+            }
+        }
         if !self.is_voter(from) {
             // Whatever it says: it only wants to know. But one of the reference that observes would
             // answer a vote, and so on without end.
-            if !self.is_running || notification.state != Some(PeerState::Observing) {
+            let would_answer = notification.state == Some(PeerState::Observing);
+            if !(self.is_running && would_answer || self.is_up_to_date(notification)) {
                 self.answer(from, out);
             }
             return;
@@ -326,7 +369,7 @@ impl Election {
     /// Only a leader that no quorum follows yet needs to ask: instead of waiting for learners that
     /// will not come, while those wait for it to look as they do.
     pub fn has_support(&self) -> bool {
-        self.options.config.is_quorum(&self.supporters)
+        self.configs.is_quorum(&self.supporters)
     }
 
     /// Takes a notification of a voter.
@@ -354,7 +397,7 @@ impl Election {
             // came so late that this server had not heard of it.
             let vote = Cast::new(notification, state).vote;
             let has_turned = |current: Vote| {
-                current.round != vote.round || vote.is_better(&current, &self.options.config)
+                current.round != vote.round || vote.is_better(&current, &self.configs)
             };
             if self.current.is_some_and(has_turned) {
                 self.supporters.remove(&from);
@@ -413,7 +456,9 @@ impl Election {
 
     /// Counts the vote of a server that is not looking: joins a leader that a quorum has.
     fn join(&mut self, now: Time, from: ServerId, cast: Cast, out: &mut Vec<ElectionOut>) {
-        let config = Arc::clone(&self.options.config);
+        // What is only proposed has no say in who leads already: a server that has logged what nobody
+        // else has could never follow again.
+        let config = Configs::new(Arc::clone(self.configs.current()));
         let mut is_settled = false;
         if cast.vote.round == self.round {
             let counted = Cast {
@@ -437,8 +482,7 @@ impl Election {
 
     /// Whether a vote is to be taken over.
     fn is_better(&self, now: Time, vote: &Vote) -> bool {
-        vote.is_better(&self.proposal, &self.options.config)
-            && self.distrusted.may_lead(now, vote.leader)
+        vote.is_better(&self.proposal, &self.configs) && self.distrusted.may_lead(now, vote.leader)
     }
 
     /// Votes for whoever is best again if there is no quorum without those that are distrusted.
@@ -448,7 +492,7 @@ impl Election {
             .flat_map(BTreeMap::keys)
             .copied()
             .collect();
-        let config = &self.options.config;
+        let config = &self.configs;
         let are_quorum =
             |trusted: &dyn Fn(&&ServerId) -> bool| config.is_quorum(heard.iter().filter(trusted));
         if !self.distrusted.forget_unless(now, are_quorum) {
@@ -472,7 +516,7 @@ impl Election {
 
     /// Looks whether a quorum is for the proposal, and whether anything better can still come.
     fn settle(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
-        let config = &self.options.config;
+        let config = &self.configs;
         let proposed = self.proposed();
         if !is_elected(&self.received, &Cast::looking(proposed), config) {
             self.finalize_at = None;
@@ -502,10 +546,11 @@ impl Election {
         let me = self.options.me;
         self.state = if vote.leader == me {
             PeerState::Leading
-        } else if self.is_voter(me) {
-            PeerState::Following
-        } else {
+        } else if self.configs.current().is_observer(me) {
             PeerState::Observing
+        } else {
+            // Who is no member follows, too, and may get a vote while it does.
+            PeerState::Following
         };
         self.supporters = if vote.leader == me {
             let votes = self.outside.iter().chain(&self.received);
@@ -525,7 +570,7 @@ impl Election {
     fn broadcast(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
         self.resend_at = now + self.interval;
         let (me, proposed) = (self.options.me, self.proposed());
-        let config = Arc::clone(&self.options.config);
+        let config = self.configs.clone();
         for id in config.voters() {
             if id == me {
                 self.received.insert(me, Cast::looking(proposed));
@@ -566,7 +611,7 @@ impl Election {
             round: vote.round,
             peer_epoch: vote.peer_epoch,
             version: Notification::VERSION,
-            config: Some(self.options.config.text().clone()),
+            config: Some(self.configs.current().text().clone()),
             is_ours: true,
         };
         out.push(ElectionOut::Send { to, notification });
@@ -580,6 +625,38 @@ impl Election {
         }
     }
 
+    /// The configuration that a notification tells of, if it is to be taken over.
+    fn younger_config(&self, notification: &Notification) -> Option<Arc<EnsembleConfig>> {
+        let mine = self.configs.current();
+        let theirs = notification.config.as_ref()?;
+        if !self.options.adopts_configs || !self.is_running || theirs == mine.text() {
+            return None;
+        }
+        let theirs = EnsembleConfig::parse(theirs).ok()?;
+        (theirs.version() > mine.version()).then(|| Arc::new(theirs))
+    }
+
+    /// Where servers may think differently of who has a vote: whether there is nothing to tell one that
+    /// has none. It does not look for a leader; or this server looks, too, and the other knows the members
+    /// as well. One that thinks the same of this server would answer, and so on without end.
+    fn is_up_to_date(&self, notification: &Notification) -> bool {
+        if !self.options.adopts_configs {
+            return false;
+        }
+        if notification.state != Some(PeerState::Looking) {
+            return true;
+        }
+        if self.state != PeerState::Looking {
+            return false;
+        }
+        let mine = self.configs.current();
+        let theirs = notification.config.as_ref();
+        theirs.is_some_and(|theirs| {
+            let parsed = || EnsembleConfig::parse(theirs);
+            theirs == mine.text() || parsed().is_ok_and(|it| it.version() >= mine.version())
+        })
+    }
+
     /// Tells an operator, once, of a member with another member list.
     fn compare_config(
         &mut self,
@@ -587,7 +664,7 @@ impl Election {
         notification: &Notification,
         out: &mut Vec<ElectionOut>,
     ) {
-        let mine = &self.options.config;
+        let mine = self.configs.current();
         let Some(theirs) = &notification.config else {
             return;
         };
@@ -607,6 +684,6 @@ impl Election {
     }
 
     fn is_voter(&self, id: ServerId) -> bool {
-        self.options.config.is_voter(id)
+        self.configs.is_voter(id)
     }
 }

@@ -67,7 +67,7 @@ fn fields(value: &Value) -> Said {
 fn sent(out: &[ElectionOut]) -> Vec<(i64, Said)> {
     let one = |out: &ElectionOut| match out {
         ElectionOut::Send { to, notification } => Some((to.get(), said(notification))),
-        ElectionOut::Decided(_) | ElectionOut::Noted(_) => None,
+        ElectionOut::Decided(_) | ElectionOut::Noted(_) | ElectionOut::YoungerConfig(_) => None,
     };
     out.iter().filter_map(one).collect()
 }
@@ -75,7 +75,7 @@ fn sent(out: &[ElectionOut]) -> Vec<(i64, Said)> {
 fn decided(out: &[ElectionOut]) -> Option<Vote> {
     out.iter().find_map(|out| match out {
         ElectionOut::Decided(vote) => Some(*vote),
-        ElectionOut::Send { .. } | ElectionOut::Noted(_) => None,
+        ElectionOut::Send { .. } | ElectionOut::Noted(_) | ElectionOut::YoungerConfig(_) => None,
     })
 }
 
@@ -708,7 +708,7 @@ impl Net {
                 ElectionOut::Decided(vote) => {
                     self.decided.insert(from, vote);
                 }
-                ElectionOut::Noted(note) => panic!("{note:?}"),
+                ElectionOut::Noted(_) | ElectionOut::YoungerConfig(_) => panic!("{out:?}"),
             }
         }
     }
@@ -774,7 +774,7 @@ impl Net {
 proptest! {
     #[test]
     fn of_two_votes_one_is_better_unless_they_are_for_the_same(a in any_vote(), b in any_vote(), c in any_vote()) {
-        let config = voters(5);
+        let config = Configs::new(voters(5));
         let is_equal = (a.leader, a.zxid, a.peer_epoch) == (b.leader, b.zxid, b.peer_epoch);
         let (ab, ba) = (a.is_better(&b, &config), b.is_better(&a, &config));
         prop_assert_eq!(is_equal, !ab && !ba);
@@ -786,7 +786,7 @@ proptest! {
 
     #[test]
     fn more_votes_never_undo_a_choice(votes in proptest::collection::vec(any_vote(), 1..6), extra in 1i64..6) {
-        let config = voters(5);
+        let config = Configs::new(voters(5));
         let cast = Cast::looking(votes[0]);
         let mut set: BTreeMap<_, _> = (1..).map(sid).zip(votes.iter().copied().map(Cast::looking)).collect();
         let before = is_elected(&set, &cast, &config);

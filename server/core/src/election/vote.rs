@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use zk_proto::{Epoch, ServerId, Zxid};
 
-use crate::ensemble::EnsembleConfig;
+use crate::ensemble::Configs;
 use crate::wire::election::{Notification, PeerState, Round};
 
 /// Whom a server wants to lead, and why.
@@ -44,7 +44,7 @@ impl Vote {
     }
 
     /// Whether its candidate should lead rather than that of `other`. Looks at no round.
-    pub fn is_better(&self, other: &Self, config: &EnsembleConfig) -> bool {
+    pub fn is_better(&self, other: &Self, config: &Configs) -> bool {
         config.weight(self.leader) != 0 && self.rank() > other.rank()
     }
 
@@ -102,11 +102,7 @@ impl Cast {
 }
 
 /// Whether those whose vote is the same as this one decide.
-pub(super) fn is_elected(
-    votes: &BTreeMap<ServerId, Cast>,
-    cast: &Cast,
-    config: &EnsembleConfig,
-) -> bool {
+pub(super) fn is_elected(votes: &BTreeMap<ServerId, Cast>, cast: &Cast, config: &Configs) -> bool {
     let same = votes.iter().filter(|(_, vote)| vote.is_same(cast));
     config.is_quorum(same.map(|(id, _)| id))
 }

@@ -8,6 +8,7 @@ use zk_proto::{Bytes, Epoch, ErrorCode, OpCode, ServerId, SessionId, Zxid};
 use crate::conn::ConnId;
 use crate::conn::handshake::ServingMode;
 use crate::election::ElectionNote;
+use crate::ensemble::Configs;
 use crate::prep::QuotaWarning;
 use crate::wire::election::Notification;
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
@@ -85,6 +86,9 @@ pub enum NetAction {
         /// What to say.
         notification: Notification,
     },
+    /// The members are others, or are about to be: from here on both can be reached. Keep the one in
+    /// force, durably; show it to clients, unless the tree has a younger one.
+    Configure(Configs),
     /// Accept learners, or refuse them.
     Listen(bool),
     /// Send a packet to a learner.

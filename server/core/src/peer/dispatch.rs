@@ -41,7 +41,7 @@ impl Peer {
             }
             Event::Applied(zxid) => {
                 self.shared.local.set_applied(zxid)?;
-                self.take_applied(turn);
+                return self.take_applied(turn);
             }
             Event::EpochSaved { kind, epoch } => {
                 self.shared.local.set_saved(kind, epoch)?;
@@ -98,8 +98,8 @@ impl Peer {
                 }
             }
             Event::LearnerDown { link } => {
-                if let Some((leader, _)) = self.leading() {
-                    leader.handle_down(link);
+                if let Some((leader, shared)) = self.leading() {
+                    return leader.handle_down(link, shared, turn);
                 }
             }
             Event::LogRange {
@@ -243,12 +243,15 @@ impl Peer {
         Ok(())
     }
 
-    fn take_applied(&mut self, turn: &mut Turn<'_>) {
+    fn take_applied(&mut self, turn: &mut Turn<'_>) -> Result<(), Halt> {
         let shared = &mut self.shared;
         match &mut self.role {
-            Current::Leading(leader) => leader.handle_applied(shared),
-            Current::Learning(learner) => learner.handle_applied(shared, turn),
-            Current::Looking(_) | Current::Draining | Current::Stopped => {}
+            Current::Leading(leader) => leader.handle_applied(shared, turn),
+            Current::Learning(learner) => {
+                learner.handle_applied(shared, turn);
+                Ok(())
+            }
+            Current::Looking(_) | Current::Draining | Current::Stopped => Ok(()),
         }
     }
 
@@ -263,6 +266,7 @@ impl Peer {
 
     /// A tree took the place of the tree. Whoever asked for it may be gone.
     fn take_replaced(&mut self, turn: &mut Turn<'_>) -> Result<(), Halt> {
+        self.shared.see_tree(turn);
         match &mut self.role {
             Current::Learning(learner) => learner.handle_replaced(&mut self.shared, turn),
             Current::Leading(_) | Current::Looking(_) | Current::Draining | Current::Stopped => {

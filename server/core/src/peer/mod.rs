@@ -46,6 +46,7 @@ mod ids;
 pub(crate) mod local;
 pub(crate) mod local_sessions;
 mod options;
+pub(crate) mod reconfig;
 pub(crate) mod shared;
 mod status;
 mod transition;
@@ -65,11 +66,11 @@ pub use transition::{DropReason, LeaveReason, SyncPlan, Transition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zk_proto::{Epoch, SessionId, Zxid};
+use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::conn::handshake::ServingMode;
 use crate::election::{Election, ElectionOptions, ElectionOut, Vote};
-use crate::ensemble::{self, EnsembleConfig};
+use crate::ensemble::{self, Configs, EnsembleConfig};
 use crate::session::{IdStart, ServerIdError, SessionIds, SessionTracker};
 use crate::time::{Now, Time};
 use crate::tree::Tree;
@@ -235,16 +236,25 @@ impl Peer {
             highest_known: tree.sessions().map(|(id, _)| id).filter(is_ours).max(),
             extended_types: tree.options().owners.extended_types,
         };
+        let mut configs = Configs::new(Arc::clone(&member.config));
+        if options.prep.reconfig_enabled
+            && let Some(config) = reconfig::config_in(tree)
+        {
+            configs.see(config);
+        }
         let history = History::new(last, member.history_count_max, member.history_bytes_max);
         let election = Election::new(ElectionOptions {
             finalize_wait: member.finalize_wait,
             interval_min: member.notification_interval.0,
             interval_max: member.notification_interval.1,
+            adopts_configs: options.prep.reconfig_enabled,
             ..ElectionOptions::new(options.server, Arc::clone(&member.config))
         });
         Ok(Self {
             shared: Shared {
                 ids: SessionIds::new(options.server, start)?,
+                configs,
+                designated: None,
                 local: Local::new(last, recovered.accepted, recovered.current, history),
                 local_sessions: SessionTracker::new(options.tick),
                 options,
@@ -345,10 +355,9 @@ impl Peer {
             Current::Leading(_) if self.shared.is_alone => (Role::Alone, Phase::Broadcast),
             Current::Leading(leader) => (Role::Leading, leader.phase()),
             Current::Learning(learner) => {
-                let role = if self.shared.is_voter() {
-                    Role::Following
-                } else {
-                    Role::Observing
+                let role = match self.shared.learner_kind() {
+                    LearnerKind::Follower => Role::Following,
+                    LearnerKind::Observer => Role::Observing,
                 };
                 (role, learner.phase())
             }
@@ -445,6 +454,7 @@ impl Peer {
     /// Takes the steps that follow by themselves, until something has to be waited for.
     fn settle(&mut self, turn: &mut Turn<'_>) {
         loop {
+            self.election.set_configs(&self.shared.configs);
             let is_drained = match &mut self.role {
                 Current::Draining => draining::advance(&mut self.shared, turn),
                 Current::Leading(_)
@@ -468,6 +478,7 @@ impl Peer {
                 }
                 ElectionOut::Noted(note) => turn.out.notes.push(Note::Election(note)),
                 ElectionOut::Decided(vote) => self.follow_decision(vote, turn),
+                ElectionOut::YoungerConfig(config) => self.adopt(config, turn),
             }
         }
     }
@@ -506,8 +517,30 @@ impl Peer {
         self.role = Current::Looking(Looking {
             read_only_at: self.shared.member.read_only.then_some(now + after),
         });
+        self.election.set_configs(&self.shared.configs);
+        let designated = self.shared.designated.take();
+        let votes = |leader: &ServerId| self.shared.configs.current().is_voter(*leader);
+        if let Some(leader) = designated.filter(votes) {
+            self.election.follow(leader, logged, &mut self.wanted);
+            return;
+        }
         let initial = Vote::initial(self.shared.me(), logged, epoch);
         self.election.start(now, initial, &mut self.wanted);
+    }
+
+    /// Another server knows of a younger configuration that is in force.
+    fn adopt(&mut self, config: Arc<EnsembleConfig>, turn: &mut Turn<'_>) {
+        let Current::Looking(_) = &self.role else {
+            return;
+        };
+        if self.shared.activate(config, turn).is_none() {
+            return;
+        }
+        self.election.set_configs(&self.shared.configs);
+        let local = &self.shared.local;
+        let initial = Vote::initial(self.shared.me(), local.logged(), local.current());
+        self.election
+            .start(turn.now.time, initial, &mut self.wanted);
     }
 
     /// The election is over.
@@ -516,14 +549,14 @@ impl Peer {
             return;
         };
         let me = self.shared.me();
-        let is_voter = self.shared.is_voter();
+        let kind = self.shared.learner_kind();
         let leader = vote.leader;
         // Readers of an old state are not readers of a new one.
         self.shared.serve(ServingMode::NotServing, turn.out);
-        let role = match (leader == me, is_voter) {
-            (true, _) => Role::Leading,
-            (false, true) => Role::Following,
-            (false, false) => Role::Observing,
+        let role = match kind {
+            _ if leader == me => Role::Leading,
+            LearnerKind::Follower => Role::Following,
+            LearnerKind::Observer => Role::Observing,
         };
         turn.note(Transition::Elected { leader, role });
         if role == Role::Leading {
@@ -531,11 +564,6 @@ impl Peer {
             leader.begin(&mut self.shared, turn);
             self.role = Current::Leading(Box::new(leader));
         } else {
-            let kind = if is_voter {
-                LearnerKind::Follower
-            } else {
-                LearnerKind::Observer
-            };
             let learner = Learner::new(leader, kind, &mut self.shared, turn);
             self.role = Current::Learning(Box::new(learner));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use zk_proto::{Epoch, ServerId};
 
 use crate::conn::handshake::ServingMode;
+use crate::ensemble::Configs;
 use crate::prep::EpochExhausted;
 use crate::session::{SessionIds, SessionTracker};
 use crate::time::Now;
@@ -22,6 +23,10 @@ use super::transition::{LeaveReason, Transition};
 pub(crate) struct Shared {
     pub(crate) options: PeerOptions,
     pub(crate) member: MemberOptions,
+    /// Who the members are, and who they are about to be.
+    pub(crate) configs: Configs,
+    /// Who leads next, as the last leader said when it put a configuration in force.
+    pub(crate) designated: Option<ServerId>,
     /// Whether there is no ensemble: nobody connects, and nobody is asked.
     pub(crate) is_alone: bool,
     pub(crate) local: Local,
@@ -97,10 +102,6 @@ impl Shared {
             0 => self.init_time(),
             ticks => self.options.tick * ticks,
         }
-    }
-
-    pub(crate) fn is_voter(&self) -> bool {
-        self.member.config.is_voter(self.me())
     }
 
     /// Lets clients do this from now on.

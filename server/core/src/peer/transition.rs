@@ -63,6 +63,8 @@ pub enum Transition {
         /// In which way.
         plan: SyncPlan,
     },
+    /// A configuration of this version is in force here.
+    Configured(Zxid),
     /// As learner: synchronised, and following in this epoch.
     Synced(Epoch),
     /// It leaves its role: what is logged is brought into the tree, then it looks for a leader.
@@ -137,6 +139,8 @@ pub enum LeaveReason {
         /// The first one behind it.
         found: Zxid,
     },
+    /// The ensemble was changed, and this server's role with it, or its leader.
+    Reconfigured,
     /// Learner: the log could not be cut where the leader said.
     BadTruncation,
     /// It was told to stop.

@@ -12,6 +12,7 @@ use crate::wire::txn::{Op, Txn};
 use super::create::{NewZnode, Place};
 use super::outstanding::{Outstanding, Seen};
 use super::quota::QuotaWarning;
+use super::reconfig::EnsembleView;
 use super::{PrepOptions, Requester};
 
 /// A request on its way to become a transaction. Each kind of request adds its methods in a file of
@@ -20,6 +21,8 @@ use super::{PrepOptions, Requester};
 /// A method that fails has changed nothing.
 pub(super) struct Attempt<'a> {
     pub(super) options: &'a PrepOptions,
+    /// The ensemble, for those that want to change it.
+    pub(super) ensemble: Option<&'a EnsembleView>,
     pub(super) outstanding: &'a mut Outstanding,
     pub(super) tree: &'a Tree,
     pub(super) from: &'a Requester,
@@ -64,7 +67,7 @@ impl Attempt<'_> {
             Request::SetData(r) => self.set_data(r.path.as_ref(), r.data.as_ref(), r.version)?,
             Request::SetAcl(r) => self.set_acl(r.path.as_ref(), r.acl.as_deref(), r.version)?,
             Request::Multi(r) => return Ok(Txn::Multi(self.multi(&r.ops)?)),
-            Request::Reconfig(_) => return Err(self.refuse_reconfig()),
+            Request::Reconfig(r) => self.reconfig(r)?,
             _ => return Err(ErrorCode::Unimplemented),
         };
         Ok(Txn::Single(op))

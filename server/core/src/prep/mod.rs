@@ -54,6 +54,7 @@ mod set_data;
 mod tests;
 
 pub use quota::{QuotaResource, QuotaWarning};
+pub use reconfig::EnsembleView;
 
 use zk_proto::request::Request;
 use zk_proto::{Epoch, ErrorCode, SessionId, Xid, Zxid};
@@ -80,6 +81,9 @@ pub struct PrepOptions {
     pub enforces_quota: bool,
     /// Whether the ensemble may be reconfigured (`reconfigEnabled`).
     pub reconfig_enabled: bool,
+    /// Fewest voters that a reconfig may leave: one where a single one may be an ensemble
+    /// (`standaloneEnabled=false`), else two.
+    pub voters_min: usize,
     /// Whether there is no ensemble: other errors for lost sessions and reconfig, and no end of an
     /// epoch.
     pub is_standalone: bool,
@@ -97,6 +101,7 @@ impl PrepOptions {
             access,
             enforces_quota: false,
             reconfig_enabled: false,
+            voters_min: 2,
             is_standalone: false,
             never_used_ms: 0,
             counter_max: COUNTER_MAX,
@@ -167,6 +172,7 @@ pub struct Prep {
     /// The last zxid given out.
     last: Zxid,
     outstanding: Outstanding,
+    ensemble: Option<EnsembleView>,
 }
 
 impl Prep {
@@ -177,7 +183,13 @@ impl Prep {
             options,
             last,
             outstanding: Outstanding::default(),
+            ensemble: None,
         }
+    }
+
+    /// Tells what the ensemble is, for a reconfig that comes next.
+    pub fn set_ensemble(&mut self, view: EnsembleView) {
+        self.ensemble = Some(view);
     }
 
     #[cfg(test)]
@@ -248,6 +260,7 @@ impl Prep {
         self.outstanding.catch_up(tree);
         let mut attempt = Attempt {
             options: &self.options,
+            ensemble: self.ensemble.as_ref(),
             outstanding: &mut self.outstanding,
             tree,
             from,

@@ -32,6 +32,10 @@ settings! {
             "fastleader.maxNotificationInterval", Prefixed, int(60_000, 1);
         /// Always syncs learners by snapshot; a test aid.
         force_snapshot_sync: bool = "forceSnapshotSync", Prefixed, Flag(false);
+        /// Lets the members be changed while they run; to be the same on all of them.
+        reconfig_enabled: bool = "reconfigEnabled", None, Flag(false);
+        /// Files with earlier members that are kept.
+        dynamic_retain: u32 = "dynamicConfig.retain", Prefixed, int(5, 1);
         /// Serves reads to clients that allow it while there is no quorum.
         read_only_mode: bool = "readonlymode.enabled", Raw("readonlymode.enabled"), Flag(false);
     }

@@ -101,7 +101,6 @@ const ADMIN_TLS: &str =
     "the admin server speaks no TLS; it listens on the loopback address unless told otherwise";
 const BACKUP: &str = "the commands snapshot and restore are not there yet";
 const PEM: &str = "stores are PEM files without a password";
-const RECONFIG: &str = "members cannot be changed while they run yet";
 const ADDRESSES: &str = "the addresses of a member are tried in turn";
 const SYNCS: &str = "learners are synchronised as they come";
 const PAUSES: &str = "pauses between attempts are fixed";
@@ -186,8 +185,6 @@ pub(super) const UNREAD: &[Key] = &[
         },
         "there is one election algorithm",
     ),
-    unread("reconfigEnabled", &[], None, Flag(false), RECONFIG),
-    unread("dynamicConfig.retain", &[], Prefixed, int(5, 1), RECONFIG),
     unread(
         "multiAddress.reachabilityCheckEnabled",
         &[],

@@ -67,7 +67,7 @@ async fn welcome(
     remote: SocketAddr,
 ) -> Result<(), String> {
     let options = &shared.options;
-    let socket = options.auth.accept(socket, &options.config).await;
+    let socket = options.auth.accept(socket, &options.members).await;
     let mut socket = socket.map_err(|error| error.to_string())?;
     let message = match read_initial(&mut socket.source).await {
         Ok(message) => message?,

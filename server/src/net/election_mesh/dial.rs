@@ -140,7 +140,7 @@ fn places(shared: &Shared, to: ServerId) -> Vec<String> {
     let mut places: Vec<String> = told.unwrap_or_default();
     places.retain(|place| !is_wildcard(place));
     if places.is_empty()
-        && let Some(member) = shared.options.config.member(to)
+        && let Some(member) = shared.options.members.member(to)
     {
         let addresses = member.addresses.iter();
         places.extend(addresses.map(|one| {

@@ -43,10 +43,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zk_core::ensemble::{EnsembleConfig, bracketed};
+use zk_core::ensemble::bracketed;
 use zk_core::wire::election::{InitialMessage, Notification};
 use zk_proto::ServerId;
 
+use super::members::Members;
 use super::peer_socket::{PeerAuth, PeerSocket};
 use super::reports::Reports;
 
@@ -61,7 +62,7 @@ const YOUNG: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct MeshOptions {
     pub(crate) me: ServerId,
-    pub(crate) config: Arc<EnsembleConfig>,
+    pub(crate) members: Members,
     pub(crate) auth: PeerAuth,
     /// Longest that connecting may take, look-up of the name included.
     pub(crate) connect_timeout: Duration,
@@ -146,8 +147,8 @@ impl ElectionMesh {
         tasks: &TaskTracker,
         stopping: &CancellationToken,
     ) -> Self {
-        let member = options.config.member(options.me);
-        let addresses = member.map(|member| &*member.addresses).unwrap_or_default();
+        let member = options.members.member(options.me);
+        let addresses = member.map(|member| member.addresses).unwrap_or_default();
         let address = |one: &zk_core::ensemble::PeerAddress| {
             format!("{}:{}", bracketed(&one.host), one.election_port)
         };
@@ -191,7 +192,7 @@ impl ElectionMesh {
 
 impl Shared {
     fn is_member(&self, id: ServerId) -> bool {
-        self.options.config.member(id).is_some()
+        self.options.members.contains(id)
     }
 
     fn tell(&self, event: MeshEvent) {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use zk_core::ensemble::EnsembleConfig;
 use zk_core::wire::election::{PeerState, Round};
 use zk_proto::Zxid;
 
@@ -64,7 +65,7 @@ impl Tested {
         let options = MeshOptions {
             auth: PeerAuth::default(),
             me: sid(me),
-            config,
+            members: config.into(),
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
         };

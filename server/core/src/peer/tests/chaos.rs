@@ -13,11 +13,13 @@ use crate::tree::TxnResult;
 
 /// What clients did and were told.
 #[derive(Default)]
-struct Clients {
+pub(super) struct Clients {
     sessions: BTreeMap<i64, SessionId>,
+    /// Who asked for something last, and where.
+    pub(super) last: Option<(i64, SessionId)>,
     /// Paths asked for, by the number of the request.
     asked: BTreeMap<i32, String>,
-    acknowledged: BTreeSet<String>,
+    pub(super) acknowledged: BTreeSet<String>,
 }
 
 fn run(seed: u64, voters: i64, observers: i64, steps: usize) {
@@ -84,7 +86,7 @@ fn run(seed: u64, voters: i64, observers: i64, steps: usize) {
 }
 
 /// One leader per epoch.
-fn check_leaders(world: &World, established: &mut BTreeMap<Epoch, i64>) {
+pub(super) fn check_leaders(world: &World, established: &mut BTreeMap<Epoch, i64>) {
     for (&id, member) in &world.members {
         for transition in &member.transitions {
             if let Transition::Established(epoch) = transition {
@@ -96,7 +98,7 @@ fn check_leaders(world: &World, established: &mut BTreeMap<Epoch, i64>) {
 }
 
 impl Clients {
-    fn ask(&mut self, world: &mut World, id: i64) {
+    pub(super) fn ask(&mut self, world: &mut World, id: i64) {
         let member = &world.members[&id];
         if member.peer.is_none() || member.mode != ServingMode::Full {
             return;
@@ -113,6 +115,7 @@ impl Clients {
                 }
             }
             Some(session) => {
+                self.last = Some((id, session));
                 let number = i32::try_from(self.asked.len()).unwrap() + 1;
                 let path = format!("/{number}");
                 self.asked.insert(number, path.clone());
@@ -122,15 +125,17 @@ impl Clients {
     }
 
     /// Takes the answers.
-    fn hear(&mut self, world: &mut World) {
+    pub(super) fn hear(&mut self, world: &mut World) {
         for member in world.members.values_mut() {
             for (asker, result) in member.answers.drain(..) {
                 if let Asker::Client { origin, .. } = asker
                     && !matches!(result, TxnResult::Failed(_))
                     && member.peer.is_some()
                 {
-                    let path = self.asked[&origin.xid.get()].clone();
-                    self.acknowledged.insert(path);
+                    // Others are changes of the members.
+                    if let Some(path) = self.asked.get(&origin.xid.get()) {
+                        self.acknowledged.insert(path.clone());
+                    }
                 }
             }
         }

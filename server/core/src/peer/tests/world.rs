@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use zk_proto::header::RequestHeader;
 use zk_proto::jute::Encode as _;
-use zk_proto::request::{CreateFlags, CreateRequest, Request};
+use zk_proto::request::{CreateFlags, CreateRequest, ReconfigRequest, Request};
 use zk_proto::{Acl, Bytes, Epoch, Id, Perms, ServerId, SessionId, Xid, Zxid};
 
 use crate::conn::ConnId;
@@ -19,12 +19,13 @@ use crate::conn::auth::{Access, Identities, Schemes};
 use crate::conn::handshake::ServingMode;
 use crate::conn::pipeline::{Pipeline, PipelineLimits};
 use crate::conn::request::{Class, Incoming};
-use crate::ensemble::EnsembleConfig;
+use crate::ensemble::{Configs, EnsembleConfig};
+use crate::peer::reconfig::config_in;
 use crate::peer::*;
 use crate::prep::PrepOptions;
 use crate::session::SessionTimeout;
 use crate::time::{Now, Time, WallTime};
-use crate::tree::{DigestCheck, Tree, TreeLoader, TreeOptions, TxnResult};
+use crate::tree::{CONFIG_PATH, DigestCheck, Tree, TreeLoader, TreeOptions, TxnResult};
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
 use crate::wire::snapshot::{SnapshotDecoder, Trailer};
 use crate::wire::txn::{Txn, TxnEntry};
@@ -45,6 +46,7 @@ pub(super) struct World {
     pub(super) stalled: BTreeSet<i64>,
     links: u64,
     pub(super) adjust: fn(&mut MemberOptions),
+    pub(super) adjust_prep: fn(&mut PrepOptions),
     tickets: Pipeline<()>,
     /// In which order things happen: as they came, or at random, of each lane and link in order.
     pub(super) random: Option<u64>,
@@ -86,6 +88,12 @@ pub(super) struct Member {
     pending: VecDeque<LogAction>,
     /// Whether transactions are those of a history that the tree has.
     pub(super) checks_digests: bool,
+    /// The configuration on disk, if not that of the world.
+    pub(super) config: Option<Arc<EnsembleConfig>>,
+    /// What was there before, if that was anything else.
+    config_before: Vec<Option<Arc<EnsembleConfig>>>,
+    /// What it was told last of the members.
+    pub(super) configs: Option<Configs>,
 }
 
 impl World {
@@ -97,7 +105,7 @@ impl World {
             } else {
                 "observer"
             };
-            format!("server.{id}=127.0.0.1:{}:{}:{role}\n", 2000 + id, 3000 + id)
+            member_line(id, role)
         };
         let lines: String = (1..=voters + observers).map(line).collect();
         let config = EnsembleConfig::parse(&format!("{lines}version=0")).unwrap();
@@ -110,6 +118,7 @@ impl World {
             stalled: BTreeSet::new(),
             links: 0,
             adjust: |_| (),
+            adjust_prep: |_| (),
             tickets: Pipeline::new(PipelineLimits {
                 waiting_max: 100_000,
                 waiting_bytes_max: 1000,
@@ -132,6 +141,69 @@ impl World {
         world
     }
 
+    /// The same, whose members may be changed, by anybody.
+    pub(super) fn changeable(voters: i64, observers: i64) -> Self {
+        let mut world = Self::new(voters, observers);
+        world.adjust_prep = |options| {
+            options.reconfig_enabled = true;
+            options.access.is_skipped = true;
+        };
+        for id in 1..=voters + observers {
+            world.start(id);
+        }
+        world
+    }
+
+    /// Adds a server that is no member yet, and starts it: it knows the members, and itself.
+    pub(super) fn add_stranger(&mut self, id: i64) {
+        let text = self.config.text().to_string();
+        let text = format!("{}{text}", member_line(id, "participant"));
+        let mut member = Member::new();
+        member.config = Some(Arc::new(EnsembleConfig::parse(&text).unwrap()));
+        self.members.insert(id, member);
+        self.start(id);
+    }
+
+    /// Has a stopped member find the files about its members as they were before they were written
+    /// last; unless its log shows that more was logged since.
+    pub(super) fn forget_config(&mut self, id: i64) {
+        let member = self.members.get_mut(&id).unwrap();
+        let Some(config) = &member.config else {
+            return;
+        };
+        let logged = config_in(&member.reload());
+        if logged.is_none_or(|logged| logged.version() <= config.version())
+            && let Some(before) = member.config_before.pop()
+        {
+            member.config = before;
+        }
+    }
+
+    /// Asks for other members, and lets it happen.
+    pub(super) fn reconfig(&mut self, id: i64, session: SessionId, joining: &str, leaving: &str) {
+        self.ask_reconfig(id, session, 9, joining, leaving);
+        self.settle();
+    }
+
+    /// Asks for other members; nothing happens yet.
+    pub(super) fn ask_reconfig(
+        &mut self,
+        id: i64,
+        session: SessionId,
+        xid: i32,
+        joining: &str,
+        leaving: &str,
+    ) {
+        let some = |text: &str| Some(text.into()).filter(|_| !text.is_empty());
+        let request = Request::Reconfig(ReconfigRequest {
+            joining_servers: some(joining),
+            leaving_servers: some(leaving),
+            new_members: None,
+            cur_config_id: -1,
+        });
+        self.ask(id, session, xid, &request);
+    }
+
     fn now(&self) -> Now {
         Now {
             time: Time::from_millis(self.now),
@@ -142,11 +214,13 @@ impl World {
     /// Starts a member from what is on its disk.
     pub(super) fn start(&mut self, id: i64) {
         let now = self.now();
-        let mut member_options = MemberOptions::new(Arc::clone(&self.config));
-        (self.adjust)(&mut member_options);
         let member = self.members.get_mut(&id).unwrap();
+        let config = member.config.as_ref().unwrap_or(&self.config);
+        let mut member_options = MemberOptions::new(Arc::clone(config));
+        (self.adjust)(&mut member_options);
         member.tree = member.reload();
-        let options = options(id);
+        let mut options = options(id);
+        (self.adjust_prep)(&mut options.prep);
         let peer = Peer::member(options, member_options, member.epochs, now, &member.tree);
         member.peer = Some(peer.unwrap());
         member.mode = ServingMode::NotServing;
@@ -279,7 +353,7 @@ impl World {
         while let Some((id, event)) = self.next() {
             self.feed(id, event);
             steps += 1;
-            assert!(steps < 100_000, "no end in sight");
+            assert!(steps < 100_000, "no end in sight: {:?}", self.queue);
         }
     }
 
@@ -396,6 +470,10 @@ impl World {
                     self.queue
                         .push_back((to, Event::Election { from, notification }));
                 }
+            }
+            NetAction::Configure(configs) => {
+                let member = self.members.get_mut(&id).unwrap();
+                member.configure(configs);
             }
             NetAction::Listen(is_listening) => {
                 self.members.get_mut(&id).unwrap().is_listening = is_listening;
@@ -626,6 +704,9 @@ impl Member {
             held: VecDeque::new(),
             pending: VecDeque::new(),
             checks_digests: true,
+            config: None,
+            config_before: Vec::new(),
+            configs: None,
         }
     }
 
@@ -682,6 +763,28 @@ impl Member {
             return Event::Truncated { applied };
         }
         report
+    }
+
+    /// Has all on disk that the log was told, and reports none of it.
+    pub(super) fn store_pending(&mut self) {
+        for action in std::mem::take(&mut self.pending) {
+            self.store(action);
+        }
+    }
+
+    /// Keeps the configuration that is in force, and shows it to clients.
+    fn configure(&mut self, configs: Configs) {
+        let current = configs.current();
+        let shown = self.tree.get(CONFIG_PATH).unwrap().stat().mzxid;
+        if shown < current.version() {
+            let now = WallTime::from_millis(1);
+            let text = current.text().as_bytes();
+            self.tree.set_config(text, current.version(), now);
+        }
+        if self.config.as_ref().map(|config| config.version()) != Some(current.version()) {
+            self.config_before = vec![self.config.replace(Arc::clone(current))];
+        }
+        self.configs = Some(configs);
     }
 
     fn store(&mut self, action: LogAction) {
@@ -802,6 +905,16 @@ fn load(zxid: Zxid, stream: &Bytes) -> Tree {
     }
     let (tree, _) = loader.finish(zxid, &Trailer::default()).unwrap();
     tree
+}
+
+/// How a member is written, with a line feed.
+pub(super) fn member_line(id: i64, role: &str) -> String {
+    format!(
+        "server.{id}=127.0.0.1:{}:{}:{role};{}\n",
+        2000 + id,
+        3000 + id,
+        4000 + id
+    )
 }
 
 /// Creates an ephemeral znode.

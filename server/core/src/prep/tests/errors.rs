@@ -1,7 +1,7 @@
 //! Which error wins: each row has the fault that is to be told, and others that are told later.
 
 use zk_proto::acl::{Acl, Id};
-use zk_proto::request::{MultiOp, ReconfigRequest, SyncRequest};
+use zk_proto::request::{MultiOp, SyncRequest};
 
 use super::*;
 
@@ -355,27 +355,6 @@ fn delete_container_of_the_server_fails_in_order() {
             ErrorCode::BadVersion,
         ),
     ]);
-}
-
-#[test]
-fn reconfig_fails_in_order() {
-    let request = Request::Reconfig(ReconfigRequest {
-        joining_servers: None,
-        leaving_servers: None,
-        new_members: None,
-        cur_config_id: 9,
-    });
-    let mut world = World::new();
-    let error = world.err_of(&faulty(CLOSING), &request);
-    assert_eq!(error, ErrorCode::ReconfigDisabled);
-    let enable = |options: &mut PrepOptions| {
-        options.reconfig_enabled = true;
-        options.is_standalone = true;
-    };
-    let mut world = World::with(enable, false);
-    let error = world.err_of(&faulty(CLOSING), &request);
-    assert_eq!(error, ErrorCode::SessionExpired);
-    assert_eq!(world.err(&request), ErrorCode::Unimplemented);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use zk_proto::request::Request;
 use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::mutation::mutated;
+use crate::peer::reconfig::config_of;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{Asker, DropReason, LinkId, NetAction, Note, Proposal, Transition};
 use crate::prep::{EpochExhausted, Prep, Prepared, Requester};
@@ -27,7 +28,7 @@ impl Leader {
     pub(super) fn establish(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
         if self.phase != LeaderPhase::CollectingHistoryAcks
             || !self.history_acks.contains(&shared.me())
-            || !(shared.member.config.is_quorum(&self.history_acks) || mutated!(EstablishedAlone))
+            || !(shared.configs.is_quorum(&self.history_acks) || mutated!(EstablishedAlone))
         {
             return;
         }
@@ -36,6 +37,7 @@ impl Leader {
         self.next_ping = turn.now.time + shared.options.tick / 2;
         self.is_mid_tick = true;
         self.prep = Prep::new(shared.options.prep.clone(), Zxid::from_parts(self.epoch, 0));
+        self.activate_pending(shared, turn);
         self.track_sessions(turn);
         turn.note(Transition::Established(self.epoch));
         let waiting: Vec<LinkId> = self
@@ -47,7 +49,9 @@ impl Leader {
         for id in waiting {
             self.admit(id, turn);
         }
-        Self::serve(shared, turn);
+        if self.is_proposing() {
+            Self::serve(shared, turn);
+        }
     }
 
     /// All sessions, each with its full timeout: who leads anew cannot know better.
@@ -72,6 +76,7 @@ impl Leader {
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
+        self.show_ensemble(request, shared);
         let prepared = self.prep.prepare(turn.now.wall, from, request, turn.tree);
         self.send_proposal(prepared, asker, shared, turn)
     }
@@ -91,6 +96,9 @@ impl Leader {
         let zxid = entry.header.zxid;
         if matches!(entry.txn, Txn::CloseSession(_)) {
             self.ending.insert(zxid, entry.header.session);
+        }
+        if let Ok(Some(config)) = config_of(&entry) {
+            shared.see(config, turn);
         }
         let bytes = entry.to_bytes();
         for (&link, learner) in &mut self.links {
@@ -146,7 +154,9 @@ impl Leader {
     /// Commits, in order, what a quorum has on disk.
     pub(super) fn commit(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) -> Result<(), Halt> {
         let mut has_committed = false;
-        while let Some(first) = shared.local.unhanded().front() {
+        while let Some(first) = shared.local.unhanded().front()
+            && self.retired.is_none()
+        {
             let zxid = first.entry.header.zxid;
             if !self.has_quorum(zxid, shared) {
                 break;
@@ -156,7 +166,12 @@ impl Leader {
             let Some(proposal) = shared.local.hand(|_| asker, turn.out) else {
                 break;
             };
-            self.tell_committed(&proposal, turn);
+            let activation = self.activation(&proposal, shared);
+            let designated = activation.as_ref().map(|(_, designated)| *designated);
+            self.tell_committed(&proposal, designated, turn);
+            if let Some(activation) = activation {
+                self.activate(activation, zxid, shared, turn);
+            }
             has_committed = true;
         }
         if has_committed {
@@ -183,12 +198,22 @@ impl Leader {
             return !all.is_empty();
         }
         if mutated!(ObserversAck) {
-            return 2 * all.len() > shared.member.config.voters().count();
+            return 2 * all.len() > shared.configs.current().voters().count();
         }
-        shared.member.config.is_quorum(all)
+        if mutated!(OldConfigDecides) {
+            return shared.configs.current().is_quorum(all);
+        }
+        shared.configs.is_quorum_for(zxid, all)
     }
 
-    fn tell_committed(&mut self, proposal: &Arc<Proposal>, turn: &mut Turn<'_>) {
+    /// Tells all learners that a proposal is committed, and of one that changes the ensemble, who is
+    /// to lead it.
+    fn tell_committed(
+        &mut self,
+        proposal: &Arc<Proposal>,
+        designated: Option<ServerId>,
+        turn: &mut Turn<'_>,
+    ) {
         let zxid = proposal.entry.header.zxid;
         let mut overfull = Vec::new();
         for (&link, learner) in &mut self.links {
@@ -196,11 +221,20 @@ impl Leader {
             if !learner.is_forwarding() || is_deaf {
                 continue;
             }
-            let packet = match learner.kind {
-                LearnerKind::Follower => LeaderPacket::Commit { zxid },
-                LearnerKind::Observer => LeaderPacket::Inform {
+            let entry = || proposal.bytes.clone();
+            let packet = match (learner.kind, designated) {
+                (LearnerKind::Follower, None) => LeaderPacket::Commit { zxid },
+                (LearnerKind::Follower, Some(leader)) => {
+                    LeaderPacket::CommitAndActivate { zxid, leader }
+                }
+                (LearnerKind::Observer, None) => LeaderPacket::Inform {
                     zxid,
-                    entry: proposal.bytes.clone(),
+                    entry: entry(),
+                },
+                (LearnerKind::Observer, Some(leader)) => LeaderPacket::InformAndActivate {
+                    zxid,
+                    leader,
+                    entry: entry(),
                 },
             };
             if learner.state == LinkState::Synced {

@@ -38,7 +38,7 @@ impl Leader {
             Some(DropReason::BadPacket("the leader's own id"))
         } else if accepted < Epoch::new(0) || accepted.get() >= EPOCH_MAX {
             Some(DropReason::BadPacket("no epoch"))
-        } else if info.config_version > shared.member.config.version() {
+        } else if info.config_version > shared.configs.current().version() {
             Some(DropReason::NewerConfig)
         } else {
             None
@@ -50,7 +50,7 @@ impl Leader {
         let votes = kind == LearnerKind::Follower
             && info
                 .server
-                .is_some_and(|server| shared.member.config.is_voter(server));
+                .is_some_and(|server| shared.configs.is_voter(server));
         if votes {
             shared.epoch_floor = shared.epoch_floor.max(accepted);
         }
@@ -107,7 +107,7 @@ impl Leader {
 
     /// With a quorum, fixes the epoch: promises it itself, on disk, before anybody else is asked to.
     fn fix_epoch(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
-        let is_quorum = shared.member.config.is_quorum(&self.told)
+        let is_quorum = shared.configs.is_quorum(&self.told)
             || (mutated!(ObserversCountForEpoch) && !self.links.is_empty());
         if self.phase == LeaderPhase::CollectingEpochs && is_quorum {
             self.phase = LeaderPhase::SavingAccepted;
@@ -127,6 +127,7 @@ impl Leader {
                 self.phase = LeaderPhase::CollectingEpochAcks;
                 self.deadline = Some(turn.now.time + shared.init_time());
                 self.epoch_acks.insert(shared.me());
+                shared.see_first(Zxid::from_parts(self.epoch, 0), turn);
                 self.send_epoch(turn);
                 self.check_epoch_acks(shared, turn);
             }
@@ -184,7 +185,7 @@ impl Leader {
             let is_follower = link.kind == LearnerKind::Follower;
             if zxid != Zxid::new(-1)
                 && let Some(server) = link.server
-                && ((is_follower && shared.member.config.is_voter(server))
+                && ((is_follower && shared.configs.is_voter(server))
                     || mutated!(ObserversCountForEpoch))
             {
                 self.epoch_acks.insert(server);
@@ -196,7 +197,7 @@ impl Leader {
     /// With a quorum, synchronises everybody, and takes the epoch as its own.
     fn check_epoch_acks(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
         if self.phase != LeaderPhase::CollectingEpochAcks
-            || !(shared.member.config.is_quorum(&self.epoch_acks)
+            || !(shared.configs.is_quorum(&self.epoch_acks)
                 || (mutated!(ObserversCountForEpoch) && self.epoch_acks.len() > 1))
         {
             return;

@@ -14,12 +14,14 @@
 //! | `broadcast` | proposals, acknowledgements, commits |
 //! | `requests` | what clients ask for, here and through learners |
 //! | `syncs` | syncs, and that a quorum follows still |
+//! | `reconfig` | other members, and what follows for who leads |
 //! | `pace` | pings, limits of time, who is given up when |
 
 mod broadcast;
 mod discovery;
 mod follower_link;
 mod pace;
+mod reconfig;
 mod requests;
 mod sync;
 mod syncs;
@@ -40,6 +42,7 @@ use crate::time::Time;
 use crate::wire::quorum::{LearnerKind, LearnerPacket};
 
 use follower_link::{FollowerLink, LinkState};
+use reconfig::Retired;
 use syncs::{Rounds, Syncing};
 
 /// A leader.
@@ -74,6 +77,8 @@ pub(crate) struct Leader {
     is_mid_tick: bool,
     /// Why it stops, in [`LeaderPhase::Stopping`].
     stopping: LeaveReason,
+    /// Whether another is to lead.
+    retired: Option<Retired>,
 }
 
 /// How far a leader is.
@@ -131,6 +136,7 @@ impl Leader {
             next_ping: turn.now.time,
             is_mid_tick: false,
             stopping: LeaveReason::Shutdown,
+            retired: None,
         }
     }
 
@@ -138,8 +144,14 @@ impl Leader {
         self.links.insert(link, FollowerLink::new(turn.now.time));
     }
 
-    pub(crate) fn handle_down(&mut self, link: LinkId) {
+    pub(crate) fn handle_down(
+        &mut self,
+        link: LinkId,
+        shared: &Shared,
+        turn: &Turn<'_>,
+    ) -> Result<(), Halt> {
         self.links.remove(&link);
+        self.leave_if_retired(shared, turn.now.time)
     }
 
     pub(crate) fn handle_packet(
@@ -209,7 +221,7 @@ impl Leader {
     }
 
     /// What was given to the tree is applied up to some point.
-    pub(crate) fn handle_applied(&mut self, shared: &Shared) {
+    pub(crate) fn handle_applied(&mut self, shared: &Shared, turn: &Turn<'_>) -> Result<(), Halt> {
         let applied = shared.local.applied();
         self.prep.release(applied);
         while let Some(entry) = self
@@ -219,12 +231,15 @@ impl Leader {
         {
             self.tracker.remove(entry.remove());
         }
+        self.leave_if_retired(shared, turn.now.time)
     }
 
     /// Stops to propose; leaves when all that is proposed is out.
     pub(crate) fn stop(&mut self, reason: LeaveReason, shared: &Shared) -> Result<(), Halt> {
         self.stopping = reason;
         match self.phase {
+            // What is proposed is for another to commit.
+            _ if self.retired.is_some() => Err(reason.into()),
             LeaderPhase::Broadcasting | LeaderPhase::Stopping => {
                 self.phase = LeaderPhase::Stopping;
                 self.leave_if_stopped(shared)
@@ -269,7 +284,7 @@ impl Leader {
 
     /// Whether proposals are made.
     fn is_proposing(&self) -> bool {
-        self.phase == LeaderPhase::Broadcasting
+        self.phase == LeaderPhase::Broadcasting && self.retired.is_none()
     }
 
     /// Whether a quorum has the initial history.
@@ -305,7 +320,7 @@ impl Leader {
                     status.synced_followers += usize::from(is_synced);
                     let votes = link
                         .server
-                        .is_some_and(|server| shared.member.config.is_voter(server));
+                        .is_some_and(|server| shared.configs.is_voter(server));
                     status.synced_non_voting += usize::from(is_synced && !votes);
                 }
                 LearnerKind::Observer => {

@@ -3,15 +3,13 @@
 //! # Source
 //! Apache `ZooKeeper` 3.9, `Leader#lead` (main loop), `LearnerHandler#ping`, `SyncLimitCheck`.
 
-use std::collections::BTreeSet;
-
-use zk_proto::{ServerId, Zxid};
+use zk_proto::Zxid;
 
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{DropReason, LeaveReason, LinkId, NetAction, TimerKind};
 use crate::time::Time;
-use crate::wire::quorum::{LeaderPacket, LearnerKind};
+use crate::wire::quorum::LeaderPacket;
 
 use super::follower_link::LinkState;
 use super::{Leader, LeaderPhase};
@@ -26,6 +24,7 @@ impl Leader {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             return Err(LeaveReason::NoQuorumInTime.into());
         }
+        self.leave_if_retired(shared, now)?;
         if !shared.is_alone && now >= self.next_ping {
             self.next_ping = now + shared.options.tick / 2;
             self.is_mid_tick = !self.is_mid_tick;
@@ -48,7 +47,11 @@ impl Leader {
     }
 
     pub(crate) fn next_deadline(&self, shared: &Shared) -> Option<(Time, TimerKind)> {
-        let phase = self.deadline.map(|at| (at, TimerKind::Quorum));
+        let phase = [self.deadline, self.retires_at()]
+            .into_iter()
+            .flatten()
+            .min();
+        let phase = phase.map(|at| (at, TimerKind::Quorum));
         let ping = (!shared.is_alone).then_some((self.next_ping, TimerKind::Ping));
         let (expiry, reap) = if self.is_proposing() {
             let expiry = self.tracker.next_deadline();
@@ -114,16 +117,10 @@ impl Leader {
             self.phase,
             LeaderPhase::Broadcasting | LeaderPhase::Stopping
         );
-        if !is_established || mutated!(LeadsWithoutQuorum) {
+        if !is_established || self.retires_at().is_some() || mutated!(LeadsWithoutQuorum) {
             return Ok(());
         }
-        let synced = self
-            .links
-            .values()
-            .filter(|link| link.state == LinkState::Synced && link.kind == LearnerKind::Follower)
-            .filter_map(|link| link.server);
-        let all: BTreeSet<ServerId> = synced.chain([shared.me()]).collect();
-        if shared.member.config.is_quorum(&all) {
+        if shared.configs.is_quorum(&self.in_step(shared)) {
             Ok(())
         } else {
             Err(LeaveReason::QuorumLost.into())

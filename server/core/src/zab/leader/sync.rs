@@ -179,12 +179,13 @@ impl Leader {
     /// Sends what is behind `from`, committed or not, then NEWLEADER; from here on the learner hears
     /// of everything. All in one turn, so that nothing is missed and nothing comes twice.
     fn forward(&mut self, id: LinkId, from: Zxid, shared: &mut Shared, turn: &mut Turn<'_>) {
+        let announced = self.announced(shared).text().clone();
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
         let now = turn.now.time;
         if mutated!(NewLeaderBeforeHistory) {
-            send_new_leader(turn, id, self.epoch, shared.member.config.text());
+            send_new_leader(turn, id, self.epoch, &announced);
         }
         let skipped = usize::from(mutated!(GapAccepted));
         for Committed { zxid, bytes } in shared.local.history().after(from).skip(skipped) {
@@ -199,7 +200,7 @@ impl Leader {
             }
         }
         if !mutated!(NewLeaderBeforeHistory) {
-            send_new_leader(turn, id, self.epoch, shared.member.config.text());
+            send_new_leader(turn, id, self.epoch, &announced);
         }
         link.state = LinkState::AwaitingHistoryAck;
         link.heard = now;
@@ -284,7 +285,7 @@ impl Leader {
             return Ok(());
         }
         link.state = LinkState::AwaitingEstablished;
-        let votes = |server| shared.member.config.is_voter(server);
+        let votes = |server| shared.configs.is_voter(server);
         if link.kind == LearnerKind::Follower
             && let Some(server) = link.server.filter(|server| votes(*server))
         {

@@ -133,7 +133,7 @@ impl Leader {
         });
         let answered = answered.filter_map(|link| link.server);
         let all: BTreeSet<ServerId> = answered.chain([shared.me()]).collect();
-        shared.member.config.is_quorum(&all)
+        shared.configs.is_quorum(&all)
     }
 
     /// A quorum has a proposal that was made behind these syncs: they are answered before it is

@@ -1,12 +1,13 @@
 //! Proposals, acknowledgements, commits.
 
-use zk_proto::Zxid;
+use zk_proto::{Bytes, ServerId, Zxid};
 
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{LeaveReason, Proposal};
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
 
+use super::reconfig::Committed;
 use super::{Learner, misplaced};
 
 impl Learner {
@@ -19,21 +20,23 @@ impl Learner {
     ) -> Result<(), Halt> {
         match packet {
             LeaderPacket::Proposal { zxid, entry } => {
-                if let Some(proposal) = self.next(zxid, entry, false, shared)? {
+                if let Some(proposal) = self.next(zxid, entry, false, shared, turn)? {
                     self.log(proposal, shared, turn);
                 }
                 Ok(())
             }
-            LeaderPacket::Commit { zxid } | LeaderPacket::CommitAndActivate { zxid, .. } => {
-                self.commit(zxid, shared, turn)
+            LeaderPacket::Commit { zxid } => self.commit(committed(zxid, None), shared, turn),
+            LeaderPacket::CommitAndActivate { zxid, leader } => {
+                self.commit(committed(zxid, Some(leader)), shared, turn)
             }
-            LeaderPacket::Inform { zxid, entry }
-            | LeaderPacket::InformAndActivate { zxid, entry, .. } => {
-                if let Some(proposal) = self.next(zxid, entry, false, shared)? {
-                    self.log(proposal, shared, turn);
-                }
-                self.commit(zxid, shared, turn)
+            LeaderPacket::Inform { zxid, entry } => {
+                self.inform(committed(zxid, None), entry, shared, turn)
             }
+            LeaderPacket::InformAndActivate {
+                zxid,
+                leader,
+                entry,
+            } => self.inform(committed(zxid, Some(leader)), entry, shared, turn),
             LeaderPacket::Ping { .. } if mutated!(PingsNotAnswered) => Ok(()),
             LeaderPacket::Ping { zxid } => {
                 let touches = self.requests.take_touches();
@@ -58,6 +61,20 @@ impl Learner {
         }
     }
 
+    /// A committed transaction for an observer.
+    fn inform(
+        &mut self,
+        committed: Committed,
+        entry: Bytes,
+        shared: &mut Shared,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Halt> {
+        if let Some(proposal) = self.next(committed.zxid, entry, false, shared, turn)? {
+            self.log(proposal, shared, turn);
+        }
+        self.commit(committed, shared, turn)
+    }
+
     /// Gives a proposal to the log.
     pub(super) fn log(&mut self, proposal: Proposal, shared: &mut Shared, turn: &mut Turn<'_>) {
         let zxid = proposal.entry.header.zxid;
@@ -76,7 +93,7 @@ impl Learner {
     /// Gives a committed proposal to the tree. A quorum has it on disk; this server need not.
     pub(super) fn commit(
         &mut self,
-        zxid: Zxid,
+        Committed { zxid, designated }: Committed,
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
@@ -92,10 +109,12 @@ impl Learner {
             None => return Ok(()),
         }
         let requests = &mut self.requests;
-        shared
-            .local
-            .hand(|proposal| requests.asker(proposal), turn.out);
-        Ok(())
+        let asker = |proposal: &mut Proposal| requests.asker(proposal);
+        let handed = shared.local.hand(asker, turn.out);
+        match (handed, designated) {
+            (Some(proposal), Some(leader)) => self.activate(&proposal, leader, shared, turn),
+            (Some(_) | None, _) => Ok(()),
+        }
     }
 
     /// Acknowledges what is durable here, each in its turn: a leader that samples acknowledgements
@@ -110,4 +129,8 @@ impl Learner {
             self.send_ack(zxid, turn);
         }
     }
+}
+
+pub(super) fn committed(zxid: Zxid, designated: Option<ServerId>) -> Committed {
+    Committed { zxid, designated }
 }

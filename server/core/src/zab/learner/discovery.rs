@@ -24,7 +24,7 @@ impl Learner {
         let info = LearnerPacket::Info {
             kind: self.kind,
             accepted: shared.local.accepted(),
-            info: LearnerInfo::ours(shared.me(), shared.member.config.version()),
+            info: LearnerInfo::ours(shared.me(), shared.configs.current().version()),
         };
         self.send(info, turn);
     }

@@ -16,19 +16,23 @@
 //! | `discovery` | the connection, and the promise of an epoch |
 //! | `sync` | how this server gets the leader's history |
 //! | `broadcast` | proposals, acknowledgements, commits |
+//! | `reconfig` | other members, and what follows for this server |
 //! | `requests` | what clients here ask the leader for |
 
 mod broadcast;
 mod discovery;
+mod reconfig;
 mod requests;
 mod sync;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use zk_proto::{Epoch, ServerId, Zxid};
 
 use crate::conn::handshake::ServingMode;
 use crate::election::Failed;
+use crate::ensemble::EnsembleConfig;
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{
@@ -37,6 +41,7 @@ use crate::peer::{
 use crate::time::Time;
 use crate::wire::quorum::{LeaderPacket, LearnerKind, LearnerPacket};
 
+use reconfig::Committed;
 use requests::Requests;
 
 /// A learner.
@@ -61,7 +66,11 @@ pub(crate) struct Learner {
     /// Received during synchronisation, and not yet in the log.
     pending: VecDeque<Proposal>,
     /// Commits that came behind NEWLEADER, of what is pending.
-    commits: VecDeque<Zxid>,
+    commits: VecDeque<Committed>,
+    /// The configuration of NEWLEADER, which UPTODATE puts in force.
+    announced: Option<Arc<EnsembleConfig>>,
+    /// When it leaves, because its leader or its role is another.
+    leaves_at: Option<Time>,
     /// The last transaction received, or where the plan begins.
     last: Zxid,
     /// In the log, or on the way there, and not acknowledged.
@@ -120,6 +129,8 @@ impl Learner {
             backlog: VecDeque::new(),
             pending: VecDeque::new(),
             commits: VecDeque::new(),
+            announced: None,
+            leaves_at: None,
             last: shared.local.logged(),
             unacked: VecDeque::new(),
             serve_at: None,
@@ -212,6 +223,9 @@ impl Learner {
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
         let now = turn.now.time;
+        if self.leaves_at.is_some_and(|at| now >= at) {
+            return Err(LeaveReason::Reconfigured.into());
+        }
         match self.silence_limit(shared) {
             Some((at, _)) if now >= at => {
                 return Err(match self.phase {
@@ -241,7 +255,8 @@ impl Learner {
     pub(crate) fn next_deadline(&self, shared: &Shared) -> Option<(Time, TimerKind)> {
         let retry = self.retry.map(|at| (at, TimerKind::Reconnect));
         let silence = self.silence_limit(shared);
-        [retry, silence].into_iter().flatten().min()
+        let leaves = self.leaves_at.map(|at| (at, TimerKind::Reconnect));
+        [retry, silence, leaves].into_iter().flatten().min()
     }
 
     /// When the leader is given up unless it says something. While it sends its tree, the driver
@@ -280,6 +295,7 @@ impl Learner {
             | LeaveReason::OldEpoch
             | LeaveReason::Gap { .. }
             | LeaveReason::BadTruncation
+            | LeaveReason::Reconfigured
             | LeaveReason::Shutdown => None,
         }
     }

@@ -19,6 +19,8 @@ use crate::wire::quorum::{LeaderPacket, LearnerKind};
 use crate::wire::txn::TxnEntry;
 use crate::zab::history::follows;
 
+use super::broadcast::committed;
+use super::reconfig::Committed;
 use super::{Learner, LearnerPhase, misplaced};
 
 impl Learner {
@@ -99,25 +101,38 @@ impl Learner {
     ) -> Result<(), Halt> {
         match packet {
             LeaderPacket::Proposal { zxid, entry } => {
-                if let Some(proposal) = self.next(zxid, entry, true, shared)? {
+                if let Some(proposal) = self.next(zxid, entry, true, shared, turn)? {
                     self.pending.push_back(proposal);
                 }
                 Ok(())
             }
-            LeaderPacket::Commit { zxid } | LeaderPacket::CommitAndActivate { zxid, .. } => {
-                self.commit_pending(zxid, shared, turn)
+            LeaderPacket::Commit { zxid } => {
+                self.commit_pending(committed(zxid, None), shared, turn)
             }
-            LeaderPacket::Inform { zxid, entry }
-            | LeaderPacket::InformAndActivate { zxid, entry, .. } => {
-                if let Some(proposal) = self.next(zxid, entry, true, shared)? {
+            LeaderPacket::CommitAndActivate { zxid, leader } => {
+                self.commit_pending(committed(zxid, Some(leader)), shared, turn)
+            }
+            LeaderPacket::Inform { zxid, entry } => {
+                if let Some(proposal) = self.next(zxid, entry, true, shared, turn)? {
                     self.pending.push_back(proposal);
                 }
-                self.commit_pending(zxid, shared, turn)
+                self.commit_pending(committed(zxid, None), shared, turn)
             }
-            LeaderPacket::NewLeader { epoch, .. } => {
+            LeaderPacket::InformAndActivate {
+                zxid,
+                leader,
+                entry,
+            } => {
+                if let Some(proposal) = self.next(zxid, entry, true, shared, turn)? {
+                    self.pending.push_back(proposal);
+                }
+                self.commit_pending(committed(zxid, Some(leader)), shared, turn)
+            }
+            LeaderPacket::NewLeader { epoch, config } => {
                 if epoch != self.epoch {
                     return Err(LeaveReason::BadPacket("NEWLEADER of another epoch").into());
                 }
+                self.see_announced(config.as_ref(), shared, turn)?;
                 self.phase = LearnerPhase::AwaitingLog;
                 self.save_epoch_when_durable(shared, turn);
                 Ok(())
@@ -166,20 +181,34 @@ impl Learner {
     ) -> Result<(), Halt> {
         match packet {
             LeaderPacket::Proposal { zxid, entry } => {
-                if let Some(proposal) = self.next(zxid, entry, false, shared)? {
+                if let Some(proposal) = self.next(zxid, entry, false, shared, turn)? {
                     self.pending.push_back(proposal);
                 }
                 Ok(())
             }
-            LeaderPacket::Commit { zxid } | LeaderPacket::CommitAndActivate { zxid, .. } => {
-                self.commits.push_back(zxid);
+            LeaderPacket::Commit { zxid } => {
+                self.commits.push_back(committed(zxid, None));
                 Ok(())
             }
-            LeaderPacket::Inform { zxid, entry }
-            | LeaderPacket::InformAndActivate { zxid, entry, .. } => {
-                if let Some(proposal) = self.next(zxid, entry, false, shared)? {
+            LeaderPacket::CommitAndActivate { zxid, leader } => {
+                self.commits.push_back(committed(zxid, Some(leader)));
+                Ok(())
+            }
+            LeaderPacket::Inform { zxid, entry } => {
+                if let Some(proposal) = self.next(zxid, entry, false, shared, turn)? {
                     self.pending.push_back(proposal);
-                    self.commits.push_back(zxid);
+                    self.commits.push_back(committed(zxid, None));
+                }
+                Ok(())
+            }
+            LeaderPacket::InformAndActivate {
+                zxid,
+                leader,
+                entry,
+            } => {
+                if let Some(proposal) = self.next(zxid, entry, false, shared, turn)? {
+                    self.pending.push_back(proposal);
+                    self.commits.push_back(committed(zxid, Some(leader)));
                 }
                 Ok(())
             }
@@ -200,14 +229,15 @@ impl Learner {
 
     /// A quorum has the initial history: logs what is not committed yet, and follows.
     fn begin_to_follow(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) -> Result<(), Halt> {
+        self.activate_announced(shared, turn)?;
         self.send_ack(self.epoch_start(), turn);
         self.phase = LearnerPhase::Following;
         self.note_synced(turn);
         for proposal in std::mem::take(&mut self.pending) {
             self.log(proposal, shared, turn);
         }
-        for zxid in std::mem::take(&mut self.commits) {
-            self.commit(zxid, shared, turn)?;
+        for committed in std::mem::take(&mut self.commits) {
+            self.commit(committed, shared, turn)?;
         }
         self.serve_at = Some(shared.local.handed());
         self.handle_applied(shared, turn);
@@ -224,6 +254,7 @@ impl Learner {
         bytes: Bytes,
         is_fuzzy: bool,
         shared: &mut Shared,
+        turn: &mut Turn<'_>,
     ) -> Result<Option<Proposal>, Halt> {
         if zxid <= self.last {
             return Ok(None);
@@ -242,6 +273,7 @@ impl Learner {
         if entry.header.zxid != zxid {
             return Err(LeaveReason::BadPacket("a transaction with two zxids").into());
         }
+        Self::see_proposed(&entry, shared, turn)?;
         self.last = zxid;
         Ok(Some(Proposal {
             entry,
@@ -254,7 +286,7 @@ impl Learner {
     /// A transaction of the initial history goes to log and tree.
     fn commit_pending(
         &mut self,
-        zxid: Zxid,
+        Committed { zxid, designated }: Committed,
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
@@ -267,8 +299,13 @@ impl Learner {
                     return Ok(());
                 }
                 shared.local.append(proposal, turn.out);
-                shared.local.hand(|_| Asker::Server, turn.out);
-                Ok(())
+                let handed = shared.local.hand(|_| Asker::Server, turn.out);
+                match (handed, designated) {
+                    (Some(proposal), Some(leader)) => {
+                        self.activate(&proposal, leader, shared, turn)
+                    }
+                    (Some(_) | None, _) => Ok(()),
+                }
             }
             Some(_) | None => {
                 Err(LeaveReason::BadPacket("COMMIT of what is not the next one").into())
