@@ -59,6 +59,8 @@ async fn leases_are_counted_and_named() {
             .is_timeout()
     );
     two.set_data("busy").await.unwrap();
+    // Whoever gave up leaves behind its back.
+    until_children(&zk, "/s/leases", 2).await;
     let mut named = slots.participants().await.unwrap();
     named.sort();
     assert_eq!(named, ["busy", "me"]);
