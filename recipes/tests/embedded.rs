@@ -5,4 +5,4 @@ mod harness;
 #[path = "suite/mod.rs"]
 mod suite;
 
-pub(crate) const BACKEND: harness::Backend = harness::Backend::Embedded;
+pub(crate) use harness::embedded as servers;

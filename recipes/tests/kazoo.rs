@@ -16,7 +16,7 @@ use zk_recipes::{
 
 use crate::harness::{World, children, soon, until, until_children};
 
-pub(crate) const BACKEND: harness::Backend = harness::Backend::Apache;
+pub(crate) use harness::apache as servers;
 
 /// A process that does with kazoo what it is told, one thing at a time. It ends with this value.
 struct Peer {

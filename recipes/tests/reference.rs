@@ -5,4 +5,4 @@ mod harness;
 #[path = "suite/mod.rs"]
 mod suite;
 
-pub(crate) const BACKEND: harness::Backend = harness::Backend::Apache;
+pub(crate) use harness::apache as servers;

@@ -5,6 +5,7 @@
     reason = "every test binary has this module and uses a part of it"
 )]
 
+use std::any::Any;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -19,7 +20,7 @@ use zk_client::{Client, ConnState, OnExpire, SessionId};
 use zk_testkit::ensemble::reference::{Ensemble, Reference};
 use zk_testkit::fault::Proxy;
 
-use crate::BACKEND;
+use crate::servers;
 
 /// Long enough for whatever is to happen soon, on a machine that has a lot else to do.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -30,24 +31,16 @@ pub(crate) const CALM: Duration = Duration::from_secs(20);
 /// Session timeout of clients that are to lose it soon.
 pub(crate) const BRISK: Duration = Duration::from_millis(1_500);
 
-/// Implementations that the tests run against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Backend {
-    /// A server of ours in this process, one for each test.
-    #[allow(dead_code, reason = "each binary has one")]
-    Embedded,
-    /// Apache `ZooKeeper` 3.8.0, one for all tests.
-    #[allow(dead_code, reason = "each binary has one")]
-    Apache,
-}
-
 static NEXT: AtomicU32 = AtomicU32::new(1);
 static APACHE: OnceCell<Ensemble> = OnceCell::const_new();
 
-/// A server, and a path below which nobody else is.
+/// Whatever must live for a server to go on.
+pub(crate) type Alive = Box<dyn Any + Send + Sync>;
+
+/// A server, and a path below which nobody else is. Each test binary says what its `servers` are.
 #[derive(Debug)]
 pub(crate) struct World {
-    _embedded: Option<zk_server::Server>,
+    _alive: Alive,
     addr: SocketAddr,
     pub(crate) chroot: String,
 }
@@ -55,26 +48,9 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start() -> Self {
         let chroot = format!("/test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let (embedded, addr) = match BACKEND {
-            Backend::Embedded => {
-                let server = zk_server::Server::builder()
-                    .set("tickTime", 200)
-                    .set("minSessionTimeout", 400)
-                    .set("maxSessionTimeout", 60_000)
-                    .set("znode.container.checkIntervalMs", 500)
-                    .start()
-                    .await
-                    .expect("a server starts");
-                let addr = server.client_address();
-                (Some(server), addr)
-            }
-            Backend::Apache => {
-                let ensemble = APACHE.get_or_init(apache).await;
-                (None, ensemble.server(0).client_addr())
-            }
-        };
+        let (alive, addr) = servers().await;
         let world = Self {
-            _embedded: embedded,
+            _alive: alive,
             addr,
             chroot,
         };
@@ -117,15 +93,34 @@ impl World {
     }
 }
 
-async fn apache() -> Ensemble {
-    Reference::builder()
-        .session_timeouts(Duration::from_millis(400), Duration::from_mins(1))
-        .config("tickTime", 200)
-        .config("maxClientCnxns", 0)
-        .config("extendedTypesEnabled", "true")
+/// A server of ours in this process, one for each test.
+pub(crate) async fn embedded() -> (Alive, SocketAddr) {
+    let server = zk_server::Server::builder()
+        .set("tickTime", 200)
+        .set("minSessionTimeout", 400)
+        .set("maxSessionTimeout", 60_000)
+        .set("znode.container.checkIntervalMs", 500)
         .start()
         .await
-        .expect("Apache's server starts")
+        .expect("a server starts");
+    let addr = server.client_address();
+    (Box::new(server), addr)
+}
+
+/// Apache `ZooKeeper` 3.8.0, one for all tests.
+pub(crate) async fn apache() -> (Alive, SocketAddr) {
+    let start = async || {
+        Reference::builder()
+            .session_timeouts(Duration::from_millis(400), Duration::from_mins(1))
+            .config("tickTime", 200)
+            .config("maxClientCnxns", 0)
+            .config("extendedTypesEnabled", "true")
+            .start()
+            .await
+            .expect("Apache's server starts")
+    };
+    let ensemble = APACHE.get_or_init(start).await;
+    (Box::new(()), ensemble.server(0).client_addr())
 }
 
 /// A client behind a proxy of its own.

@@ -2,8 +2,11 @@
 //!
 //! [`mod@reference`] runs Apache `ZooKeeper`, [`process`] our own binary, [`mixed`] both at a time;
 //! what runs is an [`Ensemble`] in each case.
+//! `containers` (feature `containers`) runs our own binary, or published images, in containers.
 
 mod child;
+#[cfg(feature = "containers")]
+pub mod containers;
 mod error;
 mod four_letter;
 mod layout;

@@ -30,6 +30,14 @@ impl Properties {
     }
 }
 
+#[cfg(feature = "containers")]
+impl Properties {
+    /// Keys and values, in order.
+    pub(super) fn entries(&self) -> &[(String, String)] {
+        &self.entries
+    }
+}
+
 impl Display for Properties {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (key, value) in &self.entries {

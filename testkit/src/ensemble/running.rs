@@ -1,5 +1,6 @@
 //! An ensemble that runs.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
@@ -303,22 +304,26 @@ impl Role {
         if server.is_paused() {
             return silent("paused");
         }
-        let reply = match four_letter::ask(server.client_addr(), "srvr", ANSWER_WITHIN).await {
-            Ok(reply) => reply,
-            Err(err) => return silent(&err.to_string()),
-        };
-        let Some(mode) = four_letter::field(&reply, "Mode") else {
-            return silent("not serving");
-        };
-        let zxid = four_letter::field(&reply, "Zxid")
-            .and_then(|zxid| u64::from_str_radix(zxid.trim_start_matches("0x"), 16).ok());
-        Self {
-            mode: mode.to_owned(),
-            zxid: zxid.unwrap_or_default(),
-        }
+        let (mode, zxid) = ask_mode(server.client_addr()).await;
+        Self { mode, zxid }
     }
 
     fn leads(&self) -> bool {
         matches!(self.mode.as_str(), "leader" | "standalone")
     }
+}
+
+/// What the server at an address says that it is, or in parentheses why it says nothing; with the
+/// zxid of its last transaction.
+pub(super) async fn ask_mode(address: SocketAddr) -> (String, u64) {
+    let reply = match four_letter::ask(address, "srvr", ANSWER_WITHIN).await {
+        Ok(reply) => reply,
+        Err(err) => return (format!("({err})"), 0),
+    };
+    let Some(mode) = four_letter::field(&reply, "Mode") else {
+        return ("(not serving)".to_owned(), 0);
+    };
+    let zxid = four_letter::field(&reply, "Zxid")
+        .and_then(|zxid| u64::from_str_radix(zxid.trim_start_matches("0x"), 16).ok());
+    (mode.to_owned(), zxid.unwrap_or_default())
 }

@@ -31,7 +31,7 @@ const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 /// Apache `ZooKeeper` 3.8 can leave a four-letter word unanswered for ever when it arrives before the
 /// database is there (`NIOServerCnxn#close` fails on it and the socket stays open), so a probe gives
 /// up early and asks again; it becomes more patient for the sake of slow machines.
-const PROBE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+pub(super) const PROBE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How often the log of a server that does not serve is looked at.
 const LOG_LOOK: Duration = Duration::from_secs(2);

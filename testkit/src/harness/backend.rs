@@ -12,6 +12,8 @@ use super::error::Error;
 use super::links::Links;
 use super::member::{Member, Seat};
 use crate::ensemble;
+#[cfg(feature = "containers")]
+use crate::ensemble::containers::{Containers, Image};
 use crate::ensemble::process::ZkServer;
 use crate::ensemble::reference::Reference;
 
@@ -26,6 +28,9 @@ pub enum Backend {
     Processes(PathBuf),
     /// Apache `ZooKeeper`, from Debian's `zookeeper` package.
     Apache,
+    /// Containers of this image: of a binary of ours, or a published one.
+    #[cfg(feature = "containers")]
+    Containers(Image),
 }
 
 /// The servers themselves.
@@ -33,6 +38,8 @@ pub enum Backend {
 pub(super) enum Servers {
     InProcess(Vec<Member>),
     Processes(ensemble::Ensemble),
+    #[cfg(feature = "containers")]
+    Containers(Containers),
 }
 
 /// Milliseconds of a tick: short, so that what takes ticks does not take long.
@@ -102,6 +109,19 @@ impl Servers {
                 }
                 Ok(Self::processes(launch.start().await?, links))
             }
+            #[cfg(feature = "containers")]
+            Backend::Containers(image) => {
+                let mut launch = Containers::builder(image.clone());
+                launch = launch.servers(voters).observers(observers);
+                for (key, value) in &builder.settings {
+                    launch = launch.config(key, value);
+                }
+                let containers = launch.start().await?;
+                for index in 0..containers.len() {
+                    note_container(&containers, index, links);
+                }
+                Ok(Self::Containers(containers))
+            }
         }
     }
 
@@ -116,6 +136,8 @@ impl Servers {
         match self {
             Self::InProcess(members) => members.len(),
             Self::Processes(ensemble) => ensemble.servers().len(),
+            #[cfg(feature = "containers")]
+            Self::Containers(containers) => containers.len(),
         }
     }
 
@@ -124,6 +146,17 @@ impl Servers {
         match self {
             Self::InProcess(_) => None,
             Self::Processes(ensemble) => Some(ensemble),
+            #[cfg(feature = "containers")]
+            Self::Containers(_) => None,
+        }
+    }
+
+    /// The containers, if that is what the servers are.
+    #[cfg(feature = "containers")]
+    pub(super) fn as_containers(&self) -> Option<&Containers> {
+        match self {
+            Self::InProcess(_) | Self::Processes(_) => None,
+            Self::Containers(containers) => Some(containers),
         }
     }
 
@@ -135,6 +168,8 @@ impl Servers {
                 .get(index)
                 .unwrap_or_else(|| panic!("no server {index} in an ensemble of {count}"))),
             Self::Processes(_) => Err(Error::Unsupported { verb }),
+            #[cfg(feature = "containers")]
+            Self::Containers(_) => Err(Error::Unsupported { verb }),
         }
     }
 
@@ -146,6 +181,8 @@ impl Servers {
                 let server = ensemble.servers().get(index)?;
                 server.pid().map(|_| server.client_addr())
             }
+            #[cfg(feature = "containers")]
+            Self::Containers(containers) => containers.client_addr(index),
         }
     }
 
@@ -161,6 +198,8 @@ impl Servers {
                 roles
             }
             Self::Processes(ensemble) => ensemble.modes().await,
+            #[cfg(feature = "containers")]
+            Self::Containers(containers) => containers.modes().await,
         }
     }
 
@@ -168,6 +207,12 @@ impl Servers {
         match self {
             Self::InProcess(_) => self.member(index, "start")?.start(links).await,
             Self::Processes(ensemble) => Ok(ensemble.start_server(index).await?),
+            #[cfg(feature = "containers")]
+            Self::Containers(containers) => {
+                containers.launch(index).await?;
+                note_container(containers, index, links);
+                Ok(())
+            }
         }
     }
 
@@ -175,6 +220,8 @@ impl Servers {
         match self {
             Self::InProcess(_) => self.member(index, "stop")?.stop().await,
             Self::Processes(ensemble) => Ok(ensemble.stop(index).await?),
+            #[cfg(feature = "containers")]
+            Self::Containers(containers) => Ok(containers.stop(index).await?),
         }
     }
 
@@ -182,6 +229,8 @@ impl Servers {
         match self {
             Self::InProcess(_) => self.member(index, "kill")?.kill().await,
             Self::Processes(ensemble) => Ok(ensemble.kill(index).await?),
+            #[cfg(feature = "containers")]
+            Self::Containers(containers) => Ok(containers.kill(index).await?),
         }
     }
 
@@ -192,6 +241,8 @@ impl Servers {
                 Ok(())
             }
             Self::Processes(ensemble) => Ok(ensemble.pause(index).await?),
+            #[cfg(feature = "containers")]
+            Self::Containers(containers) => Ok(containers.pause(index).await?),
         }
     }
 
@@ -202,6 +253,8 @@ impl Servers {
                 Ok(())
             }
             Self::Processes(ensemble) => Ok(ensemble.resume(index).await?),
+            #[cfg(feature = "containers")]
+            Self::Containers(containers) => Ok(containers.resume(index).await?),
         }
     }
 
@@ -210,6 +263,16 @@ impl Servers {
         match self {
             Self::InProcess(_) => Duration::from_secs(30),
             Self::Processes(_) => Duration::from_mins(1),
+            #[cfg(feature = "containers")]
+            Self::Containers(_) => Duration::from_mins(1),
         }
+    }
+}
+
+/// A container is published on another port each time that it starts.
+#[cfg(feature = "containers")]
+fn note_container(containers: &Containers, index: usize, links: &Links) {
+    if let Some(address) = containers.client_addr(index) {
+        links.client_moved(index, address);
     }
 }

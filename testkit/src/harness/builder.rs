@@ -97,7 +97,7 @@ impl Builder {
         let ensemble = Ensemble {
             servers,
             links,
-            has_links: self.backend != Backend::Apache,
+            has_links: matches!(self.backend, Backend::InProcess | Backend::Processes(_)),
             _directory: directory,
         };
         ensemble.wait_until_serving().await?;

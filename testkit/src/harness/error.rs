@@ -7,6 +7,8 @@ use std::time::Duration;
 use zk_client::SessionId;
 use zk_server::{StartError, StopCause};
 
+#[cfg(feature = "containers")]
+use crate::ensemble::containers::ContainerError;
 use crate::ensemble::{EnsembleError, LaunchError};
 
 /// Why something could not be done to an ensemble.
@@ -39,6 +41,10 @@ pub enum Error {
     /// A process of the ensemble does not do what it is told.
     #[error(transparent)]
     Process(#[from] EnsembleError),
+    /// Servers in containers do not start, or do not do what they are told.
+    #[cfg(feature = "containers")]
+    #[error(transparent)]
+    Container(ContainerError),
     /// A server had stopped by itself.
     #[error("server {index} had stopped by itself")]
     Stopped {
@@ -88,4 +94,20 @@ pub enum Error {
         /// What the servers were doing.
         state: String,
     },
+}
+
+#[cfg(feature = "containers")]
+impl From<ContainerError> for Error {
+    fn from(error: ContainerError) -> Self {
+        match error {
+            ContainerError::NotRunning { index } => Self::NotRunning { index },
+            ContainerError::Running { index } => Self::Running { index },
+            error @ (ContainerError::NoEngine(_)
+            | ContainerError::Engine { .. }
+            | ContainerError::Binary { .. }
+            | ContainerError::Setting { .. }
+            | ContainerError::Ended { .. }
+            | ContainerError::NotServing { .. }) => Self::Container(error),
+        }
+    }
 }

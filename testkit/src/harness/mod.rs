@@ -292,6 +292,12 @@ impl Ensemble {
         self.servers.as_processes()
     }
 
+    /// The containers, if that is what the servers are: their logs, their names.
+    #[cfg(feature = "containers")]
+    pub fn containers(&self) -> Option<&crate::ensemble::containers::Containers> {
+        self.servers.as_containers()
+    }
+
     /// Starts a server that was stopped or killed, on its directory; does not wait until it serves.
     ///
     /// # Errors
@@ -402,7 +408,7 @@ impl Ensemble {
     /// were pulled.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by [`Backend::Apache`].
+    /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
     pub fn cut(&self, a: usize, b: usize, way: Way) -> Result<(), Error> {
         self.need_links("cutting a link")?;
         self.links.stall(a, b, way, true);
@@ -412,7 +418,7 @@ impl Ensemble {
     /// Mends what [`Self::cut`] cut.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by [`Backend::Apache`].
+    /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
     pub fn mend(&self, a: usize, b: usize, way: Way) -> Result<(), Error> {
         self.need_links("mending a link")?;
         self.links.stall(a, b, way, false);
@@ -421,9 +427,16 @@ impl Ensemble {
 
     /// Cuts all links between a server and the others. Its clients still reach it.
     ///
+    /// A container is taken off the network that the servers share, which holds the thread up until
+    /// it is done.
+    ///
     /// # Errors
-    /// [`Error::Unsupported`] by [`Backend::Apache`].
+    /// [`Error::Unsupported`] by [`Backend::Apache`]; what the engine says of a container.
     pub fn isolate(&self, server: usize) -> Result<(), Error> {
+        #[cfg(feature = "containers")]
+        if let Some(containers) = self.containers() {
+            return Ok(containers.isolate(server)?);
+        }
         self.need_links("isolating a server")?;
         for other in (0..self.len()).filter(|&other| other != server) {
             self.links.stall(server, other, Way::Both, true);
@@ -434,7 +447,7 @@ impl Ensemble {
     /// Loses what is sent between two servers, bytes and ends of connections.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by [`Backend::Apache`].
+    /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
     pub fn drop_bytes(&self, a: usize, b: usize, way: Way, drop: bool) -> Result<(), Error> {
         self.need_links("dropping bytes")?;
         self.links.drop_bytes(a, b, way, drop);
@@ -444,7 +457,7 @@ impl Ensemble {
     /// Lets what is sent between two servers arrive later.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by [`Backend::Apache`].
+    /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
     pub fn delay(&self, a: usize, b: usize, way: Way, delay: Duration) -> Result<(), Error> {
         self.need_links("delaying a link")?;
         self.links.delay(a, b, way, delay);
@@ -454,7 +467,7 @@ impl Ensemble {
     /// Limits the bytes per second between two servers, on each connection.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by [`Backend::Apache`].
+    /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
     pub fn throttle(&self, a: usize, b: usize, way: Way, rate: Option<u64>) -> Result<(), Error> {
         self.need_links("throttling a link")?;
         self.links.throttle(a, b, way, rate);
@@ -464,15 +477,23 @@ impl Ensemble {
     /// Resets every connection between two servers; they may connect again.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] by [`Backend::Apache`].
+    /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
     pub fn reset(&self, a: usize, b: usize) -> Result<(), Error> {
         self.need_links("resetting a link")?;
         self.links.reset(a, b);
         Ok(())
     }
 
-    /// Mends all links, those to clients included.
+    /// Mends all links, those to clients included, and brings containers back to the network.
+    ///
+    /// # Panics
+    /// If the engine does not connect a container.
     pub fn heal(&self) {
+        #[cfg(feature = "containers")]
+        if let Some(containers) = self.containers() {
+            let healed = containers.heal();
+            healed.expect("an engine that disconnects a container connects it again");
+        }
         self.links.heal();
     }
 
