@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use zk_client::ErrorKind;
 use zk_recipes::{
     Barrier, BarrierError, DoubleBarrier, Entered, GenerationBarrier, Lifted, LossReason,
@@ -169,12 +170,13 @@ async fn entering_has_a_deadline() {
     // Others counted a member whose answers do not come back, and went on.
     let party = world.party(CALM).await;
     let slow = DoubleBarrier::new(&party, "/round", 2);
-    let slow = tokio::spawn(async move { slow.enter_within(Duration::from_secs(2)).await });
+    let (begun, within) = (Instant::now(), Duration::from_secs(5));
+    let slow = tokio::spawn(async move { slow.enter_within(within).await });
     until_children(&zk, "/round", 1).await;
     until("it waits", async || party.stats().watches == 2).await;
     party.proxy.stall(Direction::ToClient, true);
     let quick = soon("enough", barrier.enter()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    tokio::time::sleep_until(begun + within + Duration::from_millis(100)).await;
     party.proxy.heal();
     // It heard of the flag at last, or its time was over: either way it knows that the round began.
     match soon("it ends", slow).await.unwrap() {
