@@ -187,8 +187,13 @@ impl Builder {
         if self.connector.is_some() && self.tls.is_some() {
             return Err(unused("tls"));
         }
-        if self.connector.is_some() && self.resolver.is_some() {
+        let is_service = config.connect.servers.iter().any(Server::is_service);
+        if self.connector.is_some() && self.resolver.is_some() && !is_service {
             return Err(unused("the resolver"));
+        }
+        if is_service && self.resolver.is_none() && cfg!(not(feature = "srv")) {
+            let detail = "servers behind a name (zk+srv://) need the feature `srv`, or a resolver";
+            return Err(Error::new(ErrorKind::Config, Outcome::NotSent).with_detail(detail));
         }
         let mut tcp = TcpConnector::default();
         if let Some(resolver) = self.resolver {

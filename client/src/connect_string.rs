@@ -1,4 +1,4 @@
-//! `host:port,host:port/chroot`.
+//! `host:port,host:port/chroot`, `zk+srv://name/chroot`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,13 +9,18 @@ use zk_proto::{PathError, ZPathBuf};
 /// Port of a server that is named without one.
 pub const DEFAULT_PORT: u16 = 2181;
 
-/// A server to connect to: a host name or address, a port, and whether to speak TLS.
+/// How the name of a service begins.
+const SERVICE: &str = "zk+srv://";
+
+/// A server to connect to: a host name or address, a port, and whether to speak TLS. Or a service:
+/// the name behind which servers are found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Server {
     host: Arc<str>,
     port: u16,
     /// What the connect string says; `None` leaves it to the client's configuration.
     tls: Option<bool>,
+    is_service: bool,
 }
 
 impl Server {
@@ -25,15 +30,41 @@ impl Server {
             host: host.into(),
             port,
             tls: None,
+            is_service: false,
         }
     }
 
-    /// Host name or address, IPv6 without brackets.
+    /// Servers that are found by SRV records before every attempt to connect: of `name` itself if it
+    /// begins with an underscore, else of `_zookeeper._tcp.name`.
+    pub fn service(name: &str) -> Self {
+        Self {
+            host: name.into(),
+            port: 0,
+            tls: None,
+            is_service: true,
+        }
+    }
+
+    /// Whether this is a name behind which servers are found.
+    pub fn is_service(&self) -> bool {
+        self.is_service
+    }
+
+    /// The name that has the SRV records of a service.
+    pub(crate) fn service_name(&self) -> String {
+        if self.host.starts_with('_') {
+            self.host.to_string()
+        } else {
+            format!("_zookeeper._tcp.{}", self.host)
+        }
+    }
+
+    /// Host name or address, IPv6 without brackets; the name of a service.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// TCP port.
+    /// TCP port; 0 for a service.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -44,10 +75,12 @@ impl Server {
     }
 }
 
-/// `host:port`, IPv6 in brackets.
+/// `host:port`, IPv6 in brackets; `zk+srv://name` for a service.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
+        if self.is_service {
+            write!(f, "{SERVICE}{}", self.host)
+        } else if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)
@@ -58,6 +91,10 @@ impl fmt::Display for Server {
 /// A parsed connect string: servers, and the path below which the client lives.
 ///
 /// `[tcp://|tls://]host[:port][,…][/chroot]`; the port is 2181 by default, IPv6 stands in brackets.
+///
+/// Or `zk+srv://name[/chroot]`, with the feature `srv` or a [`Resolver`](crate::Resolver) that finds
+/// services: the servers are those that the SRV records of the name list at the time, as
+/// [`Server::service`] says; smaller priorities before larger, within one by weight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectString {
     /// At least one, in the order of the text.
@@ -127,9 +164,24 @@ pub enum ConnectStringError {
         /// The part of the connect string.
         server: String,
     },
-    /// A scheme other than `tcp` and `tls`.
+    /// A service beside other servers.
+    #[error("service {server:?} of the connect string does not stand alone")]
+    ServiceNotAlone {
+        /// The part of the connect string.
+        server: String,
+    },
+    /// A service with a port: those are told by its records.
     #[error(
-        "server {server:?} of the connect string has an unknown scheme: tcp:// and tls:// are known"
+        "service {server:?} of the connect string has a port, which its SRV records are to tell"
+    )]
+    ServiceWithPort {
+        /// The part of the connect string.
+        server: String,
+    },
+    /// A scheme other than `tcp`, `tls` and `zk+srv`.
+    #[error(
+        "server {server:?} of the connect string has an unknown scheme: \
+         tcp://, tls:// and zk+srv:// are known"
     )]
     UnknownScheme {
         /// The part of the connect string.
@@ -176,6 +228,13 @@ impl FromStr for ConnectString {
                 text: text.to_owned(),
             });
         }
+        if servers.len() > 1
+            && let Some(service) = servers.iter().find(|server| server.is_service)
+        {
+            return Err(ConnectStringError::ServiceNotAlone {
+                server: service.to_string(),
+            });
+        }
         Ok(Self { servers, chroot })
     }
 }
@@ -186,8 +245,10 @@ fn server(text: &str) -> Result<Server, ConnectStringError> {
         None => (None, text),
         Some(("tcp", rest)) => (Some(false), rest),
         Some(("tls", rest)) => (Some(true), rest),
+        Some(("zk+srv", rest)) => (None, rest),
         Some(_) => return Err(ConnectStringError::UnknownScheme { server: named() }),
     };
+    let is_service = text.starts_with(SERVICE);
     let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
         let illegal = || ConnectStringError::IllegalIpv6 { server: named() };
         let (address, rest) = rest.split_once(']').ok_or_else(illegal)?;
@@ -216,6 +277,12 @@ fn server(text: &str) -> Result<Server, ConnectStringError> {
             character,
         });
     }
+    if is_service {
+        return match port {
+            None => Ok(Server::service(host)),
+            Some(_) => Err(ConnectStringError::ServiceWithPort { server: named() }),
+        };
+    }
     let port = match port {
         None => DEFAULT_PORT,
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
@@ -226,9 +293,8 @@ fn server(text: &str) -> Result<Server, ConnectStringError> {
         })?,
     };
     Ok(Server {
-        host: host.into(),
-        port,
         tls,
+        ..Server::new(host, port)
     })
 }
 
@@ -259,8 +325,26 @@ mod tests {
     }
 
     #[test]
+    fn service_stands_alone_and_has_records_under_its_name_or_a_usual_one() {
+        let parsed = parse("zk+srv://zk.example.com/app");
+        assert_eq!(parsed.servers, [Server::service("zk.example.com")]);
+        assert_eq!(parsed.chroot.as_str(), "/app");
+        let name = |text: &str| parse(text).servers.pop().map(|it| it.service_name());
+        let usual = name("zk+srv://zk.example.com");
+        assert_eq!(usual.as_deref(), Some("_zookeeper._tcp.zk.example.com"));
+        let own = name("zk+srv://_client._tcp.zk.default.svc");
+        assert_eq!(own.as_deref(), Some("_client._tcp.zk.default.svc"));
+        let message = |text: &str| text.parse::<ConnectString>().unwrap_err().to_string();
+        assert!(
+            message("zk+srv://a,b:1").contains("\"zk+srv://a\" of the connect string does not")
+        );
+        assert!(message("zk+srv://a:1").contains("has a port"));
+        assert!(message("zk+srv://").contains("has no host"));
+    }
+
+    #[test]
     fn what_is_written_reads_the_same() {
-        for text in ["zk", "zk/", "tls://a:1, tcp://[::1],c/x/y"] {
+        for text in ["zk", "zk/", "tls://a:1, tcp://[::1],c/x/y", "zk+srv://a/x"] {
             let parsed = parse(text);
             assert_eq!(parse(&parsed.to_string()), parsed);
         }

@@ -83,6 +83,7 @@
 //! |---|---|
 //! | `tls` | TLS by rustls: `Builder::tls`, and `tls://` in connect strings |
 //! | `serde` | [`Config`] in documents |
+//! | `srv` | `zk+srv://name` in connect strings: servers by the SRV records of a name |
 //! | `cli` | the binary `zkcli` |
 //! | `metrics` | the numbers of [`Stats`] to the recorder of the `metrics` crate, as `zk_client_…`; beside them requests by operation and result, and how long they were queued, on the wire, and the connection lost |
 //!
@@ -114,8 +115,10 @@ pub use self::builder::Builder;
 pub use self::client::{Client, Session, SessionHold};
 pub use self::config::{Config, OnExpire};
 pub use self::connect_string::{ConnectString, ConnectStringError, DEFAULT_PORT, Server};
-pub use self::core::CloseReason;
+pub use self::core::{CloseReason, ServiceRecord};
 pub use self::credentials::{Auth, CredentialProvider, Credentials, Sasl};
+#[cfg(feature = "srv")]
+pub use self::driver::DnsResolver;
 pub use self::driver::{ConnectError, ConnectErrorKind, Connector, Io, Resolver};
 pub use self::error::{Error, ErrorKind, Outcome};
 pub use self::ops::{

@@ -12,7 +12,8 @@ use crate::connect_string::Server;
 #[derive(Debug)]
 pub(crate) enum Action<W, S> {
     /// Connect to a server, taking no longer for each of its addresses. Ends in [`Event::Dialed`] or
-    /// [`Event::DialFailed`]. A connection that is still there is dropped first.
+    /// [`Event::DialFailed`]. A connection that is still there is dropped first. The servers behind a
+    /// name are looked up instead, which ends in [`Event::Found`].
     Dial { server: Server, within: Duration },
     /// Drop the connection, and do not tell.
     HangUp,

@@ -13,7 +13,7 @@ use super::link::{Link, Stage};
 use super::request::{Purpose, Queued};
 use super::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, Delivery, Failure, Granted,
-    NEVER, Phase, Secret, Session, Time, Transition, Urgent, Waiter,
+    NEVER, Phase, Secret, ServiceRecord, Session, Time, Transition, Urgent, Waiter,
 };
 use crate::connect_string::Server;
 
@@ -82,7 +82,32 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     }
 
     fn dial(&mut self, out: &mut Vec<Action<W, S>>) {
-        let server = self.hosts.take_next();
+        let server = self.hosts.attempt();
+        self.dial_to(server, out);
+    }
+
+    /// These are the servers behind the name that was to be dialed.
+    pub(super) fn found(
+        &mut self,
+        now: Time,
+        records: &[ServiceRecord],
+        out: &mut Vec<Action<W, S>>,
+    ) {
+        let Phase::Dialing { server: service } = &self.phase else {
+            return;
+        };
+        if !service.is_service() {
+            return;
+        }
+        if let Some(server) = self.hosts.found(records) {
+            self.dial_to(server, out);
+        } else {
+            let message = format!("no server is behind {:?}", service.service_name());
+            self.lost(now, AttemptError::new(AttemptErrorKind::Dns, message), out);
+        }
+    }
+
+    fn dial_to(&mut self, server: Server, out: &mut Vec<Action<W, S>>) {
         let within = self.attempt_budget();
         self.phase = Phase::Dialing {
             server: server.clone(),

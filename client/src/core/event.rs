@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::request::{Request, WatchId};
-use super::{SaslConfig, Secret};
+use super::{SaslConfig, Secret, ServiceRecord};
 use crate::connect_string::Server;
 
 /// What happened.
@@ -29,6 +29,8 @@ pub(crate) enum Event<W, S> {
     Close { within: Duration },
     /// The user lets go of the session without ending it.
     Detach,
+    /// The servers behind the name asked for: the attempt goes on with one of them.
+    Found(Vec<ServiceRecord>),
     /// Comes right before [`Event::Dialed`]: what to say on that connection, in the place of what a
     /// provider gave for the last one.
     Provided(Box<Proofs>),

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::Time;
+use super::services::{self, ServiceRecord};
 use crate::connect_string::Server;
 
 /// Pause before the first attempt after a full pass over all servers has failed.
@@ -16,9 +17,21 @@ const BACKOFF_PART: u32 = 3;
 /// The list is shuffled once, then walked round and round. A full pass is made without a pause;
 /// after that the pause before each attempt is drawn from a window that doubles with each pass, so
 /// that many clients that lost their server at once do not come back at once.
+///
+/// Where a name stands for the servers, the list is found anew before each attempt, in the order of
+/// its records, and what is tried is the first server of it that has not failed since one last did
+/// not.
 #[derive(Debug)]
 pub(super) struct Hosts {
+    /// As last found, if a name stands for them; the name itself until then.
     servers: Vec<Server>,
+    /// The name that stands for them.
+    service: Option<Server>,
+    /// Of the servers behind a name: those tried since one last succeeded, the one tried last, and
+    /// the one to be tried next.
+    tried: Vec<Server>,
+    last: Option<Server>,
+    preferred: Option<Server>,
     /// Position of the server to try next.
     next: usize,
     /// Attempts since one last succeeded.
@@ -39,7 +52,11 @@ impl Hosts {
         let mut rng = fastrand::Rng::with_seed(seed);
         rng.shuffle(&mut servers);
         Self {
+            service: service(&servers),
             servers,
+            tried: Vec::new(),
+            last: None,
+            preferred: None,
             next: 0,
             failures: 0,
             rng,
@@ -51,7 +68,40 @@ impl Hosts {
         self.servers.len()
     }
 
-    /// Takes the server to try now.
+    /// What to try now: a server, or the name behind which to find it.
+    pub(super) fn attempt(&mut self) -> Server {
+        self.service.clone().unwrap_or_else(|| self.take_next())
+    }
+
+    /// These are the servers behind the name now. Returns the one to try, if there is any.
+    pub(super) fn found(&mut self, records: &[ServiceRecord]) -> Option<Server> {
+        let mut servers = Vec::new();
+        for mut group in services::by_priority(records, &mut self.rng) {
+            // Another that is as good comes before the one that was just left.
+            group.sort_by_key(|server| Some(server) == self.last.as_ref());
+            for server in group {
+                if !servers.contains(&server) {
+                    servers.push(server);
+                }
+            }
+        }
+        if servers.iter().all(|server| self.tried.contains(server)) {
+            self.tried.clear();
+        }
+        let preferred = self.preferred.take();
+        let index = servers
+            .iter()
+            .position(|server| preferred.as_ref() == Some(server))
+            .or_else(|| servers.iter().position(|it| !self.tried.contains(it)));
+        let server = servers.get(index?).cloned()?;
+        self.servers = servers;
+        self.next = index? + 1;
+        self.tried.push(server.clone());
+        self.last = Some(server.clone());
+        Some(server)
+    }
+
+    /// Takes a server: the next of the list.
     pub(super) fn take_next(&mut self) -> Server {
         let index = self.next % self.servers.len();
         self.next = (index + 1) % self.servers.len();
@@ -63,6 +113,7 @@ impl Hosts {
 
     /// Makes `server` the next to be tried.
     pub(super) fn prefer(&mut self, server: &Server) {
+        self.preferred = Some(server.clone());
         if let Some(index) = self.servers.iter().position(|known| known == server) {
             self.next = index;
         }
@@ -71,6 +122,7 @@ impl Hosts {
     /// A session was established: the next loss starts a fresh pass.
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
+        self.tried.clear();
     }
 
     /// An attempt failed. Returns when the next may start.
@@ -108,7 +160,7 @@ impl Hosts {
 
     /// Replaces the list. Returns whether a client of `current` should move to another server: always
     /// if it is gone from the list; else with the probability that evens out the load when every
-    /// client does the same.
+    /// client does the same. Never if the list is a name: nobody knows yet what is behind it.
     ///
     /// # Source
     /// The rule, not the code, of Apache `ZooKeeper` 3.9, `StaticHostProvider#updateServerList`.
@@ -119,9 +171,14 @@ impl Hosts {
         let first_new = servers
             .iter()
             .position(|server| !self.servers.contains(server));
+        self.service = service(&servers);
         self.servers = servers;
         self.next = 0;
         self.failures = 0;
+        self.tried.clear();
+        if self.service.is_some() {
+            return false;
+        }
         let Some(current) = current else { return false };
         if !self.servers.contains(current) {
             return true;
@@ -141,6 +198,14 @@ impl Hosts {
     /// A number in 0.9 to 1.1 to spread timers with.
     pub(super) fn jitter(&mut self) -> f64 {
         0.9 + 0.2 * self.rng.f64()
+    }
+}
+
+/// The name that stands for the servers, if that is what the list is.
+fn service(servers: &[Server]) -> Option<Server> {
+    match servers {
+        [only] if only.is_service() => Some(only.clone()),
+        _ => None,
     }
 }
 
@@ -236,5 +301,82 @@ mod tests {
             (2_200..2_800).contains(&count),
             "{count} of 10000 moved, 2500 would be even"
         );
+    }
+
+    fn record(priority: u16, port: u16) -> ServiceRecord {
+        let host = "zk.".to_owned();
+        ServiceRecord {
+            priority,
+            weight: 1,
+            host,
+            port,
+        }
+    }
+
+    /// Ports of the servers tried, one after another, each of which fails.
+    fn tried(hosts: &mut Hosts, records: &[ServiceRecord], attempts: usize) -> Vec<u16> {
+        let mut ports = Vec::new();
+        for _ in 0..attempts {
+            assert!(hosts.attempt().is_service());
+            ports.push(hosts.found(records).unwrap().port());
+            hosts.failed(Time::default(), CALM);
+        }
+        ports
+    }
+
+    #[test]
+    fn servers_behind_a_name_are_all_tried_by_priority_before_any_is_tried_again() {
+        for seed in 0..50 {
+            let mut hosts = Hosts::new(vec![Server::service("zk")], seed);
+            let records = [record(2, 3), record(1, 1), record(1, 2)];
+            for _ in 0..3 {
+                let mut ports = tried(&mut hosts, &records, 3);
+                assert_eq!(ports.pop(), Some(3), "seed {seed}");
+                ports.sort_unstable();
+                assert_eq!(ports, [1, 2], "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_success_the_first_priority_is_tried_again_and_the_server_that_was_left_last() {
+        for seed in 0..50 {
+            let mut hosts = Hosts::new(vec![Server::service("zk")], seed);
+            let two = [record(2, 9), record(1, 1), record(1, 2)];
+            let left = hosts.found(&two).unwrap().port();
+            hosts.succeeded();
+            assert_eq!(hosts.found(&two).unwrap().port(), 3 - left, "seed {seed}");
+            hosts.succeeded();
+            // Alone of its priority, it is better than what comes behind.
+            let one = [record(1, 1), record(2, 9)];
+            for _ in 0..3 {
+                assert_eq!(hosts.found(&one).unwrap().port(), 1);
+                hosts.succeeded();
+            }
+        }
+    }
+
+    #[test]
+    fn look_ups_that_find_nobody_are_failures_with_pauses() {
+        let mut hosts = Hosts::new(vec![Server::service("zk")], 7);
+        assert_eq!(hosts.found(&[]), None);
+        let at = hosts.failed(Time::default(), CALM);
+        assert!(at > Time::default() && hosts.passed());
+        assert_eq!(hosts.found(&[record(0, 5)]).unwrap().port(), 5);
+        let server = Server::new("zk", 6);
+        hosts.prefer(&server);
+        let found = hosts.found(&[record(0, 5), record(1, 6)]);
+        assert_eq!(found, Some(server));
+    }
+
+    #[test]
+    fn name_and_list_replace_each_other() {
+        let mut hosts = Hosts::new(servers(2), 7);
+        let name = Server::service("zk");
+        assert!(!hosts.replace(vec![name.clone()], Some(&Server::new("zk", 1))));
+        assert_eq!(hosts.attempt(), name);
+        hosts.found(&[record(0, 5)]);
+        assert!(hosts.replace(servers(2), Some(&Server::new("zk", 5))));
+        assert!(!hosts.attempt().is_service());
     }
 }

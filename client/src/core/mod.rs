@@ -28,6 +28,7 @@ mod queue;
 mod request;
 mod sasl;
 mod secret;
+mod services;
 mod time;
 mod watches;
 
@@ -56,6 +57,7 @@ pub(crate) use self::request::{
 };
 pub(crate) use self::sasl::SaslConfig;
 pub(crate) use self::secret::Secret;
+pub use self::services::ServiceRecord;
 pub(crate) use self::time::Time;
 
 /// What a core is made from.
@@ -332,6 +334,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             Event::Hold(change) => self.hold(change),
             Event::Close { within } => self.close(now, within, out),
             Event::Detach => self.shut(CloseReason::Detached, out),
+            Event::Found(records) => self.found(now, &records, out),
             Event::Provided(proofs) => self.provided(*proofs),
             Event::Dialed => self.dialed(now),
             Event::DialFailed(error) | Event::Lost(error) => self.lost(now, error, out),

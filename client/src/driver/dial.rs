@@ -1,4 +1,4 @@
-//! One attempt to connect: credentials, then the connection.
+//! One attempt to connect: the servers behind a name, or credentials and then the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,14 +6,22 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::transport::{ConnectError, ConnectErrorKind, Connector, Io, TcpConnector};
+use super::transport::{ConnectError, ConnectErrorKind, Connector, Io, RESOLVE_MAX, TcpConnector};
 use crate::connect_string::Server;
-use crate::core::{AttemptError, AttemptErrorKind, Proofs};
+use crate::core::{AttemptError, AttemptErrorKind, Proofs, ServiceRecord};
 use crate::credentials::{CredentialProvider, Credentials};
 use crate::error::chain;
 
 /// Longest time to find credentials: a session may be running out.
 const CREDENTIALS_MAX: Duration = Duration::from_secs(5);
+
+/// What came of an attempt.
+pub(super) enum Dialed {
+    /// The servers behind a service.
+    Found(Vec<ServiceRecord>),
+    /// A connection, and what is to be sent there if a provider has a say in it.
+    Connected(Box<dyn Io>, Option<Proofs>),
+}
 
 /// Makes connections, and asks anew each time for what they need.
 #[derive(Debug, Clone)]
@@ -25,9 +33,32 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
+    /// Looks up a service, or connects to a server.
+    pub(super) async fn dial(
+        &self,
+        server: &Server,
+        within: Duration,
+    ) -> Result<Dialed, AttemptError> {
+        if server.is_service() {
+            return Ok(Dialed::Found(self.find(server).await?));
+        }
+        let (io, proofs) = self.reach(server, within).await?;
+        Ok(Dialed::Connected(io, proofs))
+    }
+
+    async fn find(&self, service: &Server) -> Result<Vec<ServiceRecord>, AttemptError> {
+        let name = service.service_name();
+        let why = match timeout(RESOLVE_MAX, self.tcp.resolver.services(&name)).await {
+            Ok(Ok(records)) => return Ok(records),
+            Ok(Err(err)) => format!("cannot find the servers behind {name:?}: {err}"),
+            Err(_) => format!("cannot find the servers behind {name:?} within {RESOLVE_MAX:?}"),
+        };
+        Err(AttemptError::new(AttemptErrorKind::Dns, why))
+    }
+
     /// Connects to a server, taking no longer than `within` for each of its addresses. Returns what
     /// is to be sent there too, if a provider is asked for it.
-    pub(super) async fn dial(
+    async fn reach(
         &self,
         server: &Server,
         within: Duration,
@@ -71,7 +102,7 @@ impl Dialer {
     pub(super) async fn is_writable(&self, server: &Server) -> bool {
         let within = Duration::from_secs(1);
         let ask = async {
-            let (mut io, _) = self.dial(server, within).await.ok()?;
+            let (mut io, _) = self.reach(server, within).await.ok()?;
             io.write_all(b"isro").await.ok()?;
             let mut answer = [0; 2];
             io.read_exact(&mut answer).await.ok()?;

@@ -2,6 +2,8 @@
 //! what the core wants done. It decides nothing.
 
 mod dial;
+#[cfg(feature = "srv")]
+mod dns;
 mod measure;
 mod transport;
 
@@ -16,14 +18,17 @@ use tokio_util::io::poll_read_buf;
 use zk_proto::frame::{self, FrameError};
 
 pub(crate) use self::dial::Dialer;
+#[cfg(feature = "srv")]
+pub use self::dns::DnsResolver;
 pub(crate) use self::transport::TcpConnector;
 pub use self::transport::{ConnectError, ConnectErrorKind, Connector, Io, Resolver};
 
+use self::dial::Dialed;
 use self::measure::Measure;
 use crate::connect_string::Server;
 use crate::core::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, CoreConfig, Delivery, Event,
-    Failure, Proofs, Reply, Time, Transition, Trip,
+    Failure, Reply, Time, Transition, Trip,
 };
 use crate::shared::{DriverEvent, ReplySlot, Shared};
 use crate::state::ConnState;
@@ -41,8 +46,7 @@ const READS_MAX: usize = 4;
 const TURNS_MAX: usize = 16;
 
 type DriverAction = Action<ReplySlot, Arc<WatchCell>>;
-type Dialed = Result<(Box<dyn Io>, Option<Proofs>), AttemptError>;
-type Dialing = Pin<Box<dyn Future<Output = Dialed> + Send>>;
+type Dialing = Pin<Box<dyn Future<Output = Result<Dialed, AttemptError>> + Send>>;
 type Probing = Pin<Box<dyn Future<Output = (Server, bool)> + Send>>;
 
 /// See the module's text. It ends when the client is closed.
@@ -166,7 +170,8 @@ impl Driver {
         };
         self.dialing = None;
         let event = match result {
-            Ok((io, proofs)) => {
+            Ok(Dialed::Found(records)) => Event::Found(records),
+            Ok(Dialed::Connected(io, proofs)) => {
                 self.io = Some(io);
                 if let Some(proofs) = proofs {
                     let event = Event::Provided(Box::new(proofs));

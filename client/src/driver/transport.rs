@@ -12,9 +12,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::connect_string::Server;
+use crate::core::ServiceRecord;
 
-/// Longest time to resolve a host name.
-const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// Longest time to resolve a host name, or to find the servers behind a service.
+pub(super) const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
 /// A connection: bytes both ways.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -77,6 +78,16 @@ pub trait Resolver: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Whatever it is: the attempt ends with [`ConnectErrorKind::Dns`], and others follow.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    /// The SRV records of a name, in any order: asked for before every attempt if the connect string
+    /// is a [service](crate::Server::service).
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`]. A resolver without this method finds no services.
+    async fn services(&self, name: &str) -> io::Result<Vec<ServiceRecord>> {
+        let message = format!("the resolver in use looks for no SRV records, as those of {name}");
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
 }
 
 /// The system's way to find addresses.
@@ -87,6 +98,11 @@ struct SystemResolver;
 impl Resolver for SystemResolver {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok(lookup_host((host, port)).await?.collect())
+    }
+
+    #[cfg(feature = "srv")]
+    async fn services(&self, name: &str) -> io::Result<Vec<ServiceRecord>> {
+        super::dns::DnsResolver::system().services(name).await
     }
 }
 
