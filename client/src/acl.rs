@@ -9,7 +9,7 @@ use zk_proto::{Acl as Ace, Id, Perms};
 ///
 /// let acl = Acl::of([
 ///     Ace::new(Perms::ALL, Id::AUTH),
-///     Ace::new(Perms::READ, Id::new("ip", "10.0.0.0/8")),
+///     Ace::new(Perms::READ, Id::ip("10.0.0.0/8")),
 /// ]);
 /// assert_eq!(acl.entries().len(), 2);
 /// ```

@@ -190,8 +190,31 @@ async fn request_that_no_server_would_take_is_not_sent() {
     let error = client.set("/a", vec![0; 100]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataTooLarge);
     assert_eq!(error.outcome(), Outcome::NotSent);
+    assert_eq!(error.path(), Some("/a"));
     assert!(!script.lock().seen.contains(&OpCode::SetData));
     client.set("/a", vec![0; 10]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_longer_than_lengths_can_say_is_refused_whatever_the_limit() {
+    let script = Script::default();
+    let client = script.builder().frame_max(usize::MAX).connect().await;
+    let client = client.unwrap();
+    // Never touched, so never there.
+    let huge = Bytes::from(vec![0; 1 << 31]);
+    let errors = [
+        client.set("/a", huge.clone()).await.unwrap_err(),
+        client.create("/a", huge.clone()).await.unwrap_err(),
+        client.transaction().set("/a", huge, 0).await.unwrap_err(),
+    ];
+    for error in errors {
+        let told = (error.kind(), error.outcome());
+        assert_eq!(
+            told,
+            (ErrorKind::DataTooLarge, Outcome::NotSent),
+            "{error:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

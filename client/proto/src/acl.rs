@@ -180,6 +180,28 @@ impl Id {
         Self::new("digest", format!("{user}:{}", BASE64.encode(hash)))
     }
 
+    /// Whoever connects from this address, or from one of `address/bits`.
+    pub fn ip(address: impl Into<ByteString>) -> Self {
+        Self::new("ip", address)
+    }
+
+    /// Whoever shows a certificate with this subject, as RFC 2253 writes it.
+    pub fn x509(subject: impl Into<ByteString>) -> Self {
+        Self::new("x509", subject)
+    }
+
+    /// Whoever proves by SASL to be this user.
+    ///
+    /// ```
+    /// # use zk_proto::Id;
+    /// let ids = [Id::ip("10.0.0.0/8"), Id::x509("CN=bob,O=acme"), Id::sasl("bob")];
+    /// let shown = ids.map(|id| id.to_string());
+    /// assert_eq!(shown, ["ip:10.0.0.0/8", "x509:CN=bob,O=acme", "sasl:bob"]);
+    /// ```
+    pub fn sasl(user: impl Into<ByteString>) -> Self {
+        Self::new("sasl", user)
+    }
+
     /// Everybody.
     pub const ANYONE: Self = Self {
         scheme: Some(ByteString::from_static("world")),

@@ -143,7 +143,8 @@ impl CallConfig {
         Self {
             timeout: config.op_timeout,
             close_timeout: config.close_timeout,
-            frame_max: config.frame_max,
+            // Lengths are written in 31 bits.
+            frame_max: config.frame_max.min(i32::MAX as usize),
             load_max: Load {
                 requests: config.in_flight_max,
                 bytes: config.in_flight_bytes_max,

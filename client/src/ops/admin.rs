@@ -9,7 +9,7 @@ use zk_proto::response::{
 };
 use zk_proto::{ErrorCode, Id, OpCode, Stat, Version};
 
-use super::call::{Answer, Call, incomplete, operation, path_frame};
+use super::call::{Answer, Call, incomplete, operation, path_frame, whole_frame};
 use super::data::{Node, node};
 use crate::acl::Acl;
 use crate::client::Client;
@@ -342,7 +342,7 @@ impl Reconfig<'_> {
     }
 
     fn into_call(self) -> Call<Node> {
-        let frame = Ok(Frame::of(OpCode::Reconfig, &self.request));
+        let frame = whole_frame(self.client, OpCode::Reconfig, &self.request);
         Call::new(self.client, OpCode::Reconfig, frame, |answer| {
             Ok(node(answer.body::<GetDataResponse>()?))
         })

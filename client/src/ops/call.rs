@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use zk_proto::jute::{Decode, DecodeError, Encode as _, Reader, Reason};
+use zk_proto::jute::{Decode, DecodeError, Encode, Reader, Reason};
 use zk_proto::{ByteString, ErrorCode, OpCode, PathError, ZPath, ZPathBuf, strip_chroot};
 
 use crate::client::Client;
@@ -19,6 +19,8 @@ use crate::watch::{Watch, WatchCell, WatchStream};
 /// Data up to this length is copied out of the buffer that it came in, so that holding it does not
 /// hold up to 64 KiB.
 const COPY_MAX: usize = 4 * 1024;
+/// Bytes of a request that its length counts in front of the body: xid and opcode.
+const HEADER_LEN: usize = 8;
 
 /// An operation that is ready to be submitted.
 pub(crate) struct Call<T> {
@@ -225,15 +227,31 @@ impl<T> Call<T> {
     }
 }
 
-/// A request that a server would refuse by closing the connection is not sent.
-fn checked(client: &Client, op: OpCode, frame: Frame) -> Result<Frame, Error> {
-    let (len, max) = (frame.payload_len(), client.config().frame_max);
+/// A request that a server would refuse by closing the connection is not sent, nor made.
+fn fits(client: &Client, op: OpCode, body_len: usize) -> Result<(), Error> {
+    let (len, max) = (
+        HEADER_LEN.saturating_add(body_len),
+        client.config().frame_max,
+    );
     if len <= max {
-        return Ok(frame);
+        return Ok(());
     }
     let detail = format!("{len} bytes exceed the limit of {max} (jute.maxbuffer)");
     let error = Error::new(ErrorKind::DataTooLarge, Outcome::NotSent).with_op(op);
-    Err(error.with_path(shown(client, &frame)).with_detail(detail))
+    Err(error.with_detail(detail))
+}
+
+fn checked(client: &Client, op: OpCode, frame: Frame) -> Result<Frame, Error> {
+    match fits(client, op, frame.payload_len().saturating_sub(HEADER_LEN)) {
+        Ok(()) => Ok(frame),
+        Err(error) => Err(error.with_path(shown(client, &frame))),
+    }
+}
+
+/// The frame of a whole record.
+pub(crate) fn whole_frame(client: &Client, op: OpCode, body: &dyn Encode) -> Result<Frame, Error> {
+    fits(client, op, body.encoded_len())?;
+    Ok(Frame::of(op, body))
 }
 
 /// The path that a request is about, as the caller named it.
@@ -508,7 +526,7 @@ pub(crate) fn path_frame(
     rest: usize,
 ) -> Result<Frame, Error> {
     let path = ZPath::new(path).map_err(|err| illegal(op, err))?;
-    Ok(prefixed(client, op, path.as_str(), rest))
+    prefixed(client, op, path.as_str(), rest)
 }
 
 /// As [`path_frame`], for a path that a server completes with a number.
@@ -519,10 +537,11 @@ pub(crate) fn sequential_path_frame(
     rest: usize,
 ) -> Result<Frame, Error> {
     ZPath::check_sequential(path).map_err(|err| illegal(op, err))?;
-    Ok(prefixed(client, op, path, rest))
+    prefixed(client, op, path, rest)
 }
 
-fn prefixed(client: &Client, op: OpCode, path: &str, rest: usize) -> Frame {
+fn prefixed(client: &Client, op: OpCode, path: &str, rest: usize) -> Result<Frame, Error> {
+    let named = path;
     let chroot = match client.config().chroot.as_str() {
         "/" => "",
         chroot => chroot,
@@ -533,12 +552,14 @@ fn prefixed(client: &Client, op: OpCode, path: &str, rest: usize) -> Frame {
         path
     };
     let len = chroot.len() + path.len();
-    let mut frame = Frame::with_body_len(op, 4 + len + rest);
+    let body_len = 4 + len + rest;
+    fits(client, op, body_len).map_err(|error| error.with_path(Some(named.into())))?;
+    let mut frame = Frame::with_body_len(op, body_len);
     let body = frame.body();
     i32::try_from(len).unwrap_or(i32::MAX).encode(body);
     body.extend_from_slice(chroot.as_bytes());
     body.extend_from_slice(path.as_bytes());
-    frame
+    Ok(frame)
 }
 
 /// `path` as the server knows it, checked.

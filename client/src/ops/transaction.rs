@@ -9,12 +9,13 @@ use zk_proto::request::{
 use zk_proto::response::{ErrorResponse, MultiResponse, MultiResult};
 use zk_proto::{ByteString, ErrorCode, OpCode, Stat, Version, ZPath, join_chroot};
 
-use super::call::{Answer, Call, Pending, full_path, illegal, incomplete, operation, relative};
+use super::call::{
+    Answer, Call, Pending, full_path, illegal, incomplete, operation, relative, whole_frame,
+};
 use super::create::{CreateMode, Created};
 use super::data::{Node, node};
 use crate::acl::Acl;
 use crate::client::Client;
-use crate::core::Frame;
 use crate::error::{Error, ErrorKind, Outcome};
 
 impl Client {
@@ -205,7 +206,7 @@ impl Transaction<'_> {
     fn into_call(self) -> Call<Vec<TransactionResult>> {
         let frame = self
             .ops
-            .map(|ops| Frame::of(OpCode::Multi, &MultiRequest { ops }));
+            .and_then(|ops| whole_frame(self.client, OpCode::Multi, &MultiRequest { ops }));
         let call = Call::new(self.client, OpCode::Multi, frame, transacted).within(self.timeout);
         if self.ephemeral { call.bound() } else { call }
     }
@@ -339,7 +340,7 @@ impl ReadMany<'_> {
     fn into_call(self) -> Call<Vec<ReadResult>> {
         let frame = self
             .ops
-            .map(|ops| Frame::of(OpCode::MultiRead, &MultiRequest { ops }));
+            .and_then(|ops| whole_frame(self.client, OpCode::MultiRead, &MultiRequest { ops }));
         Call::new(self.client, OpCode::MultiRead, frame, |answer| {
             let op = answer.op;
             let MultiResponse { results } = answer.body()?;
