@@ -100,6 +100,7 @@ mod credentials;
 mod driver;
 mod error;
 pub mod four_letter;
+pub mod guide;
 #[doc(hidden)]
 pub mod host;
 mod ops;
