@@ -668,7 +668,7 @@ mod metered {
             ("zk_client_answer_seconds op=getData", 1),
             ("zk_client_suspended_seconds", 1),
             ("zk_client_connects_total", 2),
-            ("zk_client_connections_lost_total cause=io", 1),
+            ("zk_client_connections_lost_total cause=ended", 1),
             ("zk_client_watches", 0),
             ("zk_client_outstanding", 0),
         ] {
