@@ -22,7 +22,9 @@ use zk_testkit::ensemble::Ensemble;
 use zk_testkit::ensemble::mixed::Kind::{Apache, Ours};
 use zk_testkit::ensemble::mixed::{Builder, Kind, Mixed};
 
-use ensembles::{Load, SOON, jaas, trees, until_modes, until_settled};
+use ensembles::{
+    Load, SOON, jaas, move_to_another_machine, trees, until_modes, until_settled, zxid,
+};
 use papers::Papers;
 
 const ALL: [usize; 3] = [0, 1, 2];
@@ -154,16 +156,29 @@ async fn a_member_without_its_disk_gets_the_tree_from_a_leader_of_the_other_kind
         let ensemble = builder(&kinds).start().await.unwrap();
         let zk = grow(&ensemble).await;
         let load = Load::start(&ensemble, 2).await;
-        lead(&ensemble, &kinds, leading).await;
+        let leader = lead(&ensemble, &kinds, leading).await;
+        let epoch = zxid(&ensemble, leader).await >> 32;
         ensemble.kill(0).await.unwrap();
         let state = ensemble.server(0).data_dir().join("version-2");
         fs::remove_dir_all(state).unwrap();
         ensemble.start_server(0).await.unwrap();
-        until_settled(&ensemble, &ALL).await;
+        assert_eq!(until_settled(&ensemble, &ALL).await, leader);
+        assert_eq!(zxid(&ensemble, leader).await >> 32, epoch, "an election");
         // What it got is on its disk, too.
         replace(&ensemble, 0, kinds[0], true).await;
         load.judge(&ensemble, &ALL).await;
         assert!(zk.exists("/mine").await.unwrap().is_some());
+        ensemble.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_machine_takes_the_place_of_a_member_of_either_kind() {
+    for kinds in [[Ours, Apache, Apache], [Apache, Ours, Ours]] {
+        let ensemble = builder(&kinds).start().await.unwrap();
+        let load = Load::start(&ensemble, 3).await;
+        move_to_another_machine(&ensemble, 0).await;
+        load.judge(&ensemble, &ALL).await;
         ensemble.shutdown().await;
     }
 }

@@ -22,6 +22,13 @@ pub(crate) const SOON: Duration = Duration::from_mins(1);
 const PACE: Duration = Duration::from_millis(5);
 /// Reads sent at a time.
 const READS: usize = 100;
+/// How long a whole tree may take to be read: a million znodes in a debug build do.
+const READ_ALL: Duration = Duration::from_mins(10);
+/// A server tells its digest at each multiple of this zxid.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.8, `DataTree#DIGEST_LOG_INTERVAL`.
+const DIGEST_INTERVAL: i64 = 128;
 
 /// Clients that write, each on its own, until they are told to stop.
 pub(crate) struct Load {
@@ -68,7 +75,8 @@ impl Load {
     }
 
     /// Ends the load, and demands: all that was acknowledged is there, sessions and ephemerals live,
-    /// and all servers named have the same tree. Returns how many writes were acknowledged.
+    /// and all servers named have the same tree, by what clients read of it and by its digest. Returns
+    /// how many writes were acknowledged.
     pub(crate) async fn judge(self, ensemble: &Ensemble, servers: &[usize]) -> usize {
         self.is_over.store(true, Ordering::Relaxed);
         let written: Vec<Written> = join_all(self.writers)
@@ -79,6 +87,9 @@ impl Load {
         for one in &written {
             let wait = one.client.wait_connected(SOON).await;
             wait.unwrap_or_else(|error| panic!("{} is lost: {error}", one.name));
+        }
+        if let Some(one) = written.first() {
+            same_digests(ensemble, servers, &one.client).await;
         }
         let trees = trees(ensemble, servers).await;
         let (first, tree) = trees.first().expect("a server");
@@ -93,6 +104,90 @@ impl Load {
         join_all(written.iter().map(|one| one.client.close(SOON))).await;
         count
     }
+}
+
+/// Demands that servers have the same digest of their trees at one zxid, and that none has ever found
+/// another digest in a transaction than its tree had. Writes until there is such a zxid.
+async fn same_digests(ensemble: &Ensemble, servers: &[usize], zk: &Client) {
+    let sets = (0..=DIGEST_INTERVAL).map(|_| zk.set("/alive", "").send());
+    let mut set = join_all(sets).await.into_iter();
+    let first = set.next().expect("sent").expect("set").mzxid.get();
+    let at = (first / DIGEST_INTERVAL + 1) * DIGEST_INTERVAL;
+    let line = format!("{at:x}: ");
+    let mut digests = Vec::new();
+    for &server in servers {
+        let mut poll = interval(Duration::from_millis(20));
+        let told = async {
+            loop {
+                poll.tick().await;
+                let reply = ensemble.four_letter(server, "hash").await;
+                let reply = reply.expect("answered");
+                if let Some(digest) = reply.lines().find_map(|one| one.strip_prefix(&line)) {
+                    return digest.to_owned();
+                }
+            }
+        };
+        let told = timeout(SOON, told).await;
+        digests.push(told.unwrap_or_else(|_| panic!("server {server} tells no digest at {at:x}")));
+        let reply = ensemble.four_letter(server, "mntr").await;
+        let reply = reply.expect("answered");
+        let key = "zk_digest_mismatches_count";
+        let count = reply.lines().find_map(|one| one.strip_prefix(key));
+        let count = count.unwrap_or_else(|| panic!("server {server} counts no mismatches"));
+        assert_eq!(count.trim(), "0", "mismatches that server {server} found");
+    }
+    let is_same = digests.iter().all(|digest| Some(digest) == digests.first());
+    assert!(is_same, "digests of {servers:?} at {at:x} are {digests:?}");
+}
+
+/// Writes so many znodes below a path that is new.
+pub(crate) async fn fill(zk: &Client, path: &str, count: usize) {
+    const AT_A_TIME: usize = 1000;
+    zk.create(path, "").await.expect("created");
+    for start in (0..count).step_by(AT_A_TIME) {
+        let end = count.min(start + AT_A_TIME);
+        let paths: Vec<_> = (start..end).map(|n| format!("{path}/{n}")).collect();
+        let creates = paths.iter().map(|path| zk.create(path, "znode").send());
+        for created in join_all(creates).await {
+            created.expect("created");
+        }
+    }
+}
+
+/// Has a new machine take the place of a server: the same id, nothing on its disk, and another address,
+/// of which the others learn when they are restarted one after the other, the leader last.
+pub(crate) async fn move_to_another_machine(ensemble: &Ensemble, server: usize) {
+    let all: Vec<usize> = (0..ensemble.servers().len()).collect();
+    let but = |one: usize| -> Vec<usize> { all.iter().copied().filter(|it| *it != one).collect() };
+    ensemble.kill(server).await.expect("killed");
+    fs::remove_dir_all(ensemble.server(server).data_dir().join("version-2")).expect("a state");
+    until_settled(ensemble, &but(server)).await;
+    rehouse(ensemble, server, server);
+    ensemble.start_server(server).await.expect("started");
+    let leader = until_settled(ensemble, &all).await;
+    let mut others = but(server);
+    others.sort_by_key(|one| *one == leader);
+    for other in others {
+        ensemble.stop(other).await.expect("stopped");
+        until_settled(ensemble, &but(other)).await;
+        rehouse(ensemble, other, server);
+        ensemble.start_server(other).await.expect("started");
+        until_settled(ensemble, &all).await;
+    }
+}
+
+/// Tells a server of the other address that a server has.
+fn rehouse(ensemble: &Ensemble, told: usize, moved: usize) {
+    let path = ensemble.server(told).data_dir().with_file_name("zoo.cfg");
+    let text = fs::read_to_string(&path).expect("zoo.cfg");
+    let key = format!("server.{}", moved + 1);
+    let line = text.lines().find_map(|line| line.strip_prefix(&key));
+    let before = line
+        .and_then(|line| line.strip_prefix('='))
+        .expect("a member");
+    let after = before.replacen("127.0.0.1", "127.0.0.2", 1);
+    assert_ne!(before, after);
+    edit(ensemble, told, &[(&key, &after)]);
 }
 
 /// Replaces lines of a server's `zoo.cfg` by others.
@@ -203,7 +298,7 @@ pub(crate) async fn trees(ensemble: &Ensemble, servers: &[usize]) -> Vec<(usize,
     let mut trees = Vec::new();
     for &server in servers {
         let address = ensemble.server(server).client_addr().to_string();
-        let read = timeout(SOON, tree(&address)).await;
+        let read = timeout(READ_ALL, tree(&address)).await;
         trees.push((server, read.expect("in time")));
     }
     trees
