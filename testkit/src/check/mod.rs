@@ -4,24 +4,26 @@
 //! member can know: the disks of all, the one history that was committed. So an error is found where
 //! it is made, not where a client stumbles over it.
 //!
-//! | law | says |
-//! |---|---|
-//! | [`one_leader`] | one leader is established per epoch |
-//! | [`proposals`] | what is logged was proposed by the leader of its epoch, behind the same history everywhere |
-//! | [`committed`] | what is committed is on the disks of a quorum, and every later leader has it |
-//! | [`acks`] | what is acknowledged is on disk |
-//! | [`epochs`] | epochs never go back, and are on disk before anybody hears of them |
-//! | [`recency`] | a leader has seen nobody who knows more |
-//! | [`truncation`] | what is committed is never taken off a disk |
-//! | [`replicas`] | equal histories make equal trees, however they were come by |
-//! | [`sessions`] | a session ends once, with all that is its own, and nothing comes after |
-//! | [`client_order`] | replies come in order, time never runs back for a client, a request is done once |
-//! | [`reads`] | what is read is the state of the moment that the reply names |
-//! | [`real_time`] | a write that begins after another ended comes after it, and a sync sees it |
-//! | [`watches`] | a watch fires once, before anything that shows the change |
-//! | [`majority`] | voters that are a quorum serve, whatever the others can still say or hear |
-//! | [`liveness`] | once all is healed there is a leader, writes are done, and all agree |
-//! | [`linearizability`] | there is an order of all operations that explains all answers |
+//! | law | numbers | says |
+//! |---|---|---|
+//! | [`one_leader`] | S1 | one leader is established per epoch |
+//! | [`proposals`] | S2, S4, S6, S7 | what is logged was proposed by the leader of its epoch, behind the same history everywhere |
+//! | [`committed`] | S3, S5, S8, S9 | what is committed is on the disks of a quorum, and every later leader has it |
+//! | [`acks`] | S10, S11, S15 | what is acknowledged is on disk |
+//! | [`epochs`] | S12, S13 | epochs never go back, and are on disk before anybody hears of them |
+//! | [`recency`] | S14 | a leader has seen nobody who knows more |
+//! | [`truncation`] | S16 | what is committed is never taken off a disk |
+//! | [`replicas`] | S17, S18 | equal histories make equal trees, however they were come by |
+//! | [`sessions`] | S20 | a session ends once, with all that is its own, and nothing comes after |
+//! | [`client_order`] | S21 | replies come in order, time never runs back for a client, a request is done once |
+//! | [`reads`] | S21 | what is read is the state of the moment that the reply names |
+//! | [`real_time`] | S22 | a write that begins after another ended comes after it, and a sync sees it |
+//! | [`watches`] | | a watch fires once, before anything that shows the change |
+//! | [`majority`] | L1 | voters that are a quorum serve, whatever the others can still say or hear |
+//! | [`liveness`] | L1 | once all is healed there is a leader, writes are done, and all agree |
+//! | [`linearizability`] | | there is an order of all operations that explains all answers |
+//!
+//! S19 is about changes of the configuration, which there are none of.
 //!
 //! The numbers S1 to S22 and L1 are those of the protocol's safety list, derived from "Zab:
 //! High-performance broadcast for primary-backup systems" (Junqueira, Reed, Serafini, DSN 2011), from
