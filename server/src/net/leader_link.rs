@@ -26,9 +26,10 @@ use zk_proto::{ServerId, Zxid};
 
 use super::learner_links::tell;
 use super::members::Members;
-use super::packets::{PacketReader, ReadError, SendQueue, Taken};
+use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::stage::core::CoreItem;
+use crate::stage::intake::Intake;
 use crate::stage::mailbox::Mailbox;
 
 /// Bytes that may wait for the leader: requests are admitted long before this is reached.
@@ -48,6 +49,7 @@ pub(crate) struct LeaderLink {
 struct Shared {
     members: Members,
     core: Arc<Mailbox<CoreItem>>,
+    intake: Arc<Intake>,
     limits: LeaderLimits,
     stopping: CancellationToken,
     received: Mutex<BTreeMap<SnapshotId, Tree>>,
@@ -79,6 +81,7 @@ impl LeaderLink {
     pub(crate) fn new(
         members: Members,
         core: Arc<Mailbox<CoreItem>>,
+        intake: Arc<Intake>,
         limits: LeaderLimits,
         stopping: CancellationToken,
         tasks: &TaskTracker,
@@ -87,6 +90,7 @@ impl LeaderLink {
             shared: Arc::new(Shared {
                 members,
                 core,
+                intake,
                 limits,
                 stopping,
                 received: Mutex::new(BTreeMap::new()),
@@ -204,13 +208,18 @@ async fn read(
     attempt: Attempt,
     shared: &Shared,
 ) -> Result<(), ReadError> {
+    let intake = &*shared.intake;
     loop {
+        // Pings wait with the rest: a disk that stalls for longer than a leader may be silent has lost it.
+        intake.room().await;
         let packet = LeaderPacket::from_wire(reader.packet().await?)?;
+        let counted = intake.count(txn_bytes(&packet));
         let mut tree_of = None;
         if let LeaderPacket::Snap { zxid } = &packet {
             tree_of = Some(*zxid);
         }
         tell(&shared.core, Event::LeaderPacket { attempt, packet }).await;
+        counted.hand_on();
         if let Some(zxid) = tree_of {
             let tree = tree(&mut reader, zxid, &shared.limits).await?;
             let number = shared.next.fetch_add(1, Ordering::Relaxed);
@@ -292,7 +301,7 @@ mod tests {
     use zk_core::ensemble::{EnsembleConfig, Member, PeerAddress, Role};
     use zk_core::peer::LinkId;
     use zk_core::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
-    use zk_proto::{SessionId, Xid};
+    use zk_proto::{Bytes, SessionId, Xid};
 
     use super::super::learner_links::{CaptureLease, LearnerLinks};
     use super::*;
@@ -310,9 +319,13 @@ mod tests {
         leader: LeaderLink,
         of_leader: Inbox,
         of_learner: Inbox,
+        intake: Arc<Intake>,
         stopping: CancellationToken,
         tasks: TaskTracker,
     }
+
+    /// Bytes of transactions that the learner lets in.
+    const INTAKE_MAX: usize = 1000;
 
     impl Pair {
         async fn new() -> Self {
@@ -341,6 +354,7 @@ mod tests {
                 tree: TreeOptions::default(),
                 item_max: 1 << 20,
             };
+            let intake = Arc::new(Intake::new(INTAKE_MAX));
             Self {
                 learners: LearnerLinks::start(
                     vec![listener],
@@ -353,12 +367,14 @@ mod tests {
                 leader: LeaderLink::new(
                     members,
                     Arc::clone(&of_learner.mailbox),
+                    Arc::clone(&intake),
                     limits,
                     stopping.clone(),
                     &tasks,
                 ),
                 of_leader,
                 of_learner,
+                intake,
                 stopping,
                 tasks,
             }
@@ -418,6 +434,38 @@ mod tests {
             Some(CoreItem::Event(event)) => event,
             Some(_) | None => panic!("no event"),
         }
+    }
+
+    /// What is read and not durable is bounded, and nothing is lost by that.
+    #[tokio::test]
+    async fn a_learner_reads_no_more_than_its_log_can_follow() {
+        const COUNT: i64 = 100;
+        let pair = Pair::linked().await;
+        let proposal = |counter| LeaderPacket::Proposal {
+            zxid: Zxid::new(counter),
+            entry: Bytes::from(vec![7; 300]),
+        };
+        for counter in 1..=COUNT {
+            pair.learners.send(LINK, proposal(counter));
+        }
+        for counter in 1..=COUNT {
+            // The last ones find room.
+            if counter <= COUNT - 4 {
+                while pair.intake.bytes() < 1200 || !pair.intake.is_waited_for() {
+                    tokio::task::yield_now().await;
+                }
+                assert_eq!(pair.intake.bytes(), 1200, "one beyond the bound");
+            }
+            let event = next(&pair.of_learner).await;
+            let expected = proposal(counter);
+            assert!(matches!(
+                event,
+                Event::LeaderPacket { packet, .. } if packet == expected
+            ));
+            pair.intake.done(300);
+        }
+        assert_eq!(pair.intake.bytes(), 0);
+        pair.end().await;
     }
 
     #[tokio::test]

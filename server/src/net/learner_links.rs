@@ -25,7 +25,7 @@ use zk_proto::Zxid;
 use zk_proto::jute::Encode as _;
 
 use super::members::Members;
-use super::packets::{PacketReader, ReadError, SendQueue, Taken};
+use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::shared_tree::SharedTree;
 use crate::stage::core::CoreItem;
@@ -351,9 +351,5 @@ pub(super) async fn tell(core: &Mailbox<CoreItem>, event: Event) {
 
 /// About what a packet takes in the queue.
 fn packet_bytes(packet: &LeaderPacket) -> usize {
-    let mut payload = 0;
-    if let LeaderPacket::Proposal { entry, .. } | LeaderPacket::Inform { entry, .. } = packet {
-        payload = entry.len();
-    }
-    payload + size_of::<Item>()
+    txn_bytes(packet) + size_of::<Item>()
 }

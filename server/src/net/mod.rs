@@ -18,6 +18,9 @@
 //! | requests waiting in the server | `globalOutstandingLimit` | not read |
 //! | answers and events to a connection | [`outbox::LIMITS`] | closed |
 //! | packets to a member | 64 MiB | closed, and synchronised anew |
+//! | transactions of a leader, read and not durable | [`intake::BYTES_MAX`] | not read |
+//!
+//! [`intake::BYTES_MAX`]: crate::stage::intake::BYTES_MAX
 
 mod activity;
 pub(crate) mod client_conn;
@@ -31,7 +34,7 @@ pub(crate) mod learner_links;
 pub(crate) mod members;
 pub(crate) mod monitor;
 pub(crate) mod outbox;
-mod packets;
+pub(crate) mod packets;
 pub(crate) mod peer_sasl;
 pub(crate) mod peer_socket;
 pub(crate) mod peers;

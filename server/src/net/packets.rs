@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::Notify;
-use zk_core::wire::quorum::{LengthLimit, QuorumPacket};
+use zk_core::wire::quorum::{LeaderPacket, LengthLimit, QuorumPacket};
 use zk_proto::jute::DecodeError;
 
 /// Bytes read at a time.
@@ -128,6 +128,27 @@ impl<T> SendQueue<T> {
     #[cfg(test)]
     fn waiting(&self) -> usize {
         self.inner.lock().items.len()
+    }
+}
+
+/// Bytes of the transaction in a packet; 0 if there is none.
+pub(crate) fn txn_bytes(packet: &LeaderPacket) -> usize {
+    match packet {
+        LeaderPacket::Proposal { entry, .. }
+        | LeaderPacket::Inform { entry, .. }
+        | LeaderPacket::InformAndActivate { entry, .. } => entry.len(),
+        LeaderPacket::LeaderInfo { .. }
+        | LeaderPacket::Diff { .. }
+        | LeaderPacket::Trunc { .. }
+        | LeaderPacket::Snap { .. }
+        | LeaderPacket::NewLeader { .. }
+        | LeaderPacket::UpToDate
+        | LeaderPacket::Commit { .. }
+        | LeaderPacket::CommitAndActivate { .. }
+        | LeaderPacket::Ping { .. }
+        | LeaderPacket::Revalidate { .. }
+        | LeaderPacket::Sync
+        | LeaderPacket::Unknown { .. } => 0,
     }
 }
 

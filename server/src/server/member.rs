@@ -23,6 +23,7 @@ use crate::net::peer_sasl::PeerSasl;
 use crate::net::peer_socket::{PeerAuth, PeerTls};
 use crate::net::peers::Peers;
 use crate::stage::core::CoreItem;
+use crate::stage::intake::Intake;
 use crate::stage::mailbox::Mailbox;
 use crate::storage::RecoverOptions;
 
@@ -113,6 +114,7 @@ impl Membership {
     pub(super) fn start(
         self,
         core: &Arc<Mailbox<CoreItem>>,
+        intake: Arc<Intake>,
         recover: &RecoverOptions,
         tasks: &TaskTracker,
         stopping: &CancellationToken,
@@ -165,6 +167,7 @@ impl Membership {
         let leader = LeaderLink::new(
             members.clone(),
             Arc::clone(core),
+            intake,
             limits,
             stopping.clone(),
             tasks,

@@ -41,6 +41,7 @@ use crate::stage::clock::{Clock, wall};
 use crate::stage::core::{CoreItem, CoreStage, MAILBOX_MAX};
 use crate::stage::fail_stop::{FailStop, chain};
 use crate::stage::heard::Heard;
+use crate::stage::intake::{self, Intake};
 use crate::stage::log::{LogStage, Patience};
 use crate::stage::log_reader::LogReader;
 use crate::stage::mailbox::Mailbox;
@@ -265,6 +266,7 @@ impl Server {
         let core_box = Arc::new(Mailbox::with_faults(MAILBOX_MAX, faults.clone()));
         // These take from the core only, which takes no more in than its own bound and the permits.
         let log_box = Arc::new(Mailbox::with_faults(usize::MAX, faults.clone()));
+        let intake = Arc::new(Intake::new(intake::BYTES_MAX));
         let apply_box = Arc::new(Mailbox::with_faults(usize::MAX, faults.clone()));
         let snapshot_box = Arc::new(Mailbox::with_faults(1, faults.clone()));
         let boxes = (
@@ -291,7 +293,8 @@ impl Server {
         let dynamic = membership.as_ref().and_then(|one| one.dynamic.clone());
         let peers = membership.map(|membership| {
             let stopping = fail_stop.stopping();
-            Arc::new(membership.start(&core_box, &recover_options, &tasks, stopping))
+            let intake = Arc::clone(&intake);
+            Arc::new(membership.start(&core_box, intake, &recover_options, &tasks, stopping))
         });
         let members = peers.as_ref().map(|peers| peers.members.clone());
         let captures = Captures::default();
@@ -336,6 +339,8 @@ impl Server {
             heard: Arc::clone(&heard),
             connections: Arc::clone(&connections),
             status: Arc::clone(&status),
+            intake: Arc::clone(&intake),
+            kept: 0,
             clock,
             peers,
             read_log: Box::new(move |range| log_reader.start(range)),
@@ -358,6 +363,7 @@ impl Server {
             apply: apply_box,
             mailbox: log_box,
             core: Arc::clone(&core_box),
+            intake,
             help: Box::new(move || helped.help()),
             slow: config.storage.fsync_warning_threshold,
             delay: config.storage.flush_delay,

@@ -13,11 +13,13 @@ use super::apply::ApplyItem;
 use super::clock::Clock;
 use super::fail_stop::StopCause;
 use super::heard::Heard;
+use super::intake::Intake;
 use super::log::{LogItem, LogTask};
 use super::log_reader::Range;
 use super::mailbox::Mailbox;
 use super::owner::Stage;
 use crate::net::connections::Connections;
+use crate::net::packets::txn_bytes;
 use crate::net::peers::Peers;
 use crate::shared_tree::SharedTree;
 
@@ -53,6 +55,10 @@ pub(crate) struct CoreStage {
     pub(crate) heard: Arc<Heard>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) status: Arc<Mutex<PeerStatus>>,
+    /// What the leader sent, until it is durable.
+    pub(crate) intake: Arc<Intake>,
+    /// Bytes of it that the peer has taken and not given to the log, at most.
+    pub(crate) kept: usize,
     pub(crate) clock: Clock,
     /// The other members, if there are any.
     pub(crate) peers: Option<Arc<Peers>>,
@@ -89,7 +95,12 @@ impl CoreStage {
             for item in events.by_ref().take(BATCH_MAX) {
                 is_empty = false;
                 match item {
-                    CoreItem::Event(event) => self.peer.handle(now, event, &tree, out)?,
+                    CoreItem::Event(event) => {
+                        if let Event::LeaderPacket { packet, .. } = &event {
+                            self.kept += txn_bytes(packet);
+                        }
+                        self.peer.handle(now, event, &tree, out)?;
+                    }
                     CoreItem::Inspect(look) => look(&self.peer),
                 }
             }
@@ -98,6 +109,10 @@ impl CoreStage {
             }
             drop(tree);
             self.dispatch(out);
+            // What goes to the log was counted again.
+            if !self.peer.keeps_packets() {
+                self.intake.done(std::mem::take(&mut self.kept));
+            }
             if is_empty {
                 *self.status.lock() = self.peer.status();
                 return Ok(());
@@ -119,6 +134,7 @@ impl CoreStage {
         for action in out.log.drain(..) {
             match action {
                 LogAction::Append { zxid, bytes } => {
+                    self.intake.add(bytes.len());
                     self.appends.push(LogItem::Append { zxid, bytes });
                 }
                 LogAction::SaveAcceptedEpoch(epoch) => {

@@ -10,6 +10,7 @@ use zk_proto::{Bytes, Epoch, Zxid};
 use super::apply::ApplyItem;
 use super::core::CoreItem;
 use super::fail_stop::StopCause;
+use super::intake::Intake;
 use super::mailbox::{Mailbox, Taken};
 use crate::config::DynamicFiles;
 use crate::metrics::{Basic, Metrics};
@@ -61,6 +62,8 @@ pub(crate) struct LogStage<D: Disk> {
     pub(crate) apply: Arc<Mailbox<ApplyItem>>,
     pub(crate) mailbox: Arc<Mailbox<LogItem>>,
     pub(crate) core: Arc<Mailbox<CoreItem>>,
+    /// Told of all that is durable.
+    pub(crate) intake: Arc<Intake>,
     /// Does what was left to the core.
     pub(crate) help: Box<dyn Fn() + Send>,
     /// Duration of a sync above which it is worth a warning.
@@ -192,6 +195,8 @@ impl<D: Disk + Clone> LogStage<D> {
             let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
             tracing::warn!(elapsed_us, count, "slow sync of the transaction log");
         }
+        self.intake
+            .done(batch.iter().map(|one| one.bytes.len()).sum());
         batch.clear();
         self.core.leave([CoreItem::Event(Event::LogDurable(last))]);
         (self.help)();
@@ -331,6 +336,7 @@ mod tests {
             apply: Arc::new(Mailbox::new(10)),
             mailbox: Arc::new(Mailbox::new(10)),
             core,
+            intake: counted(),
             help: Box::new(move || reported.wake()),
             slow: Duration::MAX,
             delay: Duration::ZERO,
@@ -341,11 +347,19 @@ mod tests {
         }
     }
 
+    /// More than any test appends was counted.
+    fn counted() -> Arc<Intake> {
+        let intake = Intake::new(0);
+        intake.add(1 << 20);
+        Arc::new(intake)
+    }
+
     #[test]
     fn all_that_waits_becomes_durable_with_one_sync() {
         let disk = SimDisk::new(1);
         let stage = stage(&disk);
         let (mailbox, core) = (Arc::clone(&stage.mailbox), Arc::clone(&stage.core));
+        let intake = Arc::clone(&stage.intake);
         mailbox.send((1..=100).map(append));
         mailbox.close();
         stage.run().expect("a disk that works");
@@ -357,6 +371,7 @@ mod tests {
             CoreItem::Event(_) | CoreItem::Inspect(_) => None,
         };
         assert_eq!(reports.first().and_then(last), Some(Zxid::new(100)));
+        assert_eq!(intake.bytes(), (1 << 20) - 100 * 64, "durable is done");
     }
 
     #[test]

@@ -16,6 +16,9 @@
 //! Each has a thread. Core and apply only see to deadlines and leftovers on theirs: mostly, their turns
 //! are taken by the thread that brought the work; see [`owner`].
 //!
+//! What a leader sends takes the way of a proposal, and no more of it is let in than the log can follow:
+//! see [`intake`].
+//!
 //! None of them decides anything that the core could decide, and none waits for a client. A disk
 //! error, a broken law or a panic in any of them stops the server; see [`fail_stop`].
 
@@ -24,6 +27,7 @@ pub(crate) mod clock;
 pub(crate) mod core;
 pub(crate) mod fail_stop;
 pub(crate) mod heard;
+pub(crate) mod intake;
 pub(crate) mod log;
 pub(crate) mod log_reader;
 pub(crate) mod mailbox;

@@ -394,6 +394,17 @@ impl Peer {
         status
     }
 
+    /// Whether packets of the leader are kept until something of this server is on disk. Who bounds what
+    /// it takes in counts them until then; nothing that is kept has to be read for that.
+    pub fn keeps_packets(&self) -> bool {
+        match &self.role {
+            Current::Learning(learner) => learner.keeps_packets(&self.shared),
+            Current::Leading(_) | Current::Looking(_) | Current::Draining | Current::Stopped => {
+                false
+            }
+        }
+    }
+
     /// Sessions that are counted here, with the time of their expiry, by id; closing ones have none.
     /// Those of an ensemble are counted by its leader.
     pub fn sessions(&self) -> BTreeMap<SessionId, Option<Time>> {

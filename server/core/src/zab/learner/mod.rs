@@ -9,7 +9,7 @@
 //! ```
 //!
 //! While the tree is being replaced, what the leader sends meanwhile waits in a backlog, which the
-//! driver bounds by reading no further.
+//! driver bounds by reading no further ([`Peer::keeps_packets`](crate::peer::Peer::keeps_packets)).
 //!
 //! | file | what it is about |
 //! |---|---|
@@ -297,6 +297,21 @@ impl Learner {
             | LeaveReason::BadTruncation
             | LeaveReason::Reconfigured
             | LeaveReason::Shutdown => None,
+        }
+    }
+
+    /// Whether packets are kept until this server's disk has done something.
+    pub(crate) fn keeps_packets(&self, shared: &Shared) -> bool {
+        match self.phase {
+            LearnerPhase::AwaitingLog | LearnerPhase::SavingCurrent => true,
+            LearnerPhase::Connecting
+            | LearnerPhase::AwaitingEpoch
+            | LearnerPhase::SavingAccepted
+            | LearnerPhase::AwaitingPlan
+            | LearnerPhase::AwaitingTree(_)
+            | LearnerPhase::Receiving
+            | LearnerPhase::AwaitingUpToDate
+            | LearnerPhase::Following => shared.local.is_replacing(),
         }
     }
 
