@@ -23,7 +23,7 @@
 //! | [`liveness`] | L1 | once all is healed there is a leader, writes are done, and all agree |
 //! | [`linearizability`] | | there is an order of all operations that explains all answers |
 //!
-//! S19 is about changes of the configuration, which there are none of.
+//! S19 is about changes of the members, which the simulator makes none of: `zk-core` tests it itself.
 //!
 //! The numbers S1 to S22 and L1 are those of the protocol's safety list, derived from "Zab:
 //! High-performance broadcast for primary-backup systems" (Junqueira, Reed, Serafini, DSN 2011), from
