@@ -110,6 +110,7 @@ impl<D: Disk + Clone> LogStage<D> {
             self.append(&mut batch)?;
             batch_bytes = 0;
         }
+        self.log.roll();
         Ok(())
     }
 

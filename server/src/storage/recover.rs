@@ -197,7 +197,7 @@ pub fn recover<D: Disk + Clone>(
     let (tail, replayed) = replay(disk, &mut tree, &mut mismatches, options.entry_bytes_max)?;
     tree.replayed();
     // Before anything is concluded from it: an epoch, a vote, an answer.
-    sync_tail(disk)?;
+    sync_tail(disk, &tail)?;
     match tree.unresolved_acls() {
         0 => {}
         count => return Err(RecoverError::UnknownAcls { count }),

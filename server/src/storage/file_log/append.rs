@@ -1,5 +1,7 @@
 //! Appending: one write and one sync per batch.
 
+use std::io;
+
 use bytes::{BufMut as _, BytesMut};
 use zk_core::wire::log_record;
 use zk_proto::Zxid;
@@ -156,16 +158,27 @@ impl<D: Disk> FileLog<D> {
                 .options
                 .file_bytes_max
                 .is_some_and(|max| segment.end > max);
-            log.segment = (!is_full).then_some(segment);
+            log.segment = Some(segment);
             log.last = last;
+            if is_full {
+                log.roll();
+            }
             Ok(last)
         })
     }
 
-    /// Ends the current file; the next batch begins another one.
+    /// Ends the current file, and gives back what was reserved behind its records; the next batch
+    /// begins another file.
+    ///
+    /// Every batch was synced when it was appended, so there is nothing to wait for: a crash leaves
+    /// the file with the zeros at its end or without. If they cannot be given back, they stay.
     pub fn roll(&mut self) {
-        // Every batch was synced when it was appended, so there is nothing left to do for it.
-        self.segment = None;
+        let Some(mut segment) = self.segment.take() else {
+            return;
+        };
+        if let Err(error) = segment.trim() {
+            tracing::warn!(name = %segment.name, err = %error, "space behind a log is not given back");
+        }
     }
 
     /// Forgets everything after `to`: log records, and snapshots that may contain their effects.
@@ -224,7 +237,7 @@ impl<D: Disk> FileLog<D> {
     /// removed durably, so that none of its bytes can show between the new ones.
     fn create(&self, name: Name) -> Result<Segment<D::File>, LogError> {
         let file = match self.disk.create(name) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.disk
                     .remove(name)
                     .map_err(LogError::disk("remove", name))?;
@@ -247,6 +260,14 @@ impl<D: Disk> FileLog<D> {
 }
 
 impl<F: DiskFile> Segment<F> {
+    /// Cuts off what is behind the last record.
+    fn trim(&mut self) -> io::Result<()> {
+        if self.len > self.end {
+            self.file.set_len(self.end)?;
+        }
+        Ok(())
+    }
+
     /// Writes records behind the last ones, and makes them durable.
     fn write(&mut self, records: &mut BytesMut, options: &LogOptions) -> Result<(), LogError> {
         let end = self.end + records.len() as u64;

@@ -22,6 +22,8 @@ pub struct LogTail {
     pub last: Option<Zxid>,
     /// The record that a crash left incomplete behind it, and what is wrong with it.
     pub torn: Option<(Name, usize, Damage)>,
+    /// The last file, and the length of what is in it, if nothing but zeros follows.
+    pub end: Option<(Name, u64)>,
 }
 
 /// Reads every transaction behind `base`, the zxid of a snapshot, in order.
@@ -59,6 +61,7 @@ pub fn read_log<D: Disk>(
     let mut tail = LogTail {
         last: None,
         torn: None,
+        end: None,
     };
     for (at, &name) in logs.iter().enumerate() {
         let is_last = at + 1 == logs.len();
@@ -92,22 +95,24 @@ pub fn read_log<D: Disk>(
             })?;
             Ok(true)
         })?;
-        if let ScanEnd::Torn { offset, damage } = end
-            && is_last
-        {
-            tail.torn = Some((name, offset, damage));
+        match end {
+            _ if !is_last => {}
+            ScanEnd::End(offset) => tail.end = Some((name, offset as u64)),
+            ScanEnd::Torn { offset, damage } => tail.torn = Some((name, offset, damage)),
+            ScanEnd::Stopped => {}
         }
     }
     Ok(tail)
 }
 
 /// Makes durable what [`read_log`] finds: a process that was killed between its write and its sync left
-/// records that have been read, and count from now on, while the power may still take them.
+/// records that have been read, and count from now on, while the power may still take them. What that
+/// process had reserved behind them is given back: the log goes on in another file.
 ///
 /// # Errors
 ///
 /// The disk.
-pub fn sync_tail<D: Disk>(disk: &D) -> Result<(), LogError> {
+pub fn sync_tail<D: Disk>(disk: &D, tail: &LogTail) -> Result<(), LogError> {
     let names = disk.list(Area::Log).map_err(LogError::directory("list"))?;
     // Older files were synced before this one was begun.
     let last = names.into_iter().rfind(|name| name.as_log().is_some());
@@ -116,6 +121,14 @@ pub fn sync_tail<D: Disk>(disk: &D) -> Result<(), LogError> {
     };
     let mut file = disk.open(name).map_err(LogError::disk("open", name))?;
     file.sync_data().map_err(LogError::disk("sync", name))?;
+    if let Some((_, end)) = tail.end.filter(|(of, _)| *of == name)
+        && file.len().map_err(LogError::disk("read", name))? > end
+    {
+        // Need not be durable: the next start would do it again.
+        if let Err(error) = file.set_len(end) {
+            tracing::warn!(%name, err = %error, "space behind a log is not given back");
+        }
+    }
     disk.sync_dir(Area::Log)
         .map_err(LogError::directory("sync"))
 }
@@ -159,8 +172,8 @@ fn is_born(name: Name, start: &[u8]) -> Result<bool, LogError> {
 
 /// Where scanning a file ended.
 pub(super) enum ScanEnd {
-    /// At its end, or at the zeros behind the records.
-    End,
+    /// At its end, or at the zeros behind the records, which begin here.
+    End(usize),
     /// At a record that a crash left incomplete.
     Torn {
         /// Where it begins.
@@ -191,7 +204,7 @@ pub(super) fn scan(
                 }
                 offset = next;
             }
-            Found::End => return Ok(ScanEnd::End),
+            Found::End => return Ok(ScanEnd::End(offset)),
             Found::Torn(damage) => return Ok(ScanEnd::Torn { offset, damage }),
             Found::Corrupt(damage) if lost_a_sector(content, offset) => {
                 return Ok(ScanEnd::Torn { offset, damage });

@@ -82,11 +82,13 @@ fn what_is_appended_is_read_in_order() {
         read(&disk, 17).expect("reads").0,
         (18..=last).collect::<Vec<_>>()
     );
+    let (_, tail) = read(&disk, last).expect("reads");
     assert_eq!(
-        read(&disk, last).expect("reads").1,
+        tail,
         LogTail {
             last: None,
-            torn: None
+            torn: None,
+            end: tail.end,
         }
     );
     assert!(names(&disk).len() > 4, "{:?}", names(&disk));
@@ -151,12 +153,21 @@ fn acknowledged_transactions_survive_a_fault_at_any_operation() {
                 disk.fail_at(step, fault);
                 let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
                 let (acked, result) = append_some(&mut log, 8);
+                // What cannot be given back stays, and that is all.
+                let is_over = result.is_ok() && disk.operations() < step;
                 let after = disk.restart();
                 let context = format!("{fault:?}, seed {seed}, step {step}");
-                let (found, _) = read(&after, 0).unwrap_or_else(|e| panic!("{context}: {e:?}"));
+                let (found, tail) = read(&after, 0).unwrap_or_else(|e| panic!("{context}: {e:?}"));
                 let last = found.last().copied().unwrap_or(0);
                 assert_eq!(found, (1..=last).collect::<Vec<_>>(), "{context}");
                 assert!(last >= acked, "{context}: {last} of {acked}");
+                sync_tail(&after, &tail).expect("synced");
+                let (again, _) = read(&after, 0).expect("reads again");
+                assert_eq!(again, found, "{context}");
+                if let Some((name, end)) = tail.end {
+                    let len = after.read(name).expect("read").len() as u64;
+                    assert_eq!(len, end, "{context}");
+                }
 
                 let mut log =
                     FileLog::open(after.clone(), SMALL, Zxid::new(last)).expect("opens again");
@@ -165,12 +176,31 @@ fn acknowledged_transactions_survive_a_fault_at_any_operation() {
                 let (found, _) = read(&after.restart(), 0)
                     .unwrap_or_else(|e| panic!("{context}, second start: {e:?}"));
                 assert_eq!(found, (1..=acked).collect::<Vec<_>>(), "{context}");
-                if result.is_ok() {
+                if is_over {
                     break;
                 }
             }
         }
     }
+}
+
+/// What is reserved for records to come is given back when none will.
+#[test]
+fn a_file_ends_with_its_last_record_once_another_follows() {
+    let disk = SimDisk::new(1);
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+    append_some(&mut log, 9).1.expect("appended");
+    let files = disk.list(Area::Log).expect("listed");
+    let [older @ .., last] = files.as_slice() else {
+        panic!("no file");
+    };
+    assert!(older.len() > 2, "{files:?}");
+    for &name in older {
+        assert_eq!(disk.read(name).expect("read").last(), Some(&b'B'), "{name}");
+    }
+    assert_eq!(disk.read(*last).expect("read").last(), Some(&0));
+    log.roll();
+    assert_eq!(disk.read(*last).expect("read").last(), Some(&b'B'));
 }
 
 /// Two power cuts in a row, the second one while the log goes on after the first.
@@ -262,7 +292,11 @@ fn a_name_is_reused_without_its_old_bytes() {
             vec![1],
             LogTail {
                 last: Some(Zxid::new(1)),
-                torn: None
+                torn: None,
+                end: Some((
+                    Name::log(Zxid::new(1)),
+                    16 + 13 + entry(1).bytes.len() as u64
+                )),
             }
         )
     );
