@@ -10,6 +10,7 @@ use crate::tree::{Lifetime, Tree};
 use crate::wire::txn::{Op, Txn};
 
 use super::create::{NewZnode, Place};
+use super::lists::Lists;
 use super::outstanding::{Outstanding, Seen};
 use super::quota::QuotaWarning;
 use super::reconfig::EnsembleView;
@@ -24,6 +25,7 @@ pub(super) struct Attempt<'a> {
     /// The ensemble, for those that want to change it.
     pub(super) ensemble: Option<&'a EnsembleView>,
     pub(super) outstanding: &'a mut Outstanding,
+    pub(super) lists: &'a mut Lists,
     pub(super) tree: &'a Tree,
     pub(super) from: &'a Requester,
     /// The zxid that it gets.

@@ -1,7 +1,5 @@
 //! The create family: create, create2, createContainer, createTTL.
 
-use std::sync::Arc;
-
 use bytestring::ByteString;
 use zk_proto::acl::{Acl, Perms};
 use zk_proto::request::{CreateFlags, CreateRequest, CreateTtlRequest};
@@ -198,7 +196,8 @@ impl Attempt<'_> {
             owner,
             ..StoredStat::default()
         };
-        let znode = Pending::new(path, data, Arc::from(acl), stat);
+        let acl = self.lists.share(acl);
+        let znode = Pending::new(path, data, acl, stat);
         self.outstanding.create(tree, zxid, path, znode);
         self.count_created(parent_path, path, len_of(data.map_or(0, Bytes::len)));
     }

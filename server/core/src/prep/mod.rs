@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `attempt` | one request, or one part of a multi, and what it may look at |
 //! | `outstanding` | changes that the tree does not have yet |
+//! | `lists` | access control lists of those changes |
 //! | `access` | session, permission and version checks |
 //! | `path` | which text is good enough as a path, for whom |
 //! | `quota` | limits of subtrees |
@@ -41,6 +42,7 @@ mod access;
 mod attempt;
 mod create;
 mod delete;
+mod lists;
 mod multi;
 mod outstanding;
 mod path;
@@ -67,6 +69,7 @@ use crate::tree::Tree;
 use crate::wire::txn::{ErrorTxn, Op, Txn, TxnDigest, TxnEntry, TxnHeader};
 
 use attempt::Attempt;
+use lists::Lists;
 use outstanding::Outstanding;
 
 /// The last counter that the reference gives out: with the next one, the epoch would run over.
@@ -173,6 +176,7 @@ pub struct Prep {
     last: Zxid,
     outstanding: Outstanding,
     ensemble: Option<EnsembleView>,
+    lists: Lists,
 }
 
 impl Prep {
@@ -184,6 +188,7 @@ impl Prep {
             last,
             outstanding: Outstanding::default(),
             ensemble: None,
+            lists: Lists::default(),
         }
     }
 
@@ -262,6 +267,7 @@ impl Prep {
             options: &self.options,
             ensemble: self.ensemble.as_ref(),
             outstanding: &mut self.outstanding,
+            lists: &mut self.lists,
             tree,
             from,
             zxid,

@@ -12,7 +12,7 @@ use crc32fast::Hasher;
 use hashbrown::HashTable;
 use zk_proto::{Acl, Bytes, SessionId, Zxid};
 
-use crate::tree::{QUOTA_ROOT, Tree, Znode, covers, digest};
+use crate::tree::{QUOTA_ROOT, Tree, Znode, covers, digest, znode_digest};
 use crate::wire::snapshot::StoredStat;
 
 /// What is outstanding.
@@ -90,6 +90,10 @@ pub(super) struct Pending {
     pub(super) children: u32,
     pub(super) acl: Arc<[Acl]>,
     content: Content,
+    /// Its part of the digest.
+    ///
+    /// Invariant: what [`Content::digest`] says, except while it is being changed.
+    digest: u64,
 }
 
 /// What must be known of a znode's data.
@@ -164,26 +168,37 @@ impl Content {
     fn of(path: &str, data: Option<&Bytes>) -> Self {
         Self::new(path, data.map(AsRef::as_ref), || data.cloned())
     }
+
+    /// What a znode with this stat is in the digest.
+    fn digest(&self, stat: &StoredStat) -> u64 {
+        let hasher = self.hasher.clone();
+        hasher.map_or(0, |content| digest::finish(content, stat))
+    }
 }
 
 impl Pending {
     /// A new znode.
     pub(super) fn new(path: &str, data: Option<&Bytes>, acl: Arc<[Acl]>, stat: StoredStat) -> Self {
+        let content = Content::of(path, data);
         Self {
+            digest: content.digest(&stat),
             stat,
             children: 0,
             acl,
-            content: Content::of(path, data),
+            content,
         }
     }
 
     fn of(path: &str, znode: &Znode<'_>) -> Self {
         let data = znode.data();
+        let stat = znode.stored_stat();
+        let content = Content::new(path, data, || data.map(Bytes::copy_from_slice));
         Self {
-            stat: znode.stored_stat(),
+            digest: content.digest(&stat),
+            stat,
             children: u32::try_from(znode.child_count()).unwrap_or(u32::MAX),
             acl: znode.shared_acl(),
-            content: Content::new(path, data, || data.map(Bytes::copy_from_slice)),
+            content,
         }
     }
 
@@ -197,10 +212,12 @@ impl Pending {
         self.content = Content::of(rooted(path), data);
     }
 
-    /// Its part of the digest.
-    fn digest(&self) -> u64 {
-        let hasher = self.content.hasher.clone();
-        hasher.map_or(0, |content| digest::finish(content, &self.stat))
+    /// Changes anything, and says what that adds to the digest.
+    fn alter(&mut self, change: impl FnOnce(&mut Self)) -> u64 {
+        let before = self.digest;
+        change(self);
+        self.digest = self.content.digest(&self.stat);
+        self.digest.wrapping_sub(before)
     }
 }
 
@@ -291,15 +308,20 @@ impl Outstanding {
 
     /// Adds a znode where there is none.
     pub(super) fn create(&mut self, tree: &Tree, zxid: Zxid, path: &str, znode: Pending) {
-        self.shift_digest(0, znode.digest());
+        self.add_to_digest(znode.digest);
         self.put(tree, zxid, path, Some(znode));
     }
 
     /// Removes a znode.
     pub(super) fn delete(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
-        if let Some(znode) = self.pending(tree, path) {
-            self.shift_digest(znode.digest(), 0);
-            self.put(tree, zxid, rooted(path), None);
+        let path = rooted(path);
+        if let Some(znode) = self.find(tree, path) {
+            let digest = match znode {
+                Seen::Pending(znode) => znode.digest,
+                Seen::Applied(znode) => znode_digest(path, znode.data(), &znode.stored_stat()),
+            };
+            self.add_to_digest(digest.wrapping_neg());
+            self.put(tree, zxid, path, None);
         }
     }
 
@@ -312,10 +334,28 @@ impl Outstanding {
         change: impl FnOnce(&mut Pending),
     ) {
         let path = rooted(path);
-        if let Some(mut znode) = self.pending(tree, path) {
-            let old = znode.digest();
-            change(&mut znode);
-            self.shift_digest(old, znode.digest());
+        let hash = tree.path_hash(path);
+        if let Some(slot) = self.znodes.find(hash, path) {
+            let Some(entry) = self.znodes.at_mut(slot) else {
+                return;
+            };
+            let Some(znode) = &mut entry.change.znode else {
+                return;
+            };
+            if let Some(undo) = &mut self.undo {
+                let znode = Some(znode.clone());
+                let zxid = entry.change.zxid;
+                let before = Some(Change { zxid, znode });
+                undo.replaced.push((hash, Arc::clone(&entry.path), before));
+            }
+            let added = znode.alter(change);
+            entry.change.zxid = zxid;
+            self.log.push_back((zxid, Subject::Znode(slot)));
+            self.add_to_digest(added);
+        } else if let Some(applied) = tree.get_hashed(hash, path) {
+            let mut znode = Pending::of(path, &applied);
+            let added = znode.alter(change);
+            self.add_to_digest(added);
             self.put(tree, zxid, path, Some(znode));
         }
     }
@@ -346,17 +386,9 @@ impl Outstanding {
         self.digest = undo.digest;
     }
 
-    /// A copy of a znode, to be changed.
-    fn pending(&self, tree: &Tree, path: &str) -> Option<Pending> {
-        match self.find(tree, path)? {
-            Seen::Pending(znode) => Some(znode.clone()),
-            Seen::Applied(znode) => Some(Pending::of(path, &znode)),
-        }
-    }
-
-    fn shift_digest(&mut self, old: u64, new: u64) {
+    fn add_to_digest(&mut self, added: u64) {
         if let Some(digest) = &mut self.digest {
-            *digest = digest.wrapping_sub(old).wrapping_add(new);
+            *digest = digest.wrapping_add(added);
         }
     }
 
@@ -424,6 +456,10 @@ impl Changes {
     fn get(&self, hash: u64, path: &str) -> Option<&Slot> {
         let slot = self.find(hash, path)?;
         self.slots.get(slot as usize)?.as_ref()
+    }
+
+    fn at_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(slot as usize)?.as_mut()
     }
 
     /// All of them, in an order that comes from their history alone.

@@ -1,7 +1,5 @@
 //! setACL.
 
-use std::sync::Arc;
-
 use bytestring::ByteString;
 use zk_proto::acl::{Acl, Perms};
 use zk_proto::{ErrorCode, Version};
@@ -33,8 +31,9 @@ impl Attempt<'_> {
         check_version(current, version)?;
 
         let version = next_version(current);
+        let list = self.lists.share(&acl);
         self.outstanding.alter(self.tree, self.zxid, path, |znode| {
-            znode.acl = Arc::from(acl.as_slice());
+            znode.acl = list;
             znode.stat.aversion = version;
         });
         Ok(Op::SetAcl(SetAclTxn {

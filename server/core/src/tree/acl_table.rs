@@ -42,6 +42,8 @@ pub(super) struct AclTable {
     free: Vec<AclId>,
     /// Slots that lost their last znode while a capture needs them.
     deferred: Vec<AclId>,
+    /// What was taken last: most znodes have the list of the one before.
+    last: AclId,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl AclTable {
             by_content: HashTable::new(),
             free: Vec::new(),
             deferred: Vec::new(),
+            last: AclId::BUILT_IN,
         }
     }
 
@@ -97,20 +100,26 @@ impl AclTable {
         let Some(list) = list.filter(|list| !list.is_empty()) else {
             return AclId::BUILT_IN;
         };
-        let hash = hash(list);
         let slots = &self.slots;
         let same = |id: &AclId| {
             slots
                 .get(id.0 as usize)
                 .is_some_and(|slot| slot.list() == list)
         };
+        if self.last != AclId::BUILT_IN && same(&self.last) {
+            self.retain(self.last);
+            return self.last;
+        }
+        let hash = hash(list);
         if let Some(&id) = self.by_content.find(hash, same) {
             self.retain(id);
+            self.last = id;
             return id;
         }
         // Decoded text is a slice of the buffer it came in, which would live as long as the list.
         let owned = list.iter().map(detached).collect();
         let id = self.allocate(Content::List(owned), extend);
+        self.last = id;
         let slots = &self.slots;
         let rehash = |id: &AclId| hash_slot(slots.get(id.0 as usize));
         self.by_content.insert_unique(hash, id, rehash);
@@ -227,7 +236,7 @@ impl Slot {
 }
 
 /// An entry whose text is in allocations of its own.
-fn detached(acl: &Acl) -> Acl {
+pub(crate) fn detached(acl: &Acl) -> Acl {
     let copy = |text: &Option<bytestring::ByteString>| {
         text.as_ref()
             .map(|text| bytestring::ByteString::from(text.to_string()))

@@ -32,6 +32,7 @@ mod values;
 mod tests;
 
 pub use acl_table::AclId;
+pub(crate) use acl_table::detached;
 pub use apply::{Applied, Done, Effect, EffectKind, TxnResult};
 pub use capture::Capture;
 pub use digest::{covers, znode_digest};

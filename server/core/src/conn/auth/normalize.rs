@@ -29,12 +29,12 @@ pub fn normalize_acl(
     if acl.is_empty() {
         return Err(ErrorCode::InvalidAcl);
     }
-    // A list may be as long as a frame: no search through it for each of its entries.
+    // A list may be as long as a frame: no search through it for each of its entries. Most have one.
     let mut seen = BTreeSet::new();
     let mut normal = Vec::with_capacity(acl.len());
     for entry in acl {
         let Id { scheme, id } = &entry.id;
-        if !seen.insert((entry.perms.bits(), scheme.as_deref(), id.as_deref())) {
+        if acl.len() > 1 && !seen.insert((entry.perms.bits(), scheme.as_deref(), id.as_deref())) {
             continue;
         }
         let scheme = scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
@@ -58,7 +58,12 @@ pub fn normalize_acl(
         if !is_valid {
             return Err(ErrorCode::InvalidAcl);
         }
-        normal.push(entry.clone());
+        normal.push(if scheme == "world" {
+            // Of its own text, which nobody counts the holders of.
+            Acl::new(entry.perms, Id::ANYONE)
+        } else {
+            entry.clone()
+        });
     }
     Ok(normal)
 }
