@@ -121,12 +121,16 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
         "effective_config" => Ok(effective(admin)),
         "environment" => members(environment()),
         "get_trace_mask" => {
-            let mask = service.stats.trace_mask.load(Ordering::Relaxed);
+            let mask = service.tally.stats.trace_mask.load(Ordering::Relaxed);
             members(object([("tracemask", mask.into())]))
         }
         "set_trace_mask" => match asked.parameter("traceMask").map(str::parse::<i64>) {
             Some(Ok(mask)) => {
-                service.stats.trace_mask.store(mask, Ordering::Relaxed);
+                service
+                    .tally
+                    .stats
+                    .trace_mask
+                    .store(mask, Ordering::Relaxed);
                 members(object([("tracemask", mask.into())]))
             }
             Some(Err(_)) => {
@@ -172,7 +176,7 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
         "restore" | "snapshot" => Err("not supported yet".to_owned()),
         "server_stats" => Ok(server_stats(service)),
         "stat_reset" => {
-            service.stats.reset();
+            service.tally.stats.reset();
             service.metrics.reset();
             Ok(Vec::new())
         }

@@ -28,8 +28,9 @@ use super::connections::{Caller, Conn};
 use super::handshake::{Established, establish};
 use super::outbox::ReadJob;
 use super::service::Service;
+use super::shared_writer::SharedWriter;
 use super::write_buf::WriteBuf;
-use crate::metrics::{Advanced, Counter};
+use crate::metrics::Counter;
 use crate::stage::core::CoreItem;
 use crate::stage::heard::Pulse;
 
@@ -45,33 +46,32 @@ const GROUP_MAX: usize = 128;
 /// A socket that is read and written at the same time.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {
     /// Its reading half.
-    type Reader<'a>: AsyncRead + Unpin + Send
-    where
-        Self: 'a;
+    type Reader: AsyncRead + Unpin + Send;
     /// Its writing half.
-    type Writer<'a>: AsyncWrite + Unpin + Send
-    where
-        Self: 'a;
+    type Writer: AsyncWrite + Unpin + Send;
 
-    /// Both halves.
-    fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>);
+    /// Both halves, and the writing one once more if others may write, too.
+    fn halves(self) -> (Self::Reader, Self::Writer, Option<SharedWriter>);
 }
 
 impl Duplex for TcpStream {
-    type Reader<'a> = tcp::ReadHalf<'a>;
-    type Writer<'a> = tcp::WriteHalf<'a>;
+    type Reader = tcp::OwnedReadHalf;
+    type Writer = SharedWriter;
 
-    fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>) {
-        self.split()
+    fn halves(self) -> (Self::Reader, Self::Writer, Option<SharedWriter>) {
+        let (reader, writer) = self.into_split();
+        let writer = SharedWriter::new(writer);
+        (reader, writer.clone(), Some(writer))
     }
 }
 
 impl Duplex for tokio_rustls::server::TlsStream<TcpStream> {
-    type Reader<'a> = ReadHalf<&'a mut Self>;
-    type Writer<'a> = WriteHalf<&'a mut Self>;
+    type Reader = ReadHalf<Self>;
+    type Writer = WriteHalf<Self>;
 
-    fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>) {
-        tokio::io::split(self)
+    fn halves(self) -> (Self::Reader, Self::Writer, Option<SharedWriter>) {
+        let (reader, writer) = tokio::io::split(self);
+        (reader, writer, None)
     }
 }
 
@@ -114,12 +114,18 @@ pub(crate) async fn serve(mut socket: impl Duplex, caller: Caller, service: &Ser
     let conn = Arc::clone(&established.conn);
     let session = established.session;
     tracing::debug!(peer = %remote, %session, "session attached");
+    // Closed behind all else: whoever sees its end finds nothing of it any more.
+    let (mut reader, mut writer, shared) = socket.halves();
+    if let Some(shared) = shared {
+        conn.outbox.lend(shared);
+    }
     // A server that stops aborts the connections that it finds; one that came too late sees it here.
     // To wait for the stop beside everything else would cost each turn two locks that all share.
     let end = if stopping.is_cancelled() {
         Ok(())
     } else {
-        ConnTask::new(established, service).run(&mut socket).await
+        let mut task = ConnTask::new(established, service);
+        task.run(&mut reader, &mut writer).await
     };
     // From here on the apply thread puts nothing in, and registers nothing for this connection.
     conn.outbox.abort();
@@ -171,10 +177,6 @@ enum Intake {
     NoPermit,
 }
 
-fn millis(took: Duration) -> u64 {
-    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Why a connection ends by the server's decision.
 fn closed(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, why)
@@ -214,10 +216,13 @@ impl<'a> ConnTask<'a> {
     }
 
     /// Reads, executes and writes until one side has had enough.
-    async fn run(&mut self, socket: &mut impl Duplex) -> io::Result<()> {
+    async fn run(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
         let service = self.service;
         let conn = Arc::clone(&self.conn);
-        let (mut reader, mut writer) = socket.halves();
         let mut turns = 0;
         loop {
             if conn.outbox.is_aborted() {
@@ -226,7 +231,7 @@ impl<'a> ConnTask<'a> {
             let intake = self.take_in()?;
             self.run_group()?;
             let drained = self.drain();
-            self.output.write_now(&mut writer).await?;
+            self.output.write_now(writer).await?;
             if self.output.is_empty() {
                 match drained {
                     Drained::Close => return Ok(()),
@@ -237,7 +242,10 @@ impl<'a> ConnTask<'a> {
                         }
                         continue;
                     }
-                    Drained::Empty | Drained::GroupRunning => {}
+                    // With no room for the next request, it waits for answers.
+                    Drained::Empty if intake == Intake::Full => {}
+                    Drained::Empty => conn.outbox.rest(),
+                    Drained::GroupRunning => {}
                 }
             }
             if self.input.is_empty() {
@@ -247,7 +255,7 @@ impl<'a> ConnTask<'a> {
             let wants_permit = intake == Intake::NoPermit;
             let may_read = intake == Intake::Drained && self.output.len() < WRITE_BYTES;
             tokio::select! {
-                read = read_some(&mut reader, &mut self.input), if may_read => {
+                read = read_some(reader, &mut self.input), if may_read => {
                     match u64::try_from(read?) {
                         Ok(0) => return Ok(()),
                         Ok(count) => service.metrics.count(Counter::BytesReceivedCount, count),
@@ -255,7 +263,7 @@ impl<'a> ConnTask<'a> {
                     }
                     self.arrived = Instant::now();
                 }
-                written = self.output.write_some(&mut writer), if !self.output.is_empty() => {
+                written = self.output.write_some(writer), if !self.output.is_empty() => {
                     written?;
                 }
                 () = conn.outbox.rung() => {}
@@ -304,6 +312,7 @@ impl<'a> ConnTask<'a> {
             self.service.heard.note(&self.pulse, at);
             self.conn.received.fetch_add(heard, Ordering::Relaxed);
             self.service
+                .tally
                 .stats
                 .received
                 .fetch_add(heard, Ordering::Relaxed);
@@ -489,18 +498,12 @@ impl<'a> ConnTask<'a> {
             (zxid, bytes)
         });
         let took = self.arrived.elapsed();
-        service.stats.took(std::iter::repeat_n(took, count));
-        let reads = u64::try_from(count).unwrap_or(0);
-        service
-            .metrics
-            .add_many(Advanced::Readlatency, millis(took), reads);
-        self.note_answers(&[took]);
         let finished = self.conn.outbox.finish_group(zxid, bytes, then);
         if let Err(broken) = finished {
             tracing::error!(peer = %self.conn.remote, err = %broken, "order of answers");
             return Err(closed("the order of answers is broken"));
         }
-        self.count_sent(count);
+        service.tally.read(&self.conn, took, count);
         Ok(())
     }
 
@@ -519,35 +522,9 @@ impl<'a> ConnTask<'a> {
                 break;
             }
         }
-        self.count_sent(self.took.len());
-        // What was synced together took about as long.
-        for alike in self.took.chunk_by(|a, b| millis(*a) == millis(*b)) {
-            let took = alike.first().copied().unwrap_or_default();
-            let times = u64::try_from(alike.len()).unwrap_or(0);
-            let metrics = &self.service.metrics;
-            metrics.add_many(Advanced::Updatelatency, millis(took), times);
-        }
-        self.note_answers(&self.took);
-        self.service.stats.took(self.took.drain(..));
+        self.service.tally.wrote(&self.conn, &self.took);
+        self.took.clear();
         left
-    }
-
-    /// For people who look; of reads that were executed together, once.
-    fn note_answers(&self, took: &[Duration]) {
-        if took.is_empty() {
-            return;
-        }
-        if let Some(activity) = &mut *self.conn.activity.lock() {
-            let now_ms = self.service.clock.time().as_millis();
-            let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-            activity.answered(took, self.service.tree.applied(), now_ms);
-        }
-    }
-
-    fn count_sent(&self, count: usize) {
-        let count = u64::try_from(count).unwrap_or(0);
-        self.conn.sent.fetch_add(count, Ordering::Relaxed);
-        self.service.stats.sent.fetch_add(count, Ordering::Relaxed);
     }
 }
 

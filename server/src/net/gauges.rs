@@ -41,11 +41,11 @@ pub(crate) fn gauges(service: &Service) -> Vec<(String, Sample)> {
         ("last_client_response_size", Sample::Int(-1)),
         (
             "packets_sent",
-            whole(service.stats.sent.load(Ordering::Relaxed)),
+            whole(service.tally.stats.sent.load(Ordering::Relaxed)),
         ),
         (
             "packets_received",
-            whole(service.stats.received.load(Ordering::Relaxed)),
+            whole(service.tally.stats.received.load(Ordering::Relaxed)),
         ),
         ("max_client_response_size", Sample::Int(-1)),
         (

@@ -4,6 +4,7 @@
 //!  client_listener ─accept─► [tls] ─► client_conn ─┬─ four-letter word ─► words
 //!                                         ├─ handshake ─► core ─► session
 //!                                         └─ requests ─► outbox (conn/pipeline) ─► socket
+//!                                                          ▲ delivery: by who applies, too
 //!
 //!  quorum port ──► learner_links ─┐
 //!  leader_link ─► quorum port     ├─ packets ─► core, and back by way of peers
@@ -26,6 +27,7 @@ mod activity;
 pub(crate) mod client_conn;
 pub(crate) mod client_listener;
 pub(crate) mod connections;
+pub(crate) mod delivery;
 pub(crate) mod election_mesh;
 pub(crate) mod gauges;
 pub(crate) mod handshake;
@@ -41,6 +43,8 @@ pub(crate) mod peers;
 pub(crate) mod reports;
 pub(crate) mod sasl;
 pub(crate) mod service;
+mod shared_writer;
+pub(crate) mod tally;
 pub(crate) mod throttle;
 pub(crate) mod tls;
 pub(crate) mod words;

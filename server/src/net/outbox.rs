@@ -1,7 +1,12 @@
-//! What a connection and the apply thread share: the pipeline of the connection, and a bell.
+//! What a connection and the apply thread share: the pipeline of the connection, a bell, and the socket.
+//!
+//! Answers and events that are put in while the connection task rests need not wake it: whoever put
+//! them in writes them to the socket. It rests from the moment when it has written all that it took
+//! from here until it takes more, so that bytes leave in the order of the pipeline whoever writes.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -9,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use zk_core::answer::{ConnWatches, Viewer, answer_read};
@@ -24,6 +29,8 @@ use zk_core::watch::WatchKind;
 use zk_proto::request::WatcherType;
 use zk_proto::{Bytes, SessionId, Xid, Zxid};
 
+use super::delivery::Scratch;
+use super::shared_writer::SharedWriter;
 use crate::shared_tree::WatchSet;
 
 /// Bounds of each connection: enough for a client that pipelines deeply, little enough that one
@@ -141,7 +148,18 @@ struct Inner {
     started: VecDeque<Instant>,
     /// How long writes took, since the connection task looked.
     took: Vec<Duration>,
+    /// The socket, if others than the connection task may write there.
+    socket: Option<SharedWriter>,
+    /// Whether the connection task has written all that it took.
+    is_resting: bool,
+    /// What somebody else took for the socket, which did not take it.
+    unsent: Bytes,
 }
+
+/// Bytes that are written in the place of the connection task at most: more is its own business.
+const SENT_MAX: usize = 16 << 10;
+/// Pieces written with one call.
+const SLICES_MAX: usize = 16;
 
 impl Outbox {
     pub(crate) fn new(permits: Arc<Semaphore>) -> Self {
@@ -151,6 +169,9 @@ impl Outbox {
                 pipeline: Pipeline::new(LIMITS),
                 started: VecDeque::new(),
                 took: Vec::new(),
+                socket: None,
+                is_resting: false,
+                unsent: Bytes::new(),
             }),
             bell: Bell::default(),
             is_touched: AtomicBool::new(false),
@@ -159,6 +180,20 @@ impl Outbox {
     }
 
     // The connection task.
+
+    /// Lets others write to the socket, too.
+    pub(crate) fn lend(&self, socket: SharedWriter) {
+        let mut inner = self.inner.lock();
+        // One that was aborted by now is done with.
+        if inner.pipeline.closed().is_none() {
+            inner.socket = Some(socket);
+        }
+    }
+
+    /// All that was drained is written, and the connection task goes to sleep.
+    pub(crate) fn rest(&self) {
+        self.inner.lock().is_resting = true;
+    }
 
     /// Takes in a read, or gives it back.
     #[expect(clippy::result_large_err, reason = "given back, not reported")]
@@ -199,7 +234,11 @@ impl Outbox {
         took: &mut Vec<Duration>,
     ) -> Drained {
         let mut inner = self.inner.lock();
+        inner.is_resting = false;
         took.append(&mut inner.took);
+        if !inner.unsent.is_empty() {
+            out.push(std::mem::take(&mut inner.unsent));
+        }
         inner.pipeline.drain(bytes_max, out)
     }
 
@@ -266,10 +305,14 @@ impl Outbox {
         !self.is_touched.swap(true, Ordering::Relaxed)
     }
 
-    /// Rings for what was put in.
-    pub(crate) fn ring(&self) {
+    /// Writes what was put in, if the connection task rests and the socket takes it at once; else
+    /// rings for it. Appends how long the writes took that are answered with it.
+    pub(super) fn send_or_ring(&self, scratch: &mut Scratch) {
         self.is_touched.store(false, Ordering::Relaxed);
-        self.bell.ring();
+        let is_sent = self.inner.lock().send(scratch);
+        if !is_sent {
+            self.bell.ring();
+        }
     }
 
     // Anybody.
@@ -278,11 +321,145 @@ impl Outbox {
     pub(crate) fn abort(&self) {
         let mut inner = self.inner.lock();
         inner.pipeline.abort();
+        inner.socket = None;
+        inner.unsent = Bytes::new();
         let unanswered = inner.started.len();
         inner.started.clear();
         drop(inner);
         self.permits.add_permits(unanswered);
         self.is_aborted.store(true, Ordering::Release);
         self.bell.ring();
+    }
+}
+
+impl Inner {
+    /// Writes what is there in the place of the connection task; false if there is something left
+    /// for that to do.
+    fn send(&mut self, scratch: &mut Scratch) -> bool {
+        let Some(socket) = self.socket.as_ref().filter(|_| self.is_resting) else {
+            return false;
+        };
+        let Scratch { took, pieces } = scratch;
+        let drained = self.pipeline.drain(SENT_MAX, pieces);
+        took.append(&mut self.took);
+        if !pieces.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
+                *slice = IoSlice::new(piece);
+            }
+            let slices = slices.get(..pieces.len().min(SLICES_MAX));
+            // Whatever is wrong with the socket, the connection task will meet it.
+            let written = slices.map_or(0, |slices| socket.try_write(slices).unwrap_or(0));
+            self.unsent = rest_of(pieces, written);
+            pieces.clear();
+        }
+        self.is_resting = self.unsent.is_empty();
+        self.is_resting && drained == Drained::Empty
+    }
+}
+
+/// What is left of pieces behind their first bytes.
+fn rest_of(pieces: &mut [Bytes], mut written: usize) -> Bytes {
+    for piece in pieces.iter_mut() {
+        let here = written.min(piece.len());
+        piece.advance(here);
+        written -= here;
+    }
+    match pieces {
+        [piece] => std::mem::take(piece),
+        pieces if pieces.iter().all(Bytes::is_empty) => Bytes::new(),
+        pieces => pieces.concat().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// An outbox with a socket, and its other end.
+    async fn connected() -> (Outbox, SharedWriter, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let near = TcpStream::connect(address).await.expect("connected");
+        let (far, _) = listener.accept().expect("accepted");
+        near.writable().await.expect("writable");
+        let (_, writer) = near.into_split();
+        let writer = SharedWriter::new(writer);
+        let outbox = Outbox::new(Arc::new(Semaphore::new(1)));
+        outbox.lend(writer.clone());
+        (outbox, writer, far)
+    }
+
+    fn drained(outbox: &Outbox) -> Vec<u8> {
+        let mut pieces = Vec::new();
+        outbox.drain(usize::MAX, &mut pieces, &mut Vec::new());
+        pieces.concat()
+    }
+
+    fn has_rung(outbox: &Outbox) -> bool {
+        outbox.bell.has_rung.load(Ordering::Acquire)
+    }
+
+    #[tokio::test]
+    async fn a_task_that_rests_is_not_woken_for_what_the_socket_takes() {
+        let (outbox, _writer, mut far) = connected().await;
+        let mut scratch = Scratch::default();
+        outbox
+            .push_event(Zxid::new(1), Bytes::from_static(b"one"))
+            .expect("in order");
+        outbox.send_or_ring(&mut scratch);
+        // It did not rest yet.
+        assert!(has_rung(&outbox));
+        assert_eq!(drained(&outbox), b"one");
+        outbox.bell.rung().await;
+        outbox.rest();
+        for (zxid, text) in [(2, "two"), (3, "three")] {
+            outbox
+                .push_event(Zxid::new(zxid), Bytes::from(text))
+                .expect("in order");
+        }
+        outbox.send_or_ring(&mut scratch);
+        assert!(!has_rung(&outbox));
+        let mut got = [0; 8];
+        far.read_exact(&mut got).expect("sent");
+        assert_eq!(&got, b"twothree");
+        assert_eq!(drained(&outbox), b"");
+    }
+
+    #[tokio::test]
+    async fn what_the_socket_does_not_take_comes_first_when_the_task_goes_on() {
+        let (outbox, writer, mut far) = connected().await;
+        let fill = vec![b'.'; 1 << 20];
+        let mut before = 0;
+        while let Ok(count) = writer.try_write(&[IoSlice::new(&fill)]) {
+            before += count;
+        }
+        outbox.rest();
+        let mut scratch = Scratch::default();
+        for (zxid, text) in [(1, "one"), (2, "two")] {
+            outbox
+                .push_event(Zxid::new(zxid), Bytes::from(text))
+                .expect("in order");
+            outbox.send_or_ring(&mut scratch);
+            assert!(has_rung(&outbox));
+        }
+        assert_eq!(drained(&outbox), b"onetwo");
+        let mut got = vec![0; before];
+        far.read_exact(&mut got).expect("sent");
+        assert!(got.iter().all(|&byte| byte == b'.'));
+    }
+
+    #[test]
+    fn what_is_left_of_pieces_begins_where_writing_ended() {
+        for written in 0..=10 {
+            let mut pieces = [&b"abc"[..], b"", b"defg", b"hij"].map(Bytes::from_static);
+            let left = rest_of(&mut pieces, written);
+            assert_eq!(left, b"abcdefghij"[written..], "{written}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use zk_core::session::TimeoutBounds;
 use super::connections::Connections;
 use super::members::Members;
 use super::sasl::Sasl;
+use super::tally::Tally;
 use super::throttle::Throttle;
 use super::tls::Tls;
 use crate::config::Config;
@@ -59,7 +60,7 @@ pub(crate) struct Service {
     pub(crate) status: Arc<Mutex<PeerStatus>>,
     pub(crate) fail_stop: Arc<FailStop>,
     pub(crate) clock: Clock,
-    pub(crate) stats: Stats,
+    pub(crate) tally: Tally,
 }
 
 impl Service {

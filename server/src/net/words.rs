@@ -34,7 +34,7 @@ pub(crate) async fn answer(
     remote: SocketAddr,
     service: &Service,
 ) -> std::io::Result<()> {
-    service.stats.received.fetch_add(1, Ordering::Relaxed);
+    service.tally.stats.received.fetch_add(1, Ordering::Relaxed);
     // The asking connection is one of those that are listed.
     let asker = ConnectionInfo {
         remote,
@@ -74,7 +74,7 @@ async fn text(
         Word::Stat => stat(&status(service), &connections(service, asker)),
         Word::Cons => cons(&connections(service, asker)),
         Word::Srst => {
-            service.stats.reset();
+            service.tally.stats.reset();
             service.metrics.reset();
             srst().to_owned()
         }
@@ -137,10 +137,14 @@ async fn text(
             })
         }
         Word::Envi => envi(&environment()),
-        Word::Gtmk => gtmk(service.stats.trace_mask.load(Ordering::Relaxed)),
+        Word::Gtmk => gtmk(service.tally.stats.trace_mask.load(Ordering::Relaxed)),
         Word::Stmk => {
             let mask = trace_mask_argument(input)?;
-            service.stats.trace_mask.store(mask, Ordering::Relaxed);
+            service
+                .tally
+                .stats
+                .trace_mask
+                .store(mask, Ordering::Relaxed);
             stmk(mask)
         }
         Word::Hash => hash(&digests(service)),
@@ -155,9 +159,9 @@ pub(crate) fn status(service: &Service) -> ServerStatus {
     let reading = service.tree.read();
     ServerStatus {
         version: VERSION.to_owned(),
-        latency: service.stats.latency(),
-        received: service.stats.received.load(Ordering::Relaxed),
-        sent: service.stats.sent.load(Ordering::Relaxed),
+        latency: service.tally.stats.latency(),
+        received: service.tally.stats.received.load(Ordering::Relaxed),
+        sent: service.tally.stats.sent.load(Ordering::Relaxed),
         connections: count(service.connections.sockets()),
         outstanding: count(core.outstanding),
         zxid: shown_zxid(&core, reading.applied()),

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,7 +34,9 @@ use crate::entropy::random;
 use crate::faults::{FaultDisk, Faults};
 use crate::metrics::{Basic, Metrics};
 use crate::net::connections::Connections;
+use crate::net::delivery::{Delivery, Scratch};
 use crate::net::service::{Service, Stats};
+use crate::net::tally::Tally;
 use crate::net::throttle::Throttle;
 use crate::shared_tree::SharedTree;
 use crate::stage::apply::{ApplyStage, Captures};
@@ -298,6 +301,12 @@ impl Server {
         });
         let members = peers.as_ref().map(|peers| peers.members.clone());
         let captures = Captures::default();
+        let tally = Tally {
+            stats: Arc::new(Stats::default()),
+            metrics: Arc::clone(&metrics),
+            tree: Arc::clone(&tree),
+            clock,
+        };
         let log_reader = LogReader {
             disk: disk.clone(),
             core: Arc::clone(&core_box),
@@ -330,6 +339,12 @@ impl Server {
             peers: peers.clone(),
             captures,
             answer: BytesMut::new(),
+            delivery: Delivery {
+                tally: tally.clone(),
+                runtime: Handle::current(),
+                tasks: tasks.clone(),
+            },
+            scratch: Scratch::default(),
         };
         let mut core_stage = CoreStage {
             peer,
@@ -395,8 +410,8 @@ impl Server {
             status,
             fail_stop: Arc::clone(&fail_stop),
             clock,
-            stats: Stats::default(),
             members,
+            tally,
             config,
         });
         // From here on dropping the server stops what runs already.

@@ -24,6 +24,7 @@ use super::mailbox::Mailbox;
 use super::owner::Stage;
 use super::snapshot::{SnapshotItem, SnapshotPurpose};
 use crate::net::connections::{Conn, Connections};
+use crate::net::delivery::{Delivery, Scratch};
 use crate::net::learner_links::CaptureLease;
 use crate::net::outbox::ReadJob;
 use crate::net::peers::Peers;
@@ -127,6 +128,8 @@ pub(crate) struct ApplyStage {
     pub(crate) captures: Captures,
     /// The answer being written; short ones are copied from here.
     pub(crate) answer: BytesMut,
+    pub(crate) delivery: Delivery,
+    pub(crate) scratch: Scratch,
 }
 
 /// The captures that exist.
@@ -159,7 +162,7 @@ impl Captures {
 /// Who got something in this batch.
 #[derive(Default)]
 struct Touched {
-    /// To be woken, each once.
+    /// To be told, each once.
     conns: Vec<Arc<Conn>>,
     /// Who asked last: requests of one connection come in rows.
     last: Option<Arc<Conn>>,
@@ -244,9 +247,7 @@ impl ApplyStage {
         let applied = guard.applied();
         drop(guard);
         self.permits.add_permits(touched.answered);
-        for conn in &touched.conns {
-            conn.outbox.ring();
-        }
+        self.delivery.deliver(touched.conns, &mut self.scratch);
         if !snapshots.is_empty() {
             self.snapshots.send(snapshots);
         }
