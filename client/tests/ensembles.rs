@@ -52,12 +52,7 @@ async fn members_are_changed_by_who_may() {
         .start()
         .await;
     let stranger = servers.builder().connect().await.unwrap();
-    let kind = if quirks().changes_members {
-        ErrorKind::NoAuth
-    } else {
-        ErrorKind::ReconfigDisabled
-    };
-    rejected(stranger.reconfig().leaving("1").await, kind);
+    rejected(stranger.reconfig().leaving("1").await, ErrorKind::NoAuth);
     let zk = servers.builder().auth(Auth::digest("super", "secret"));
     let zk = zk.connect().await.unwrap();
     let below = zk.chroot("/some/where").unwrap();
@@ -66,11 +61,6 @@ async fn members_are_changed_by_who_may() {
     assert_eq!(text.matches("server.").count(), 3, "{text}");
     let version = text.rsplit_once("version=").unwrap().1;
     let version = i64::from_str_radix(version, 16).unwrap();
-    if !quirks().changes_members {
-        rejected(zk.reconfig().leaving("1").await, kind);
-        return;
-    }
-
     let late = zk.reconfig().leaving("1").version(version + 1).await;
     rejected(late, ErrorKind::BadVersion);
     let garbage = zk.reconfig().joining("garbage").await;
@@ -136,19 +126,17 @@ async fn members_are_followed_to_wherever_they_are() {
         })
         .await;
         assert_eq!(session_of(&zk), session);
-        if quirks().changes_members {
-            told_again(&tell, &zk).await;
-            let mut told = tell.subscribe();
-            let admin = servers.builder().auth(Auth::digest("super", "secret"));
-            let admin = admin.connect().await.unwrap();
-            let leaving = (follower + 1).to_string();
-            admin.reconfig().leaving(&leaving).await.unwrap();
-            let left =
-                |seen: &BTreeSet<i64>| seen.len() == 2 && !seen.contains(&leaving.parse().unwrap());
-            soon("it learns who left", told.wait_for(left))
-                .await
-                .unwrap();
-        }
+        told_again(&tell, &zk).await;
+        let mut told = tell.subscribe();
+        let admin = servers.builder().auth(Auth::digest("super", "secret"));
+        let admin = admin.connect().await.unwrap();
+        let leaving = (follower + 1).to_string();
+        admin.reconfig().leaving(&leaving).await.unwrap();
+        let left =
+            |seen: &BTreeSet<i64>| seen.len() == 2 && !seen.contains(&leaving.parse().unwrap());
+        soon("it learns who left", told.wait_for(left))
+            .await
+            .unwrap();
         zk.close(SOON).await;
     };
     let (ended, ()) = tokio::join!(follow, play);

@@ -74,8 +74,6 @@ pub(crate) struct Quirks {
     pub(crate) exists_needs_read: bool,
     /// Identities of a connection include its address, and the scheme is shown with it.
     pub(crate) identities: &'static [&'static str],
-    /// Members of an ensemble can be changed while it runs.
-    pub(crate) changes_members: bool,
     /// A server that is cut off from the others still has the sessions that only it knew before.
     pub(crate) keeps_local_sessions: bool,
     /// A TLS port tells a client that speaks no TLS so, instead of closing without a word.
@@ -88,7 +86,6 @@ pub(crate) const fn quirks() -> Quirks {
             events_have_zxids: false,
             exists_needs_read: false,
             identities: &["ip"],
-            changes_members: true,
             keeps_local_sessions: false,
             tells_of_tls: false,
         },
@@ -96,7 +93,6 @@ pub(crate) const fn quirks() -> Quirks {
             events_have_zxids: true,
             exists_needs_read: true,
             identities: &["ip"],
-            changes_members: false,
             keeps_local_sessions: true,
             tells_of_tls: true,
         },

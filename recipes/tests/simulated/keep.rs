@@ -58,7 +58,13 @@ async fn keep<K: Keeper>(
     let owner = if mode == KeepMode::Persistent {
         SessionId::NONE
     } else {
-        zk.session().await?.id()
+        // One that has ended may not be known to have: what the leader answers, it lives to hear.
+        loop {
+            let session = zk.session().await?;
+            if session.sync("/").await.is_ok() {
+                break session.id();
+            }
+        }
     };
     let data = "last".to_owned();
     wanted.tell(Wanted { data, owner });

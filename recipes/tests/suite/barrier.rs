@@ -407,7 +407,7 @@ async fn id_that_is_used_twice_is_an_error_for_the_first() {
         async move { barrier.wait("a").await }
     });
     until_children(&zk, "/rounds/gen-0", 1).await;
-    until("it waits", async || other.stats().watches == 2).await;
+    until("it waits", async || other.stats().watches == 3).await;
     let two = tokio::spawn({
         let barrier = GenerationBarrier::new(&zk, "/rounds", 2);
         async move { barrier.wait("a").await }
