@@ -144,7 +144,7 @@ impl Membership {
     /// Waits until all members that were there are known.
     ///
     /// # Errors
-    /// As [`Cache::ready`].
+    /// As [`Cache::ready`](crate::Cache::ready).
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
