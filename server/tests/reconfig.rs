@@ -393,11 +393,11 @@ async fn files_tell_the_members_as_the_reference_does() {
         };
         servers.until("the new file", newest).await;
     }
-    assert!(
-        names(&servers, 1)
-            .iter()
-            .all(|name| !name.contains(".dynamic.next"))
-    );
+    let none_is_proposed = || {
+        let names = names(&servers, 1);
+        names.iter().all(|name| !name.contains(".dynamic.next"))
+    };
+    servers.until("no proposed members", none_is_proposed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
