@@ -1,7 +1,5 @@
 //! One data directory, two servers: ours and Apache `ZooKeeper` 3.8.0, there and back.
 
-#![cfg(feature = "reference-tests")]
-
 mod support;
 
 use std::collections::BTreeMap;
