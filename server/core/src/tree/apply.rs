@@ -115,7 +115,10 @@ impl Tree {
     /// # Source
     /// Apache `ZooKeeper` 3.9, `DataTree#processTxn`.
     pub fn apply(&mut self, header: &TxnHeader, txn: &Txn) -> Applied {
-        let mut effects = Vec::new();
+        let mut effects = match txn {
+            Txn::Multi(ops) => Vec::with_capacity(ops.len()),
+            Txn::Single(_) | Txn::CreateSession(_) | Txn::CloseSession(_) => Vec::new(),
+        };
         let result = match txn {
             Txn::Single(op) => match self.apply_op(header, op, &mut effects) {
                 Ok(done) => TxnResult::Done(done),

@@ -1,5 +1,7 @@
 //! From a path to its znode, without storing paths.
 
+use std::cell::RefCell;
+
 use hashbrown::HashTable;
 
 use crate::hash::hash_of;
@@ -61,8 +63,9 @@ impl PathIndex {
             }
         }
         let known = self.known.as_deref().unwrap_or_default();
+        let others = RefCell::new(Siblings::default());
         let rehash = |&handle: &Handle| match known.get(handle.slot() as usize) {
-            None | Some(&UNKNOWN) => hash_of(seed, &arena.path(handle)),
+            None | Some(&UNKNOWN) => others.borrow_mut().hash(seed, handle, arena),
             Some(&hash) => hash,
         };
         let shard = self.shards.get_mut(shard_of(hash)).expect("one of SHARDS");
@@ -87,7 +90,64 @@ impl PathIndex {
     }
 }
 
+/// Hashes of paths, one after the other: of siblings, what stands before their names is put together
+/// once.
+#[derive(Default)]
+struct Siblings {
+    /// Of the last one; none of the root.
+    parent: Option<Handle>,
+    /// Path of the parent.
+    path: String,
+}
+
+impl Siblings {
+    fn hash(&mut self, seed: u64, handle: Handle, arena: &Arena) -> u64 {
+        let record = arena.at(handle);
+        if self.parent != record.parent {
+            self.parent = record.parent;
+            self.path = self.parent.map_or_else(String::new, |at| arena.path(at));
+        }
+        let len = self.path.len();
+        if self.parent.is_some() {
+            self.path.push('/');
+            self.path.push_str(record.name.as_str());
+        }
+        let hash = hash_of(seed, &self.path);
+        self.path.truncate(len);
+        hash
+    }
+}
+
 /// From bits in the middle: a table uses the lowest and highest.
 fn shard_of(hash: u64) -> usize {
     (hash >> 40) as usize % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::ZnodeRecord;
+    use super::super::values::ValueRef;
+    use super::*;
+
+    #[test]
+    fn one_after_the_other_paths_have_the_hashes_that_they_have_alone() {
+        let mut arena = Arena::default();
+        let mut add = |name: &str, parent| {
+            let mut record = ZnodeRecord::new(name, ValueRef::EMPTY);
+            record.parent = parent;
+            arena.insert(record, false)
+        };
+        let root = add("", None);
+        let a = add("a", Some(root));
+        let b = add("b", Some(root));
+        let mut all = vec![root, a, b];
+        all.extend(["c", "d", "a name that has no room in place"].map(|name| add(name, Some(a))));
+        all.extend(["e", "f"].map(|name| add(name, Some(b))));
+        all.push(root);
+        let mut siblings = Siblings::default();
+        for handle in all.iter().chain(all.iter().rev()) {
+            let alone = hash_of(7, &arena.path(*handle));
+            assert_eq!(siblings.hash(7, *handle, &arena), alone);
+        }
+    }
 }

@@ -31,6 +31,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::BytesMut;
 use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::conn::handshake::ServingMode;
@@ -68,6 +69,8 @@ pub(crate) struct Leader {
     syncs: VecDeque<Syncing>,
     rounds: Rounds,
     prep: Prep,
+    /// Where transactions are written.
+    wire: BytesMut,
     tracker: SessionTracker,
     /// Sessions whose end is proposed and not applied, by the transaction that ends them.
     ending: BTreeMap<Zxid, SessionId>,
@@ -130,6 +133,7 @@ impl Leader {
             syncs: VecDeque::new(),
             rounds: Rounds::default(),
             prep: Prep::new(shared.options.prep.clone(), last),
+            wire: BytesMut::with_capacity(broadcast::WIRE),
             tracker: SessionTracker::new(shared.options.tick),
             ending: BTreeMap::new(),
             next_reap: turn.now.time + shared.options.reap_interval,
