@@ -402,6 +402,11 @@ mod tests {
             }
         }
         assert!(plain > 50, "{plain}");
+        for character in '\0'..='\u{ff}' {
+            let text = format!("/a{character}b");
+            let is_ascii_path = character.is_ascii() && check_each(&text).is_ok();
+            assert_eq!(is_plain(text.as_bytes()), is_ascii_path, "{text:?}");
+        }
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use zk_proto::jute::Encode as _;
 use zk_proto::request::Request;
-use zk_proto::{Bytes, Epoch, ServerId, SessionId, Zxid};
+use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::mutation::mutated;
 use crate::peer::reconfig::config_of;
@@ -13,7 +12,7 @@ use crate::peer::{Asker, DropReason, LinkId, NetAction, Note, Proposal, Transiti
 use crate::prep::{EpochExhausted, Prep, Prepared, Requester};
 use crate::session::SessionTimeout;
 use crate::wire::quorum::{LeaderPacket, LearnerKind};
-use crate::wire::txn::{Txn, TxnEntry};
+use crate::wire::txn::Txn;
 
 use super::follower_link::LinkState;
 use super::{Leader, LeaderPhase};
@@ -21,10 +20,6 @@ use crate::peer::LeaveReason;
 
 /// Commits held for a learner that does not follow yet; one that takes longer starts over.
 const HELD_MAX: usize = 1 << 18;
-/// Room for a transaction below which the next piece of memory begins.
-const WIRE_MIN: usize = 512;
-/// Bytes of such a piece, unless a transaction is longer.
-pub(super) const WIRE: usize = 16 << 10;
 
 impl Leader {
     /// With a quorum that has the initial history, this server included: the history is committed,
@@ -104,7 +99,7 @@ impl Leader {
         if let Ok(Some(config)) = config_of(&entry) {
             shared.see(config, turn);
         }
-        let bytes = self.encode(&entry);
+        let bytes = self.pieces.encode(&entry);
         for (&link, learner) in &mut self.links {
             if learner.is_forwarding() && learner.kind == LearnerKind::Follower {
                 learner.proposed(zxid, turn.now.time);
@@ -121,14 +116,6 @@ impl Leader {
         };
         shared.local.append(proposal, turn.out);
         Ok(())
-    }
-
-    /// A transaction as it stands in logs and packets. Those that follow on each other share a piece of
-    /// memory, which goes when the last of them is forgotten: two allocations less for each.
-    fn encode(&mut self, entry: &TxnEntry) -> Bytes {
-        self.wire.reserve(entry.encoded_len().max(WIRE_MIN));
-        entry.encode(&mut self.wire);
-        self.wire.split().freeze()
     }
 
     /// A learner has a proposal, and all before it, on disk.

@@ -12,6 +12,7 @@
 //! | `sync` | how a learner gets the leader's history |
 //! | `follower_link` | what is known of one learner |
 //! | `broadcast` | proposals, acknowledgements, commits |
+//! | `pieces` | memory for proposals |
 //! | `requests` | what clients ask for, here and through learners |
 //! | `syncs` | syncs, and that a quorum follows still |
 //! | `reconfig` | other members, and what follows for who leads |
@@ -21,6 +22,7 @@ mod broadcast;
 mod discovery;
 mod follower_link;
 mod pace;
+mod pieces;
 mod reconfig;
 mod requests;
 mod sync;
@@ -31,7 +33,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::BytesMut;
 use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::conn::handshake::ServingMode;
@@ -43,6 +44,7 @@ use crate::time::Time;
 use crate::wire::quorum::{LearnerKind, LearnerPacket};
 
 use follower_link::{FollowerLink, LinkState};
+use pieces::Pieces;
 use reconfig::Retired;
 use syncs::{Rounds, Syncing};
 
@@ -69,8 +71,7 @@ pub(crate) struct Leader {
     syncs: VecDeque<Syncing>,
     rounds: Rounds,
     prep: Prep,
-    /// Where transactions are written.
-    wire: BytesMut,
+    pieces: Pieces,
     tracker: SessionTracker,
     /// Sessions whose end is proposed and not applied, by the transaction that ends them.
     ending: BTreeMap<Zxid, SessionId>,
@@ -133,7 +134,7 @@ impl Leader {
             syncs: VecDeque::new(),
             rounds: Rounds::default(),
             prep: Prep::new(shared.options.prep.clone(), last),
-            wire: BytesMut::with_capacity(broadcast::WIRE),
+            pieces: Pieces::default(),
             tracker: SessionTracker::new(shared.options.tick),
             ending: BTreeMap::new(),
             next_reap: turn.now.time + shared.options.reap_interval,
