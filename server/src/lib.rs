@@ -27,6 +27,6 @@ pub mod storage;
 /// What the server says it is: the release of the reference whose behaviour it has, and its own.
 pub const VERSION: &str = concat!("3.9.3-zk-", env!("CARGO_PKG_VERSION"));
 
-pub use net::tls::TlsError;
+pub use net::tls::{StoreError, TlsError};
 pub use server::{Builder, MemberSockets, Server, StartError, StopCause};
 pub use zk_core::peer::{PeerStatus, Phase, Role};

@@ -207,6 +207,39 @@ async fn changed_certificates_are_used_without_a_restart() {
     }
 }
 
+/// Stores as OpenSSL and Java's keytool write them.
+#[tokio::test(flavor = "multi_thread")]
+async fn key_stores_of_java_and_protected_keys_are_used() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/stores");
+    let text = |name: &str| folder.join(name).display().to_string();
+    let papers = Papers::new();
+    papers.write("password", "zk-secret\n");
+    let client = fs::read(folder.join("client.pem")).expect("read");
+    let authority = fs::read(folder.join("ca.pem")).expect("read");
+    let tls = Tls::from_pem(&authority, Some((&client, &client))).expect("good papers");
+    for (key, trust) in [
+        ("java.jks", "trust.jks"),
+        ("java.p12", "trust.p12"),
+        ("openssl.p12", "trust-openssl.p12"),
+        ("encrypted.pem", "ca.pem"),
+    ] {
+        let server = papers
+            .start(&[
+                ("ssl.keyStore.location", &text(key)),
+                ("ssl.keyStore.password", "zk-secret"),
+                ("ssl.trustStore.location", &text(trust)),
+                ("ssl.trustStore.password", "not looked at"),
+                ("ssl.trustStore.passwordPath", &papers.text("password")),
+            ])
+            .await
+            .expect(key);
+        let address = server.secure_client_address().expect("a TLS port");
+        let zk = connect(address, Some(tls.clone())).await.expect(key);
+        let who = format!("{:?}", zk.who_am_i().await.expect("read"));
+        assert!(who.contains("CN=client,O=Acme"), "{key}: {who}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_key_material_is_named_before_anything_starts() {
     let papers = Papers::new();
@@ -214,7 +247,7 @@ async fn bad_key_material_is_named_before_anything_starts() {
     papers.write("store.jks", "x");
     let crt = papers.text("server.crt");
     let other = papers.text("client.pem");
-    let cases: [(&str, &str, &str); 8] = [
+    let cases: [(&str, &str, &str); 10] = [
         (
             "ssl.keyStore.location",
             "",
@@ -234,7 +267,13 @@ async fn bad_key_material_is_named_before_anything_starts() {
         (
             "ssl.keyStore.location",
             &papers.text("store.jks"),
-            "JKS stores cannot be read",
+            "store.jks: cannot be used",
+        ),
+        ("ssl.keyStore.type", "BCFKS", "BCFKS stores cannot be read"),
+        (
+            "ssl.keyStore.passwordPath",
+            "/nosuch",
+            "ssl.keyStore.passwordPath=/nosuch: cannot be read",
         ),
         (
             "ssl.enabledProtocols",

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::Kind::{Choice, Flag, Text};
+use super::Kind::{Choice, Flag, Secret, Text};
 use super::Twin::Prefixed;
 use super::{Disposition, Key, int};
-use crate::config::value::Values;
+use crate::config::value::{Secret as SecretText, Values};
 
 /// Whose connections a [`TlsSettings`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,10 @@ tls_settings! {
     /// Its form; told from the file name when empty.
     key_store_type: String = "keyStore.type",
         Choice { default: "", of: STORES }, Choice { default: "", of: STORES };
+    /// Its password.
+    key_store_password: Option<SecretText> = "keyStore.password", Secret, Secret;
+    /// File with its password, which wins over the one set.
+    key_store_password_path: String = "keyStore.passwordPath", Text(""), Text("");
     /// File of the own certificate chain, when it is apart from the key.
     key_store_cert_location: String = "keyStore.certLocation", Text(""), Text("");
     /// File of the own key, when it is apart from the certificates.
@@ -71,6 +75,10 @@ tls_settings! {
     /// Its form; told from the file name when empty.
     trust_store_type: String = "trustStore.type",
         Choice { default: "", of: STORES }, Choice { default: "", of: STORES };
+    /// Its password.
+    trust_store_password: Option<SecretText> = "trustStore.password", Secret, Secret;
+    /// File with its password, which wins over the one set.
+    trust_store_password_path: String = "trustStore.passwordPath", Text(""), Text("");
     /// The one protocol version spoken, unless `enabledProtocols` says more.
     protocol: String = "protocol", Text(""), Text("");
     /// Protocol versions, comma separated; 1.3 and 1.2 when empty.

@@ -1,7 +1,7 @@
 //! Keys that set nothing here: families read as a whole elsewhere, keys refused, keys without effect.
 
 use super::Disposition::{Honoured, Ignored, Refused};
-use super::Kind::{Flag, Secret, Text};
+use super::Kind::Flag;
 use super::Twin::{None, Prefixed, Raw};
 use super::{Disposition, Key, Kind, Twin, int, long, port};
 
@@ -100,7 +100,6 @@ const CACHE: &str = "replies are encoded once per event without a cache";
 const ADMIN_TLS: &str =
     "the admin server speaks no TLS; it listens on the loopback address unless told otherwise";
 const BACKUP: &str = "the commands snapshot and restore are not there yet";
-const PEM: &str = "stores are PEM files without a password";
 const ADDRESSES: &str = "the addresses of a member are tried in turn";
 const SYNCS: &str = "learners are synchronised as they come";
 const PAUSES: &str = "pauses between attempts are fixed";
@@ -413,10 +412,6 @@ pub(super) const UNREAD: &[Key] = &[
         Flag(false),
         "there is no audit log yet",
     ),
-    unread("ssl.keyStore.password", &[], Prefixed, Secret, PEM),
-    unread("ssl.keyStore.passwordPath", &[], Prefixed, Text(""), PEM),
-    unread("ssl.trustStore.password", &[], Prefixed, Secret, PEM),
-    unread("ssl.trustStore.passwordPath", &[], Prefixed, Text(""), PEM),
     unread(
         "ssl.hostnameVerification",
         &[],
@@ -430,22 +425,6 @@ pub(super) const UNREAD: &[Key] = &[
         Prefixed,
         Flag(false),
         "names are never looked up from addresses",
-    ),
-    unread("ssl.quorum.keyStore.password", &[], Prefixed, Secret, PEM),
-    unread(
-        "ssl.quorum.keyStore.passwordPath",
-        &[],
-        Prefixed,
-        Text(""),
-        PEM,
-    ),
-    unread("ssl.quorum.trustStore.password", &[], Prefixed, Secret, PEM),
-    unread(
-        "ssl.quorum.trustStore.passwordPath",
-        &[],
-        Prefixed,
-        Text(""),
-        PEM,
     ),
     unread(
         "IPAuthenticationProvider.usexforwardedfor",

@@ -1,4 +1,7 @@
-//! TLS of client ports and between servers: key material from PEM files, read again when they change.
+//! TLS of client ports and between servers: key material from files, read again when they change.
+
+mod jks;
+mod stores;
 
 use std::fs;
 use std::io;
@@ -10,9 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Mutex, MutexGuard};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
@@ -23,7 +24,11 @@ use x509_cert::der::Decode as _;
 use x509_cert::name::RdnSequence;
 use zk_core::conn::auth::{AuthRefused, AuthScheme, Identity};
 
+use crate::config::Secret;
 use crate::config::keys::TlsSettings;
+
+pub use stores::StoreError;
+use stores::{Form, Store};
 
 /// Time between looks for changed files, at most one for each connection.
 const LOOK: Duration = Duration::from_secs(1);
@@ -55,9 +60,9 @@ pub enum TlsError {
         #[source]
         source: io::Error,
     },
-    /// A file is no PEM file, or not a good one.
-    #[error("{prefix}{key}={}: is no good PEM file", path.display())]
-    Pem {
+    /// A file is of another form than it should be, damaged, or protected otherwise.
+    #[error("{prefix}{key}={}: cannot be used", path.display())]
+    Store {
         /// Which side.
         prefix: &'static str,
         /// The rest of the key.
@@ -66,9 +71,9 @@ pub enum TlsError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: pem::Error,
+        source: StoreError,
     },
-    /// A PEM file has not what is looked for.
+    /// A file has not what is looked for.
     #[error("{prefix}{key}={}: has no {what}", path.display())]
     Lacking {
         /// Which side.
@@ -80,10 +85,10 @@ pub enum TlsError {
         /// What it should have.
         what: &'static str,
     },
-    /// A store of another form.
+    /// A store of a form that is not known here.
     #[error(
-        "{prefix}{key}={}: {form} stores cannot be read, only PEM; \
-         keytool -importkeystore -deststoretype PKCS12 and openssl pkcs12 -nodes convert them",
+        "{prefix}{key}={}: {form} stores cannot be read; \
+         keytool -importkeystore -deststoretype PKCS12 converts them",
         path.display()
     )]
     Form {
@@ -94,7 +99,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// Its form.
-        form: String,
+        form: &'static str,
     },
     /// A name that means nothing here.
     #[error("{prefix}{key}: {name} is none of {known}")]
@@ -357,61 +362,49 @@ impl Reader<'_> {
             .map_err(failed)
     }
 
-    /// The own certificates and key.
+    /// The own certificates and key, of one file or of two.
     fn identity(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
         let settings = self.settings;
-        let or_store = |apart: &'static str, location: &'static str| {
-            let own = match apart {
-                "keyStore.certLocation" => settings.key_store_cert_location.as_str(),
-                _ => settings.key_store_key_location.as_str(),
-            };
-            if own.is_empty() {
-                (location, settings.key_store_location.as_str())
-            } else {
-                (apart, own)
-            }
+        let or_whole = |key: &'static str, path| match path {
+            "" => ("keyStore.location", &*settings.key_store_location),
+            path => (key, path),
         };
-        let (key, path) = or_store("keyStore.certLocation", "keyStore.location");
-        let why = "a server needs a certificate";
-        let content = self.read(key, path, &settings.key_store_type, why)?;
-        let chain = self.certificates(key, path, &content)?;
-        let (key, path) = or_store("keyStore.keyLocation", "keyStore.location");
-        let content = self.read(key, path, &settings.key_store_type, why)?;
-        let private = PrivateKeyDer::from_pem_slice(&content).map_err(|source| {
-            let path = path.into();
-            let prefix = self.prefix;
-            if !matches!(source, pem::Error::NoItemsFound) {
-                return TlsError::Pem {
-                    prefix,
-                    key,
-                    path,
-                    source,
-                };
-            }
-            TlsError::Lacking {
-                prefix,
-                key,
-                path,
-                what: if is_encrypted(&content) {
-                    "private key without a password; openssl pkey takes it off"
-                } else {
-                    "private key"
-                },
-            }
+        let (key, path) = or_whole("keyStore.certLocation", &settings.key_store_cert_location);
+        let chain = self.some_certificates(key, path, self.own(key, path)?.chain)?;
+        let (key, path) = or_whole("keyStore.keyLocation", &settings.key_store_key_location);
+        let private = self.own(key, path)?.key.ok_or_else(|| TlsError::Lacking {
+            prefix: self.prefix,
+            key,
+            path: path.into(),
+            what: "private key",
         })?;
         Ok((chain, private))
     }
 
+    fn own(&self, key: &'static str, path: &str) -> Result<Store, TlsError> {
+        let settings = self.settings;
+        let password = self.password(
+            "keyStore.passwordPath",
+            &settings.key_store_password_path,
+            settings.key_store_password.as_ref(),
+        )?;
+        let why = "a server needs a certificate";
+        self.read(key, path, &settings.key_store_type, &password, why)
+    }
+
     /// The certificates that those of others have to lead to.
     fn roots(&self) -> Result<RootCertStore, TlsError> {
-        let (key, path) = (
-            "trustStore.location",
-            self.settings.trust_store_location.as_str(),
-        );
+        let settings = self.settings;
+        let (key, path) = ("trustStore.location", &*settings.trust_store_location);
+        let password = self.password(
+            "trustStore.passwordPath",
+            &settings.trust_store_password_path,
+            settings.trust_store_password.as_ref(),
+        )?;
         let why = "certificates of others are checked";
-        let content = self.read(key, path, &self.settings.trust_store_type, why)?;
+        let store = self.read(key, path, &settings.trust_store_type, &password, why)?;
         let mut roots = RootCertStore::empty();
-        for certificate in self.certificates(key, path, &content)? {
+        for certificate in self.some_certificates(key, path, store.trusted)? {
             roots.add(certificate).map_err(|source| TlsError::Rustls {
                 prefix: self.prefix,
                 source,
@@ -420,19 +413,12 @@ impl Reader<'_> {
         Ok(roots)
     }
 
-    fn certificates(
+    fn some_certificates(
         &self,
         key: &'static str,
         path: &str,
-        content: &[u8],
+        certificates: Vec<CertificateDer<'static>>,
     ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let certificates = CertificateDer::pem_slice_iter(content).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|source| TlsError::Pem {
-            prefix: self.prefix,
-            key,
-            path: path.into(),
-            source,
-        })?;
         if certificates.is_empty() {
             return Err(TlsError::Lacking {
                 prefix: self.prefix,
@@ -444,30 +430,55 @@ impl Reader<'_> {
         Ok(certificates)
     }
 
+    /// The password of a file, if there is one: that in a file of its own wins.
+    ///
+    /// # Source
+    ///
+    /// Apache `ZooKeeper` 3.9, `X509Util#getPasswordFromConfigPropertyOrFile`, `SecretUtils#readSecret`.
+    fn password(
+        &self,
+        key: &'static str,
+        path: &str,
+        set: Option<&Secret>,
+    ) -> Result<String, TlsError> {
+        if path.is_empty() {
+            return Ok(set.map_or_else(String::new, |set| set.expose().to_owned()));
+        }
+        let text = fs::read_to_string(path).map_err(|source| TlsError::Unreadable {
+            prefix: self.prefix,
+            key,
+            path: path.into(),
+            source,
+        })?;
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    }
+
     fn read(
         &self,
         key: &'static str,
         path: &str,
         form: &str,
+        password: &str,
         why: &'static str,
-    ) -> Result<Vec<u8>, TlsError> {
+    ) -> Result<Store, TlsError> {
         let prefix = self.prefix;
         if path.is_empty() {
             return Err(TlsError::Missing { prefix, key, why });
         }
-        let form = match form {
-            "" => form_of(Path::new(path)),
-            form => form,
-        };
-        if form != "PEM" {
-            return Err(TlsError::Form {
-                prefix,
-                key,
-                path: path.into(),
-                form: form.to_owned(),
-            });
-        }
-        fs::read(path).map_err(|source| TlsError::Unreadable {
+        let form = Form::of(form, Path::new(path)).map_err(|form| TlsError::Form {
+            prefix,
+            key,
+            path: path.into(),
+            form,
+        })?;
+        let content = fs::read(path).map_err(|source| TlsError::Unreadable {
+            prefix,
+            key,
+            path: path.into(),
+            source,
+        })?;
+        Store::read(&content, form, password).map_err(|source| TlsError::Store {
             prefix,
             key,
             path: path.into(),
@@ -544,7 +555,9 @@ impl Reader<'_> {
             &settings.key_store_location,
             &settings.key_store_cert_location,
             &settings.key_store_key_location,
+            &settings.key_store_password_path,
             &settings.trust_store_location,
+            &settings.trust_store_password_path,
         ]
         .iter()
         .map(|path| fs::metadata(path.as_str()).ok()?.modified().ok())
@@ -605,21 +618,6 @@ impl ServerCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
     }
-}
-
-/// The form of a store by the name of its file. What is none of Java's is taken for PEM.
-fn form_of(path: &Path) -> &'static str {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("jks") => "JKS",
-        Some("p12" | "pfx") => "PKCS12",
-        Some("bcfks") => "BCFKS",
-        Some(_) | None => "PEM",
-    }
-}
-
-fn is_encrypted(content: &[u8]) -> bool {
-    let mark = b"ENCRYPTED";
-    content.windows(mark.len()).any(|part| part == mark)
 }
 
 /// The name of a suite in Java: without the version of the protocol.
