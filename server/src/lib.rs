@@ -9,10 +9,12 @@
 //! - [`shared_tree`] lets many read the tree while one changes it.
 //! - [`faults`] are for tests: a disk that is slow, full or broken, threads that stand still.
 //! - `stage` has the owner threads, `net` the listeners and connections.
+//! - `audit` tells who changed what, if that is wanted.
 //! - `admin` answers operators over HTTP, `metrics` counts what they ask for.
 //! - [`four_letter`] renders the answers to `srvr`, `mntr` and their kin.
 
 mod admin;
+mod audit;
 pub mod config;
 mod entropy;
 pub mod faults;
@@ -27,6 +29,7 @@ pub mod storage;
 /// What the server says it is: the release of the reference whose behaviour it has, and its own.
 pub const VERSION: &str = concat!("3.9.3-zk-", env!("CARGO_PKG_VERSION"));
 
+pub use audit::TARGET as AUDIT_TARGET;
 pub use net::tls::{StoreError, TlsError};
 pub use server::{Builder, MemberSockets, Server, StartError, StopCause};
 pub use zk_core::peer::{PeerStatus, Phase, Role};

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zk_server::config::{Config, ConfigError, Level, Resolved, Strictness, Topology};
-use zk_server::{Server, StartError};
+use zk_server::{AUDIT_TARGET, Server, StartError};
 
 use super::log_format::{JsonFormat, TextFormat};
 use super::place::Place;
@@ -102,8 +102,13 @@ fn log(config: &Config) {
         Topology::Standalone => None,
         Topology::Ensemble(ensemble) => Some(ensemble.my_id),
     };
+    let mut filter = service.log_level.clone();
+    if service.audit_enabled {
+        // Whatever the level of the rest.
+        filter.extend([",", AUDIT_TARGET, "=info"]);
+    }
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&service.log_level))
+        .with_env_filter(EnvFilter::new(filter))
         .with_ansi(false)
         .with_writer(std::io::stderr);
     if service.log_format == "json" {

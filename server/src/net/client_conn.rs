@@ -182,6 +182,14 @@ fn closed(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, why)
 }
 
+/// The writes among what is on its way to the core.
+fn submissions(items: &[CoreItem]) -> impl Iterator<Item = &Submission> {
+    items.iter().filter_map(|item| match item {
+        CoreItem::Event(Event::Submitted(submission)) => Some(&**submission),
+        CoreItem::Event(_) | CoreItem::Inspect(_) => None,
+    })
+}
+
 impl<'a> ConnTask<'a> {
     fn new(established: Established, service: &'a Service) -> Self {
         let Established {
@@ -454,7 +462,13 @@ impl<'a> ConnTask<'a> {
         if self.submitted.is_empty() {
             return Ok(());
         }
+        if let Some(audit) = &self.service.audit {
+            audit.asked(submissions(&self.submitted), self.conn.remote.ip());
+        }
         if self.service.ask(&mut self.submitted).is_err() {
+            if let Some(audit) = &self.service.audit {
+                audit.refused(submissions(&self.submitted));
+            }
             // The permits are given back with the outbox.
             self.submitted.clear();
             return Err(closed("the server has too much to do, or stops"));

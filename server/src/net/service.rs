@@ -19,6 +19,7 @@ use super::sasl::Sasl;
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::tls::Tls;
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::four_letter::{Latency, TRACE_MASK_DEFAULT};
 use crate::metrics::Metrics;
@@ -61,6 +62,8 @@ pub(crate) struct Service {
     pub(crate) fail_stop: Arc<FailStop>,
     pub(crate) clock: Clock,
     pub(crate) tally: Tally,
+    /// Who tells of changes, if that is wanted.
+    pub(crate) audit: Option<Arc<Audit>>,
 }
 
 impl Service {

@@ -9,6 +9,7 @@ use zk_proto::ServerId;
 use super::error::StartError;
 use super::{MemberSockets, Server, listeners};
 use crate::admin::{Admin, ConfigOrigin, export};
+use crate::audit::Audit;
 use crate::config::{Config, Properties, Resolved, Setting, Sources, Strictness, newer_members};
 use crate::faults::Faults;
 use crate::net::client_listener::{self, Speaks};
@@ -111,8 +112,13 @@ impl Builder {
             };
             resolved.config
         };
-        let (mut server, listeners, service) =
-            Server::prepare(config, self.faults, sockets, temporary).await?;
+        let wants_audit = config.service.audit_enabled;
+        let prepared = Server::prepare(config, self.faults, sockets, temporary).await;
+        let (mut server, listeners, service) = prepared.inspect_err(|_| {
+            if wants_audit {
+                Audit::not_started();
+            }
+        })?;
         // The core serves before it looks at what it is asked. One that is gone already has stopped
         // the server, which says so by itself.
         let _is_serving = service.inspect(|_| ()).await;
@@ -142,6 +148,9 @@ impl Builder {
             tasks.spawn(admin.serve(listener, tasks.clone()));
         }
         tasks.close();
+        if let Some(audit) = &server.audit {
+            audit.started();
+        }
         Ok(server)
     }
 }

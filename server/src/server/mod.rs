@@ -29,6 +29,7 @@ use zk_proto::{ServerId, Zxid};
 use self::listeners::{Addresses, Listeners};
 use self::member::Membership;
 use self::plan::Plan;
+use crate::audit::Audit;
 use crate::config::{Config, Topology};
 use crate::entropy::random;
 use crate::faults::{FaultDisk, Faults};
@@ -85,6 +86,8 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     /// Removed with the server.
     temporary: Option<tempfile::TempDir>,
+    /// Who tells of changes, if that is wanted, until it has told of the stop.
+    audit: Option<Arc<Audit>>,
 }
 
 impl Server {
@@ -147,6 +150,7 @@ impl Server {
     ///
     /// The server stops all the same.
     pub async fn shutdown(mut self) -> Result<(), Arc<StopCause>> {
+        self.tell_of_stop();
         // A leader hands over, so that the others need not find out that it is gone.
         self.core.send([CoreItem::Event(Event::ShutdownRequested)]);
         let stopping = self.fail_stop.stopping();
@@ -173,6 +177,12 @@ impl Server {
         match self.fail_stop.cause() {
             Some(cause) => Err(cause),
             None => Ok(()),
+        }
+    }
+
+    fn tell_of_stop(&mut self) {
+        if let Some(audit) = self.audit.take() {
+            audit.stopping();
         }
     }
 
@@ -265,6 +275,8 @@ impl Server {
         let permits = Arc::new(Semaphore::new(plan::in_flight_max(&config)));
         let connections = Arc::new(Connections::new(Arc::clone(&permits)));
         let fail_stop = Arc::new(FailStop::new());
+        let wants_audit = config.service.audit_enabled;
+        let audit = wants_audit.then(|| Arc::new(Audit::new(access.schemes.clone())));
 
         let core_box = Arc::new(Mailbox::with_faults(MAILBOX_MAX, faults.clone()));
         // These take from the core only, which takes no more in than its own bound and the permits.
@@ -339,6 +351,8 @@ impl Server {
             peers: peers.clone(),
             captures,
             answer: BytesMut::new(),
+            audit: audit.clone(),
+            lines: Vec::new(),
             delivery: Delivery {
                 tally: tally.clone(),
                 runtime: Handle::current(),
@@ -359,6 +373,7 @@ impl Server {
             clock,
             peers,
             read_log: Box::new(move |range| log_reader.start(range)),
+            audit: audit.clone(),
             at_rest: at_rest.clone(),
             appends: Vec::new(),
             out: Actions::default(),
@@ -412,6 +427,7 @@ impl Server {
             clock,
             members,
             tally,
+            audit: audit.clone(),
             config,
         });
         // From here on dropping the server stops what runs already.
@@ -425,6 +441,7 @@ impl Server {
             at_rest,
             threads: Vec::new(),
             temporary,
+            audit,
         };
         let stopping = fail_stop.stopping().clone();
         let is_stopping = move || stopping.is_cancelled();
@@ -450,6 +467,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.tell_of_stop();
         self.fail_stop.stop();
         join(std::mem::take(&mut self.threads));
         drop(self.temporary.take());

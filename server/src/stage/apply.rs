@@ -23,6 +23,7 @@ use super::log::{LogItem, LogTask};
 use super::mailbox::Mailbox;
 use super::owner::Stage;
 use super::snapshot::{SnapshotItem, SnapshotPurpose};
+use crate::audit::{Audit, Line, Period};
 use crate::net::connections::{Conn, Connections};
 use crate::net::delivery::{Delivery, Scratch};
 use crate::net::learner_links::CaptureLease;
@@ -50,6 +51,8 @@ pub(crate) enum ApplyItem {
     Reloaded(Box<Tree>),
     /// Show clients who the members are.
     Configure(Arc<EnsembleConfig>),
+    /// Nothing that was asked in this period is applied any more for whoever asked.
+    PeriodOver(Period),
 }
 
 /// A tree that is to take the place of the tree, once nobody has a capture of that.
@@ -128,6 +131,10 @@ pub(crate) struct ApplyStage {
     pub(crate) captures: Captures,
     /// The answer being written; short ones are copied from here.
     pub(crate) answer: BytesMut,
+    /// Who tells of changes, if that is wanted.
+    pub(crate) audit: Option<Arc<Audit>>,
+    /// What it tells of, when the guard is given back.
+    pub(crate) lines: Vec<Line>,
     pub(crate) delivery: Delivery,
     pub(crate) scratch: Scratch,
 }
@@ -237,6 +244,11 @@ impl ApplyStage {
                 ApplyItem::Truncate(to) => self.captures.replace(Replacement::OfDisk(to)),
                 ApplyItem::Reloaded(tree) => reloaded = Some(tree),
                 ApplyItem::Configure(config) => guard.show_config(config),
+                ApplyItem::PeriodOver(over) => {
+                    if let Some(audit) = &self.audit {
+                        audit.forget(over);
+                    }
+                }
                 ApplyItem::Captured { capture, purpose } => {
                     guard.tree_mut().end_capture(capture);
                     self.captures.count -= 1;
@@ -246,6 +258,7 @@ impl ApplyStage {
         }
         let applied = guard.applied();
         drop(guard);
+        self.tell();
         self.permits.add_permits(touched.answered);
         self.delivery.deliver(touched.conns, &mut self.scratch);
         if !snapshots.is_empty() {
@@ -263,6 +276,13 @@ impl ApplyStage {
         }
         self.replace_tree();
         Ok(())
+    }
+
+    /// Writes the audit log; its reader may be slow, and must not keep anybody from the tree.
+    fn tell(&mut self) {
+        for line in self.lines.drain(..) {
+            line.tell();
+        }
     }
 
     fn capture(&mut self, guard: &mut Applying<'_>) -> Capture {
@@ -356,6 +376,14 @@ impl ApplyStage {
             }
         }
 
+        if let Some(audit) = &self.audit {
+            if let Asker::Client { origin, .. } = *asker {
+                audit.answered(origin, &applied.result, &mut self.lines);
+            }
+            if matches!(entry.txn, Txn::CloseSession(_)) {
+                audit.session_ended(entry.header.session, &applied.effects, &mut self.lines);
+            }
+        }
         match *asker {
             Asker::Client { .. } => {
                 if let Some((conn, origin, op)) = client {
@@ -465,7 +493,10 @@ impl Stage for ApplyStage {
     fn turn(&mut self, items: &mut Vec<ApplyItem>) -> Result<(), StopCause> {
         let mut rest = items.drain(..).peekable();
         while rest.peek().is_some() {
-            self.batch(rest.by_ref().take(BATCH_MAX))?;
+            let done = self.batch(rest.by_ref().take(BATCH_MAX));
+            // Also of one that broke off.
+            self.tell();
+            done?;
         }
         Ok(())
     }

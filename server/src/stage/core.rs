@@ -18,6 +18,7 @@ use super::log::{LogItem, LogTask};
 use super::log_reader::Range;
 use super::mailbox::Mailbox;
 use super::owner::Stage;
+use crate::audit::Audit;
 use crate::net::connections::Connections;
 use crate::net::packets::txn_bytes;
 use crate::net::peers::Peers;
@@ -62,6 +63,8 @@ pub(crate) struct CoreStage {
     pub(crate) clock: Clock,
     /// The other members, if there are any.
     pub(crate) peers: Option<Arc<Peers>>,
+    /// Who tells of changes, if that is wanted.
+    pub(crate) audit: Option<Arc<Audit>>,
     /// Begins to read a part of the log.
     pub(crate) read_log: Box<dyn Fn(Range) + Send>,
     /// Cancelled when the core has come to rest, as it was told to.
@@ -165,7 +168,14 @@ impl CoreStage {
         self.apply.leave(out.apply.drain(..).map(ApplyItem::Action));
         for action in out.control.drain(..) {
             match action {
-                ControlAction::Serve(mode) => self.connections.serve(mode),
+                ControlAction::Serve(mode) => {
+                    if let Some(audit) = &self.audit {
+                        // Behind what was given to the tree until now.
+                        let over = audit.end_period();
+                        self.apply.leave([ApplyItem::PeriodOver(over)]);
+                    }
+                    self.connections.serve(mode);
+                }
                 ControlAction::SessionAnswered { conn, is_alive, .. } => {
                     self.connections.session_answered(conn, is_alive);
                 }

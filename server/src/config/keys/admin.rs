@@ -58,6 +58,8 @@ settings! {
         /// Least important level logged.
         log_level: String = "log.level", Prefixed,
             Choice { default: "info", of: &["error", "warn", "info", "debug", "trace"] };
+        /// Logs who changed what, whatever the level, as `zk_server::audit`.
+        audit_enabled: bool = "audit.enable", Prefixed, Flag(false);
     }
 }
 

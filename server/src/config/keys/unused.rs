@@ -406,13 +406,6 @@ pub(super) const UNREAD: &[Key] = &[
         "metrics are exported without TLS",
     ),
     unread(
-        "audit.enable",
-        &[],
-        Prefixed,
-        Flag(false),
-        "there is no audit log yet",
-    ),
-    unread(
         "ssl.hostnameVerification",
         &[],
         Prefixed,

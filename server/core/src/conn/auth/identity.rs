@@ -115,7 +115,7 @@ impl Identities {
 }
 
 /// An address as the reference writes it: of IPv6, all eight groups, without leading zeros.
-fn address(peer: IpAddr) -> String {
+pub fn address(peer: IpAddr) -> String {
     match peer.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => groups(v6),

@@ -16,7 +16,7 @@ mod sasl;
 
 pub use access::Access;
 pub use digest::DigestScheme;
-pub use identity::{Identities, Identity};
+pub use identity::{Identities, Identity, address};
 pub use ip::IpScheme;
 pub use normalize::normalize_acl;
 pub use sasl::{SaslFailure, SaslScheme, SaslUsers};
