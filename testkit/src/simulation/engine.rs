@@ -192,6 +192,8 @@ impl Shared {
         if !simulation.has_faults {
             plan.faults.clear();
             plan.net.reset_per_mille = 0;
+            // Nor does a leader go because its epoch has no number left.
+            plan.members.counter_max = u32::MAX - 1;
             faults.clear();
         }
         let sim = sim::world::World::new(&plan, has_trace)?;
