@@ -173,7 +173,7 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
             }
             Ok(Vec::new())
         }
-        "restore" | "snapshot" => Err("not supported yet".to_owned()),
+        "restore" => Err("not supported yet".to_owned()),
         "server_stats" => Ok(server_stats(service)),
         "stat_reset" => {
             service.tally.stats.reset();

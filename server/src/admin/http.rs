@@ -2,33 +2,45 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::storage::DiskFile;
+
 /// Connections at a time; one more waits to be accepted.
 const CONNECTIONS_MAX: usize = 64;
+/// Bytes of a file read at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Pieces of a file that are read ahead of the connection.
+const CHUNKS_MAX: usize = 2;
 /// Pause after accepting failed, as it does when file descriptors run out.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// What is asked.
-#[derive(Clone, Debug)]
+/// What is asked. Not to be printed: it has passwords.
 pub(crate) struct Asked {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: String,
+    /// Who asks, in its own words.
+    pub(crate) authorization: Option<String>,
+    /// From where.
+    pub(crate) remote: IpAddr,
 }
 
 impl Asked {
@@ -42,13 +54,13 @@ impl Asked {
 }
 
 /// What is answered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) content_type: Option<&'static str>,
-    /// Methods that would do.
-    pub(crate) allow: Option<&'static str>,
-    pub(crate) body: String,
+    /// Headers beside it.
+    pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) body: Body,
 }
 
 impl Answer {
@@ -56,9 +68,23 @@ impl Answer {
         Self {
             status,
             content_type: Some(content_type),
-            allow: None,
-            body,
+            headers: Vec::new(),
+            body: Body::Text(body.into()),
         }
+    }
+
+    /// A file.
+    pub(crate) fn file(body: FileBody) -> Self {
+        Self {
+            body: Body::File(body),
+            ..Self::new(StatusCode::OK, "application/octet-stream", String::new())
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn with_header(mut self, name: HeaderName, value: String) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     /// A page that says what the status is.
@@ -69,24 +95,124 @@ impl Answer {
 
     /// Another method would do.
     pub(crate) fn not_allowed(allow: &'static str) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Self::page(StatusCode::METHOD_NOT_ALLOWED)
-        }
+        Self::page(StatusCode::METHOD_NOT_ALLOWED).with_header(ALLOW, allow.to_owned())
     }
 
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::from(self.body));
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if let Some(content_type) = self.content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        if let Some(allow) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        for (name, value) in self.headers {
+            // What the server makes of its own state is legal.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
         response
     }
+}
+
+/// What follows the headers.
+#[derive(Debug)]
+pub(super) enum Body {
+    Text(Bytes),
+    File(FileBody),
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Text(text) if text.is_empty() => Poll::Ready(None),
+            Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+            Self::File(file) => file.poll_chunk(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.size_hint().exact() == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Self::Text(text) => text.len() as u64,
+            Self::File(file) => file.left,
+        })
+    }
+}
+
+/// A file on its way to an operator.
+#[derive(Debug)]
+pub(crate) struct FileBody {
+    /// Bytes still to be sent.
+    left: u64,
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
+}
+
+impl FileBody {
+    /// Begins to read a file of this length. Given up when nobody takes anything for `patience`.
+    pub(crate) fn start(
+        mut file: Box<dyn DiskFile>,
+        len: u64,
+        patience: Duration,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+        tasks.spawn(async move {
+            let mut offset = 0;
+            while offset < len {
+                let reading = tokio::task::spawn_blocking(move || {
+                    let chunk = read_chunk(&*file, offset, len);
+                    (file, chunk)
+                });
+                let Ok((back, chunk)) = reading.await else {
+                    return;
+                };
+                file = back;
+                offset += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+                let is_last = chunk.is_err();
+                let sent = tokio::time::timeout(patience, sender.send(chunk)).await;
+                if is_last || !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        });
+        Self { left: len, chunks }
+    }
+
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.chunks.poll_recv(context).map(|chunk| {
+            // Less than was promised: the connection has to break.
+            let chunk = chunk.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+            Some(chunk.map(|chunk| {
+                self.left = self.left.saturating_sub(chunk.len() as u64);
+                Frame::data(chunk)
+            }))
+        })
+    }
+}
+
+/// Some bytes of a file of this length, which has them.
+fn read_chunk(file: &dyn DiskFile, offset: u64, len: u64) -> io::Result<Bytes> {
+    let wanted = usize::try_from(len - offset).unwrap_or(usize::MAX);
+    let mut chunk = vec![0; wanted.min(CHUNK_BYTES)];
+    let count = file.read_at(offset, &mut chunk)?;
+    if count == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    chunk.truncate(count);
+    Ok(chunk.into())
 }
 
 /// Serves until it is told to stop.
@@ -106,14 +232,14 @@ pub(crate) async fn serve<F>(
             () = stopping.cancelled() => return,
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((socket, place)) = accepted else {
+        let Some((socket, remote, place)) = accepted else {
             tokio::time::sleep(RETRY).await;
             continue;
         };
         let (handle, stopping) = (Arc::clone(&handle), stopping.clone());
         tasks.spawn(async move {
             let answer = service_fn(|request: Request<Incoming>| {
-                let asked = asked(&request);
+                let asked = asked(&request, remote);
                 let answer = handle(asked);
                 async move { Ok::<_, Infallible>(answer.await.into_response()) }
             });
@@ -137,10 +263,10 @@ pub(crate) async fn serve<F>(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((socket, _)) => Some((socket, place)),
+        Ok((socket, remote)) => Some((socket, remote.ip(), place)),
         Err(error) => {
             tracing::warn!(err = %error, "cannot accept an operator's connection");
             None
@@ -148,8 +274,13 @@ async fn accept(
     }
 }
 
-fn asked(request: &Request<Incoming>) -> Asked {
+fn asked(request: &Request<Incoming>, remote: IpAddr) -> Asked {
+    let authorization = request.headers().get(AUTHORIZATION);
     Asked {
+        // One that is no text says nothing that is true.
+        authorization: authorization
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        remote,
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),

@@ -14,6 +14,7 @@ mod commands;
 mod ensemble;
 mod http;
 mod json;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use zk_core::conn::handshake::ServingMode;
 use self::commands::{COMMANDS, NOT_SERVING};
 use self::http::{Answer, Asked};
 use self::json::{Json, object};
+use self::snapshot::Turnstile;
 use crate::config::Setting;
 use crate::metrics::{Exposition, Process, Series, prometheus};
 use crate::net::gauges::gauges;
@@ -64,15 +66,24 @@ impl ConfigOrigin {
 pub(crate) struct Admin {
     pub(crate) service: Arc<Service>,
     pub(crate) origin: ConfigOrigin,
+    /// Where what goes on behind an answer runs.
+    tasks: TaskTracker,
+    snapshots: Turnstile,
 }
 
 impl Admin {
-    pub(crate) fn new(service: Arc<Service>, origin: ConfigOrigin) -> Self {
-        Self { service, origin }
+    pub(crate) fn new(service: Arc<Service>, origin: ConfigOrigin, tasks: TaskTracker) -> Self {
+        Self {
+            service,
+            origin,
+            tasks,
+            snapshots: Turnstile::default(),
+        }
     }
 
     /// Serves commands until the server stops.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, tasks: TaskTracker) {
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let tasks = self.tasks.clone();
         let stopping = self.service.fail_stop.stopping().clone();
         let idle = self.service.config.admin.idle_timeout;
         let handle = move |asked| {
@@ -133,9 +144,12 @@ impl Admin {
         if command.needs_service && self.service.connections.mode() == ServingMode::NotServing {
             return reply(command.name, Err(NOT_SERVING.to_owned()));
         }
+        if command.name == snapshot::NAME {
+            return self.snapshot(asked).await;
+        }
         let answer = reply(command.name, commands::run(self, command.name, asked).await);
         match command.name {
-            "snapshot" | "restore" => Answer {
+            "restore" => Answer {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 ..answer
             },

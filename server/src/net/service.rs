@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::four_letter::{Latency, TRACE_MASK_DEFAULT};
 use crate::metrics::Metrics;
 use crate::shared_tree::SharedTree;
+use crate::stage::apply::ApplyItem;
 use crate::stage::clock::Clock;
 use crate::stage::core::CoreItem;
 use crate::stage::fail_stop::FailStop;
@@ -53,6 +54,8 @@ pub(crate) struct Service {
     pub(crate) wanted_schemes: Vec<ByteString>,
     pub(crate) tree: Arc<SharedTree>,
     pub(crate) core: Arc<Mailbox<CoreItem>>,
+    /// For operators who want a snapshot.
+    pub(crate) apply: Arc<Mailbox<ApplyItem>>,
     pub(crate) owners: Arc<Owners>,
     pub(crate) heard: Arc<Heard>,
     pub(crate) connections: Arc<Connections>,

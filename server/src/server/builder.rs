@@ -144,8 +144,8 @@ impl Builder {
         }
         if let Some(listener) = listeners::bind_admin(&service.config).await {
             server.addresses.admin = listener.local_addr().ok();
-            let admin = Arc::new(Admin::new(Arc::clone(&service), origin));
-            tasks.spawn(admin.serve(listener, tasks.clone()));
+            let admin = Admin::new(Arc::clone(&service), origin, tasks.clone());
+            tasks.spawn(Arc::new(admin).serve(listener));
         }
         tasks.close();
         if let Some(audit) = &server.audit {

@@ -279,7 +279,8 @@ impl Server {
         let audit = wants_audit.then(|| Arc::new(Audit::new(access.schemes.clone())));
 
         let core_box = Arc::new(Mailbox::with_faults(MAILBOX_MAX, faults.clone()));
-        // These take from the core only, which takes no more in than its own bound and the permits.
+        // These take from the core only, which takes no more in than its own bound and the permits,
+        // and one order of an operator at a time.
         let log_box = Arc::new(Mailbox::with_faults(usize::MAX, faults.clone()));
         let intake = Arc::new(Intake::new(intake::BYTES_MAX));
         let apply_box = Arc::new(Mailbox::with_faults(usize::MAX, faults.clone()));
@@ -390,7 +391,7 @@ impl Server {
             epochs: recovered.epochs,
             dynamic,
             recover: recover_options,
-            apply: apply_box,
+            apply: Arc::clone(&apply_box),
             mailbox: log_box,
             core: Arc::clone(&core_box),
             intake,
@@ -418,6 +419,7 @@ impl Server {
             wanted_schemes: plan::wanted_schemes(&config),
             tree: Arc::clone(&tree),
             core: core_box,
+            apply: apply_box,
             owners: Arc::clone(&owners),
             heard,
             connections,

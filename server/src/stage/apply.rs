@@ -22,7 +22,7 @@ use super::fail_stop::StopCause;
 use super::log::{LogItem, LogTask};
 use super::mailbox::Mailbox;
 use super::owner::Stage;
-use super::snapshot::{SnapshotItem, SnapshotPurpose};
+use super::snapshot::{SnapshotItem, SnapshotOrder, SnapshotPurpose};
 use crate::audit::{Audit, Line, Period};
 use crate::net::connections::{Conn, Connections};
 use crate::net::delivery::{Delivery, Scratch};
@@ -49,6 +49,8 @@ pub(crate) enum ApplyItem {
     Truncate(Zxid),
     /// The tree as it is on disk, after the log was cut.
     Reloaded(Box<Tree>),
+    /// Have a snapshot written for an operator.
+    Order(SnapshotOrder),
     /// Show clients who the members are.
     Configure(Arc<EnsembleConfig>),
     /// Nothing that was asked in this period is applied any more for whoever asked.
@@ -220,6 +222,7 @@ impl ApplyStage {
                             snapshots.push(SnapshotItem {
                                 capture,
                                 purpose: SnapshotPurpose::Periodic,
+                                order: None,
                             });
                         }
                     }
@@ -236,6 +239,15 @@ impl ApplyStage {
                     snapshots.push(SnapshotItem {
                         capture,
                         purpose: SnapshotPurpose::Restart,
+                        order: None,
+                    });
+                }
+                ApplyItem::Order(order) => {
+                    let capture = self.capture(&mut guard);
+                    snapshots.push(SnapshotItem {
+                        capture,
+                        purpose: SnapshotPurpose::Ordered,
+                        order: Some(order),
                     });
                 }
                 ApplyItem::Action(ApplyAction::Install { snapshot }) => {

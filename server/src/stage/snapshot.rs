@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use zk_core::tree::Capture;
 use zk_core::wire::file_name::Compression;
+use zk_proto::Zxid;
 
 use super::apply::ApplyItem;
 use super::clock::wall;
@@ -16,7 +18,9 @@ use super::log::{LogItem, LogTask};
 use super::mailbox::{Mailbox, Taken};
 use crate::metrics::{Basic, Counter, Metrics};
 use crate::shared_tree::SharedTree;
-use crate::storage::{Area, Disk, DiskFile as _, SnapshotWriter, purge};
+use crate::storage::{
+    Area, Disk, DiskFile, Name, SnapshotWriter, purge, remove_unfinished_snapshots,
+};
 
 /// Bytes encoded under one guard of the tree: enough to be worth it, few enough that the apply thread
 /// hardly notices.
@@ -29,6 +33,24 @@ pub(crate) struct SnapshotItem {
     /// What to write.
     pub(crate) capture: Capture,
     pub(crate) purpose: SnapshotPurpose,
+    /// Who waits for it.
+    pub(crate) order: Option<SnapshotOrder>,
+}
+
+/// An operator who waits for a snapshot.
+pub(crate) struct SnapshotOrder {
+    /// Dropped if there is none after all.
+    pub(crate) reply_to: oneshot::Sender<SnapshotWritten>,
+    /// Given back when it is written, whether the operator has waited or not.
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// A snapshot that is on disk.
+pub(crate) struct SnapshotWritten {
+    pub(crate) zxid: Zxid,
+    pub(crate) bytes: u64,
+    /// Opened, so that no purge takes it away.
+    pub(crate) file: Box<dyn DiskFile>,
 }
 
 /// What a capture is for.
@@ -38,6 +60,8 @@ pub(crate) enum SnapshotPurpose {
     Periodic,
     /// The state came from a leader: the log is to go on behind it.
     Restart,
+    /// An operator wants one.
+    Ordered,
     /// Not for this thread: it is sent to a learner.
     Learner,
 }
@@ -61,7 +85,7 @@ pub(crate) struct SnapshotStage<D> {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl<D: Disk + Clone> SnapshotStage<D> {
+impl<D: Disk<File: 'static> + Clone> SnapshotStage<D> {
     /// Runs until the mailbox is closed. A snapshot that is being written then is given up.
     pub(crate) fn run(self, is_stopping: impl Fn() -> bool) -> Result<(), StopCause> {
         let mut captures = Vec::new();
@@ -81,6 +105,7 @@ impl<D: Disk + Clone> SnapshotStage<D> {
                 let SnapshotItem {
                     mut capture,
                     purpose,
+                    order,
                 } = item;
                 let zxid = capture.zxid();
                 // A leader's state is written at once: until then this member has no vote.
@@ -90,9 +115,37 @@ impl<D: Disk + Clone> SnapshotStage<D> {
                 if written.is_err() {
                     self.metrics.count(Counter::SnapshotErrorCount, 1);
                 }
-                let is_whole = written.map_err(StopCause::Snapshot)?;
+                if let Some(order) = order {
+                    self.fulfil(order, zxid, written);
+                    continue;
+                }
+                let is_whole = written.map_err(StopCause::Snapshot)?.is_some();
                 if purpose == SnapshotPurpose::Restart && is_whole {
                     self.log.send([LogItem::Alone(LogTask::Restart(zxid))]);
+                }
+            }
+        }
+    }
+
+    /// Tells who waits for a snapshot. A disk that has no room for one more than the server itself
+    /// needs is no reason to stop.
+    fn fulfil(&self, order: SnapshotOrder, zxid: Zxid, written: io::Result<Option<(Name, u64)>>) {
+        let opened = written.and_then(|written| {
+            let Some((name, bytes)) = written else {
+                return Ok(None);
+            };
+            let file: Box<dyn DiskFile> = Box::new(self.disk.open(name)?);
+            Ok(Some(SnapshotWritten { zxid, bytes, file }))
+        });
+        drop(order.place);
+        match opened {
+            // Whoever has not waited finds it in the data directory.
+            Ok(Some(written)) => drop(order.reply_to.send(written)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%zxid, err = %error, "snapshot that was asked for is not written");
+                if let Err(error) = remove_unfinished_snapshots(&self.disk) {
+                    tracing::warn!(err = %error, "cannot remove what there is of a snapshot");
                 }
             }
         }
@@ -131,14 +184,14 @@ impl<D: Disk + Clone> SnapshotStage<D> {
             .sum()
     }
 
-    /// Writes a snapshot; false if it was given up. One that is not urgent rests behind each chunk:
+    /// Writes a snapshot; none if it was given up. One that is not urgent rests behind each chunk:
     /// whoever wants the processor, the tree or the disk meanwhile gets it then.
     fn write(
         &self,
         capture: &mut Capture,
         is_urgent: bool,
         is_stopping: &impl Fn() -> bool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<(Name, u64)>> {
         let start = Instant::now();
         let zxid = capture.zxid();
         capture.limit_trailer(true, self.has_last_zxid);
@@ -146,7 +199,7 @@ impl<D: Disk + Clone> SnapshotStage<D> {
         let mut chunk = BytesMut::new();
         loop {
             if is_stopping() || self.is_obsolete.load(Ordering::Acquire) {
-                return Ok(false);
+                return Ok(None);
             }
             let is_more = capture.next_chunk(&self.tree.read(), CHUNK_BYTES, &mut chunk);
             writer.write(&chunk)?;
@@ -163,6 +216,6 @@ impl<D: Disk + Clone> SnapshotStage<D> {
         self.metrics.add(Basic::Snapshottime, elapsed_us / 1000);
         self.metrics.snapshot_written(zxid, wall().as_millis());
         tracing::info!(%name, bytes, elapsed_us, "snapshot written");
-        Ok(true)
+        Ok(Some((name, bytes)))
     }
 }

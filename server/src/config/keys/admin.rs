@@ -19,6 +19,10 @@ settings! {
         command_url: String = "admin.commandURL", Prefixed, Text("/commands");
         /// Ms after which an idle connection is closed.
         idle_timeout: Duration = "admin.idleTimeout", Prefixed, int(30_000, 1);
+        /// Lets operators who may do everything ask for snapshots.
+        snapshot_enabled: bool = "admin.snapshot.enabled", Prefixed, Flag(true);
+        /// Ms between two snapshots that are asked for.
+        rate_limiter_interval: Duration = "admin.rateLimiterIntervalInMS", Prefixed, int(300_000, 0);
     }
 }
 

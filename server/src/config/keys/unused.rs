@@ -99,7 +99,7 @@ const TRACE: &str = "debug statistics of the JVM server";
 const CACHE: &str = "replies are encoded once per event without a cache";
 const ADMIN_TLS: &str =
     "the admin server speaks no TLS; it listens on the loopback address unless told otherwise";
-const BACKUP: &str = "the commands snapshot and restore are not there yet";
+const BACKUP: &str = "the command restore is not there yet";
 const ADDRESSES: &str = "the addresses of a member are tried in turn";
 const SYNCS: &str = "learners are synchronised as they come";
 const PAUSES: &str = "pauses between attempts are fixed";
@@ -382,21 +382,13 @@ pub(super) const UNREAD: &[Key] = &[
         Flag(false),
         ADMIN_TLS,
     ),
-    unread(
-        "admin.rateLimiterIntervalInMS",
-        &[],
-        Prefixed,
-        int(300_000, 0),
-        BACKUP,
-    ),
-    unread("admin.snapshot.enabled", &[], Prefixed, Flag(true), BACKUP),
     unread("admin.restore.enabled", &[], Prefixed, Flag(true), BACKUP),
     unread(
         "admin.requireAuth",
         &[],
         Prefixed,
         Flag(false),
-        "no command of the admin server changes data or shows secrets",
+        "the command that shows data asks in any case, and none changes any",
     ),
     unread(
         "metricsProvider.httpsPort",
