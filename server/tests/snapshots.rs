@@ -229,7 +229,7 @@ async fn a_snapshot_that_fails_is_no_end_of_the_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_who_does_not_read_is_given_up() {
     let directory = tempfile::tempdir().expect("a directory");
-    let settings = [("admin.idleTimeout", "100")];
+    let settings = [("admin.idleTimeout", "2000")];
     let server = start(directory.path(), &settings, &Faults::default()).await;
     let zk = client(server.client_address()).await;
     // More than sockets hold.

@@ -2,7 +2,9 @@ use bytes::BytesMut;
 use zk_core::conn::auth::{DigestScheme, Identity, IpScheme};
 use zk_core::conn::pipeline::{Pipeline, PipelineLimits};
 use zk_core::conn::request::{Class, Incoming};
-use zk_proto::request::{CreateRequest, DeleteRequest, MultiRequest, SetAclRequest};
+use zk_proto::request::{
+    CreateRequest, DeleteRequest, MultiRequest, ReconfigRequest, SetAclRequest,
+};
 use zk_proto::{ErrorCode, Id, Perms, Stat, Version, Xid, frame};
 
 use super::*;
@@ -145,6 +147,15 @@ fn lines_are_those_of_the_reference() {
     assert_eq!(
         world.tell(&request, &TxnResult::Done(Done::AclSet(Stat::default()))),
         ["setAcl\tznode=/a\tacl=world:anyone:cdrwa\tresult=success"]
+    );
+    let request = Request::Reconfig(ReconfigRequest::default());
+    assert_eq!(
+        world.tell(&request, &TxnResult::Done(Done::DataSet(Stat::default()))),
+        ["reconfig\tznode=/zookeeper/config\tresult=success"]
+    );
+    assert_eq!(
+        world.tell(&request, &TxnResult::Failed(ErrorCode::NoAuth)),
+        ["reconfig\tresult=failure"]
     );
     assert_eq!(world.pending(), 0);
 }
