@@ -138,6 +138,16 @@ mod on {
         OldConfigDecides = "G87 ZK-2778",
         /// A change of members is proposed before the last one is committed.
         ReconfigsOverlap = "G87 ZK-2778",
+        /// Epochs are decided by the members in force alone while others are proposed.
+        EpochsByOldConfig = "G87 ZK-2778",
+        /// Other members are in force as soon as a learner hears that they are proposed.
+        ActivatedWhenProposed = "G87 ZK-2778",
+        /// A change that a lost leader proposed is remembered by those who did not log it.
+        UnloggedChangeKept = "G87 ZK-2778",
+        /// Servers tell each other nothing of members that are only proposed.
+        ProposedNotHeard = "G87 ZK-2778",
+        /// A learner gets a change that is not committed, and does not know what it changes.
+        ChangeWithoutPast = "G87 ZK-2778",
         /// Observers do not hear of commits.
         ObserversNotInformed = "A18 ZK-2959",
         /// A leader does not ping.

@@ -103,6 +103,8 @@ pub enum ElectionOut {
     /// Another server has a younger configuration in force. It is to be taken over, and if its members
     /// are others, to be looked for a leader among those.
     YoungerConfig(Arc<EnsembleConfig>),
+    /// Another server knows of one that is proposed: whoever votes there may be about to lead.
+    ProposedConfig(Arc<EnsembleConfig>),
 }
 
 /// What an operator should know.
@@ -212,8 +214,9 @@ impl Election {
     /// Starts to look for a leader, with this server's own claim: its last logged transaction and
     /// current epoch. Ends a running election.
     pub fn start(&mut self, now: Time, initial: Vote, out: &mut Vec<ElectionOut>) {
-        // Who is about to get a vote has one already, but not for itself.
-        let is_voter = self.configs.current().is_voter(self.options.me);
+        // Who is about to get a vote has one already. It may know what none of the others does, and is
+        // committed.
+        let is_voter = self.configs.is_voter(self.options.me);
         self.state = PeerState::Looking;
         self.is_running = true;
         self.round = self.round.next();
@@ -252,6 +255,11 @@ impl Election {
                 // There will be another election.
                 return;
             }
+        }
+        if let Some(config) = self.proposed_config(notification)
+            && self.configs.hear(Arc::clone(&config))
+        {
+            out.push(ElectionOut::ProposedConfig(config));
         }
         if !self.is_voter(from) {
             // Whatever it says: it only wants to know. But one of the reference that observes would
@@ -406,6 +414,7 @@ impl Election {
         if self.state == PeerState::Looking || is_looking {
             let notification = Notification {
                 config: None,
+                proposed: None,
                 ..notification.clone()
             };
             self.early.insert(from, (now, notification));
@@ -417,7 +426,10 @@ impl Election {
     /// Counts a vote in the running election.
     fn elect(&mut self, now: Time, from: ServerId, cast: Cast, out: &mut Vec<ElectionOut>) {
         self.resend_at = now + self.interval;
-        if !self.is_voter(cast.vote.leader) {
+        // Who is about to get a vote is for nobody, until somebody who looks in its round tells better.
+        let is_for_nobody =
+            cast.vote.leader == Vote::NOBODY.leader && cast.state == PeerState::Looking;
+        if !self.is_voter(cast.vote.leader) && !is_for_nobody {
             return;
         }
         match cast.state {
@@ -546,7 +558,7 @@ impl Election {
         let me = self.options.me;
         self.state = if vote.leader == me {
             PeerState::Leading
-        } else if self.configs.current().is_observer(me) {
+        } else if self.configs.observes(me) {
             PeerState::Observing
         } else {
             // Who is no member follows, too, and may get a vote while it does.
@@ -566,12 +578,12 @@ impl Election {
         out.push(ElectionOut::Decided(vote));
     }
 
-    /// Sends the proposal to all voters, and counts it as this server's own vote.
+    /// Sends the proposal to all voters, and those that may be, and counts it as this server's own vote.
     fn broadcast(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
         self.resend_at = now + self.interval;
         let (me, proposed) = (self.options.me, self.proposed());
         let config = self.configs.clone();
-        for id in config.voters() {
+        for id in config.all_voters() {
             if id == me {
                 self.received.insert(me, Cast::looking(proposed));
             } else {
@@ -613,6 +625,7 @@ impl Election {
             version: Notification::VERSION,
             config: Some(self.configs.current().text().clone()),
             is_ours: true,
+            proposed: self.configs.next().map(|next| next.text().clone()),
         };
         out.push(ElectionOut::Send { to, notification });
     }
@@ -634,6 +647,16 @@ impl Election {
         }
         let theirs = EnsembleConfig::parse(theirs).ok()?;
         (theirs.version() > mine.version()).then(|| Arc::new(theirs))
+    }
+
+    /// The configuration that a notification tells is proposed, if that is news.
+    fn proposed_config(&self, notification: &Notification) -> Option<Arc<EnsembleConfig>> {
+        let theirs = notification.proposed.as_ref()?;
+        let hears = self.options.adopts_configs && !mutated!(ProposedNotHeard);
+        if !hears || !self.is_running || self.configs.has_text(theirs) {
+            return None;
+        }
+        EnsembleConfig::parse(theirs).ok().map(Arc::new)
     }
 
     /// Where servers may think differently of who has a vote: whether there is nothing to tell one that
@@ -684,6 +707,6 @@ impl Election {
     }
 
     fn is_voter(&self, id: ServerId) -> bool {
-        self.configs.is_voter(id)
+        self.configs.may_vote(id)
     }
 }

@@ -67,7 +67,10 @@ fn fields(value: &Value) -> Said {
 fn sent(out: &[ElectionOut]) -> Vec<(i64, Said)> {
     let one = |out: &ElectionOut| match out {
         ElectionOut::Send { to, notification } => Some((to.get(), said(notification))),
-        ElectionOut::Decided(_) | ElectionOut::Noted(_) | ElectionOut::YoungerConfig(_) => None,
+        ElectionOut::Decided(_)
+        | ElectionOut::Noted(_)
+        | ElectionOut::YoungerConfig(_)
+        | ElectionOut::ProposedConfig(_) => None,
     };
     out.iter().filter_map(one).collect()
 }
@@ -75,7 +78,10 @@ fn sent(out: &[ElectionOut]) -> Vec<(i64, Said)> {
 fn decided(out: &[ElectionOut]) -> Option<Vote> {
     out.iter().find_map(|out| match out {
         ElectionOut::Decided(vote) => Some(*vote),
-        ElectionOut::Send { .. } | ElectionOut::Noted(_) | ElectionOut::YoungerConfig(_) => None,
+        ElectionOut::Send { .. }
+        | ElectionOut::Noted(_)
+        | ElectionOut::YoungerConfig(_)
+        | ElectionOut::ProposedConfig(_) => None,
     })
 }
 
@@ -109,6 +115,7 @@ fn vote(state: PeerState, leader: i64, zxid: i64, round: i64, peer_epoch: i64) -
         version: 2,
         config: None,
         is_ours: false,
+        proposed: None,
     }
 }
 
@@ -708,7 +715,9 @@ impl Net {
                 ElectionOut::Decided(vote) => {
                     self.decided.insert(from, vote);
                 }
-                ElectionOut::Noted(_) | ElectionOut::YoungerConfig(_) => panic!("{out:?}"),
+                ElectionOut::Noted(_)
+                | ElectionOut::YoungerConfig(_)
+                | ElectionOut::ProposedConfig(_) => panic!("{out:?}"),
             }
         }
     }

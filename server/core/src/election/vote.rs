@@ -44,12 +44,16 @@ impl Vote {
     }
 
     /// Whether its candidate should lead rather than that of `other`. Looks at no round.
+    ///
+    /// Of those that know as much, one that has a vote already is better than one that is about to get
+    /// it: servers of the reference that have not heard of the change would not know that one.
     pub fn is_better(&self, other: &Self, config: &Configs) -> bool {
-        config.weight(self.leader) != 0 && self.rank() > other.rank()
+        config.weight(self.leader) != 0 && self.rank(config) > other.rank(config)
     }
 
-    fn rank(&self) -> (i64, Zxid, ServerId) {
-        (self.peer_epoch, self.zxid, self.leader)
+    fn rank(&self, config: &Configs) -> (i64, Zxid, bool, ServerId) {
+        let has_vote = config.current().is_voter(self.leader);
+        (self.peer_epoch, self.zxid, has_vote, self.leader)
     }
 }
 

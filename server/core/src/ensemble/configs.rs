@@ -21,11 +21,14 @@ use super::member::Member;
 /// The configuration in force, and a younger one that may be committed by now.
 ///
 /// # Invariants
-/// - `next` is younger than `current`.
+/// - `next` is younger than `current`, `heard` is younger than both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configs {
     current: Arc<EnsembleConfig>,
     next: Option<Arc<EnsembleConfig>>,
+    /// One that another server says is proposed. It decides nothing: it may be that nobody will ever have
+    /// it. But who is a voter there may be the only one that can lead.
+    heard: Option<Arc<EnsembleConfig>>,
     /// Counts changes.
     generation: u64,
 }
@@ -36,6 +39,7 @@ impl Configs {
         Self {
             current,
             next: None,
+            heard: None,
             generation: 0,
         }
     }
@@ -69,8 +73,40 @@ impl Configs {
         if !is_same {
             self.next = next;
             self.generation += 1;
+            self.forget_old();
         }
         !is_same
+    }
+
+    /// Takes note of one that another server says is proposed, if it is the youngest. Whether it is.
+    pub fn hear(&mut self, config: Arc<EnsembleConfig>) -> bool {
+        let youngest = self.heard.as_ref().unwrap_or_else(|| self.last_seen());
+        let is_news = config.version() > youngest.version();
+        if is_news {
+            self.heard = Some(config);
+            self.generation += 1;
+        }
+        is_news
+    }
+
+    /// Forgets what others said is proposed. Whether there was anything.
+    pub fn forget_heard(&mut self) -> bool {
+        let has_heard = self.heard.take().is_some();
+        self.generation += u64::from(has_heard);
+        has_heard
+    }
+
+    /// Whether this is the text of one of them.
+    pub(crate) fn has_text(&self, text: &str) -> bool {
+        let others = self.next.iter().chain(&self.heard);
+        others
+            .chain([&self.current])
+            .any(|one| **one.text() == *text)
+    }
+
+    fn forget_old(&mut self) {
+        let version = self.last_seen().version();
+        self.heard.take_if(|heard| heard.version() <= version);
     }
 
     /// Puts a configuration in force, unless one as young is. What is proposed and younger remains
@@ -82,6 +118,7 @@ impl Configs {
         self.next.take_if(|next| next.version() <= config.version());
         self.current = config;
         self.generation += 1;
+        self.forget_old();
         true
     }
 
@@ -107,16 +144,28 @@ impl Configs {
         next.is_none_or(|next| next.is_quorum(acks.clone())) && self.current.is_quorum(acks)
     }
 
-    /// A member of either; as it is in the one in force, if it is in both.
+    /// A member of either, or of one that was heard of; as it is in the first of these that has it.
     pub fn member(&self, id: ServerId) -> Option<&Member> {
-        let of_next = || self.next.as_ref()?.member(id);
-        self.current.member(id).or_else(of_next)
+        let others = self.next.iter().chain(&self.heard);
+        let mut all = std::iter::once(&self.current).chain(others);
+        all.find_map(|config| config.member(id))
     }
 
     /// Whether this is a voter of either.
     pub fn is_voter(&self, id: ServerId) -> bool {
         let votes = |config: &Arc<EnsembleConfig>| config.is_voter(id);
         votes(&self.current) || self.next.as_ref().is_some_and(votes)
+    }
+
+    /// Whether this is a voter of either, or of one that was heard of.
+    pub(crate) fn may_vote(&self, id: ServerId) -> bool {
+        let heard = self.heard.as_ref();
+        self.is_voter(id) || heard.is_some_and(|heard| heard.is_voter(id))
+    }
+
+    /// Whether this observes, and is not about to get a vote.
+    pub(crate) fn observes(&self, id: ServerId) -> bool {
+        self.current.is_observer(id) && !self.may_vote(id)
     }
 
     /// The voters of both, each once: those of the one in force by id, then the others.
@@ -126,14 +175,18 @@ impl Configs {
         self.current.voters().chain(next.filter(is_new))
     }
 
-    /// Votes of a member in the configuration in force. Who has none there cannot be voted for: those
-    /// who have not heard of the next one would not know it.
+    /// The voters of both, and of one that was heard of, each once.
+    pub(crate) fn all_voters(&self) -> impl Iterator<Item = ServerId> {
+        let heard = self.heard.iter().flat_map(|heard| heard.voters());
+        self.voters().chain(heard.filter(|id| !self.is_voter(*id)))
+    }
+
+    /// Votes of a server in the first configuration in which it has one.
     pub fn weight(&self, id: ServerId) -> u32 {
-        if self.current.is_voter(id) {
-            self.current.weight(id)
-        } else {
-            0
-        }
+        let others = self.next.iter().chain(&self.heard);
+        let mut all = std::iter::once(&self.current).chain(others);
+        let votes = all.find(|config| config.is_voter(id));
+        votes.map_or(0, |config| config.weight(id))
     }
 }
 
@@ -220,6 +273,28 @@ mod tests {
         assert_eq!(pair.voters().collect::<Vec<_>>(), ids(&[1, 2, 3, 4, 5]));
         assert!(pair.is_voter(ServerId::new(1)) && pair.is_voter(ServerId::new(5)));
         assert!(!pair.is_voter(ServerId::new(6)) && pair.member(ServerId::new(6)).is_none());
-        assert_eq!([1, 4].map(|id| pair.weight(ServerId::new(id))), [1, 0]);
+        assert_eq!(
+            [1, 4, 6].map(|id| pair.weight(ServerId::new(id))),
+            [1, 1, 0]
+        );
+    }
+
+    #[test]
+    fn what_was_heard_decides_nothing_and_is_forgotten_when_it_is_old() {
+        let mut pair = pair();
+        assert!(!pair.hear(config(&[6], 7)), "as young as the next");
+        assert!(pair.hear(config(&[6, 7], 9)) && !pair.hear(config(&[6, 7], 9)));
+        let six = ServerId::new(6);
+        assert!(pair.may_vote(six) && !pair.is_voter(six) && pair.member(six).is_some());
+        assert_eq!(pair.weight(six), 1);
+        assert_eq!(pair.voters().count(), 5);
+        assert_eq!(
+            pair.all_voters().collect::<Vec<_>>(),
+            ids(&[1, 2, 3, 4, 5, 6, 7])
+        );
+        assert!(pair.is_quorum(&ids(&[1, 3, 4])), "without them");
+        assert!(!pair.is_quorum(&ids(&[6, 7])));
+        assert!(pair.see(config(&[3, 4], 9)));
+        assert!(!pair.may_vote(six) && !pair.forget_heard());
     }
 }

@@ -176,6 +176,13 @@ impl EnsembleConfig {
         place.is_some() && place == places(other)
     }
 
+    /// Whether one that leads may go on to do so with other members: it votes, and those who follow have
+    /// not to dial another address.
+    pub fn keeps_leader(&self, other: &Self, id: ServerId) -> bool {
+        let is_new = self.member(id).is_none();
+        other.is_voter(id) && (is_new || self.has_same_quorum_address(other, id))
+    }
+
     /// Whether this member observes. Who is no member does not: it follows without a vote.
     pub fn is_observer(&self, id: ServerId) -> bool {
         self.member(id)

@@ -71,6 +71,7 @@ use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 use crate::conn::handshake::ServingMode;
 use crate::election::{Election, ElectionOptions, ElectionOut, Vote};
 use crate::ensemble::{self, Configs, EnsembleConfig};
+use crate::mutation::mutated;
 use crate::session::{IdStart, ServerIdError, SessionIds, SessionTracker};
 use crate::time::{Now, Time};
 use crate::tree::Tree;
@@ -490,6 +491,7 @@ impl Peer {
                 ElectionOut::Noted(note) => turn.out.notes.push(Note::Election(note)),
                 ElectionOut::Decided(vote) => self.follow_decision(vote, turn),
                 ElectionOut::YoungerConfig(config) => self.adopt(config, turn),
+                ElectionOut::ProposedConfig(config) => self.shared.hear(config, turn),
             }
         }
     }
@@ -528,6 +530,11 @@ impl Peer {
         self.role = Current::Looking(Looking {
             read_only_at: self.shared.member.read_only.then_some(now + after),
         });
+        // What a leader proposed and this server did not log is not known to be proposed by anybody.
+        self.shared.forget_heard(turn);
+        if !mutated!(UnloggedChangeKept) {
+            self.shared.see_tree(turn);
+        }
         self.election.set_configs(&self.shared.configs);
         let designated = self.shared.designated.take();
         let votes = |leader: &ServerId| self.shared.configs.current().is_voter(*leader);

@@ -56,6 +56,20 @@ impl Shared {
         }
     }
 
+    /// Another server says that a configuration is proposed: its members may have to be dialled.
+    pub(crate) fn hear(&mut self, config: Arc<EnsembleConfig>, turn: &mut Turn<'_>) {
+        if self.is_reconfigurable() && self.configs.hear(config) {
+            turn.net(NetAction::Configure(self.configs.clone()));
+        }
+    }
+
+    /// What others said is of no interest any more.
+    pub(crate) fn forget_heard(&mut self, turn: &mut Turn<'_>) {
+        if self.configs.forget_heard() {
+            turn.net(NetAction::Configure(self.configs.clone()));
+        }
+    }
+
     /// The tree is another one: what it says of the members, its history knows to be proposed, and
     /// nothing else is.
     pub(crate) fn see_tree(&mut self, turn: &mut Turn<'_>) {
@@ -102,9 +116,10 @@ impl Shared {
         }
     }
 
-    /// What this server is as learner: an observer, or a follower, with a vote or without.
+    /// What this server is as learner: an observer, or a follower, with a vote or without. One that is
+    /// about to get a vote follows: that vote may be needed.
     pub(crate) fn learner_kind(&self) -> LearnerKind {
-        if self.configs.current().is_observer(self.me()) {
+        if self.configs.observes(self.me()) {
             LearnerKind::Observer
         } else {
             LearnerKind::Follower

@@ -100,6 +100,9 @@ pub enum DropReason {
     Overfull,
     /// It has a younger configuration than the leader.
     NewerConfig,
+    /// It does not know the members that are in force, and would get a change of them that is not
+    /// committed.
+    OlderConfig,
     /// Another connection of the same server took its place.
     Replaced,
     /// The leader stops leading.

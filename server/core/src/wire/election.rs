@@ -8,8 +8,8 @@
 //!                   i32 length and text of the configuration, then what future versions add
 //! ```
 //!
-//! Behind the configuration stands what one of ours tells others of ours; Apache servers read over
-//! it.
+//! Behind the configuration stands what one of ours tells others of ours: who it is, and of members
+//! that it has logged as proposed, length and text. Apache servers read over it.
 //!
 //! # Source
 //! Apache `ZooKeeper` 3.9, `QuorumCnxManager.InitialMessage`, `FastLeaderElection#buildMsg`,
@@ -129,6 +129,8 @@ pub struct Notification {
     pub config: Option<ByteString>,
     /// Whether the sender is one of ours.
     pub is_ours: bool,
+    /// The configuration that the sender knows to be proposed, if it is one of ours.
+    pub proposed: Option<ByteString>,
 }
 
 impl Notification {
@@ -139,7 +141,9 @@ impl Notification {
     pub fn to_frame(&self) -> Bytes {
         let config = self.config.as_deref().unwrap_or_default();
         let ours = if self.is_ours { &OURS[..] } else { &[] };
+        let proposed = self.proposed.as_ref().filter(|_| self.is_ours);
         let len = LONG + config.len() + ours.len();
+        let len = len + proposed.map_or(0, |text| 4 + text.len());
         let mut out = BytesMut::with_capacity(4 + len);
         out.put_i32(wire_len(len));
         out.put_i32(self.state.map_or(-1, PeerState::to_wire));
@@ -151,6 +155,10 @@ impl Notification {
         out.put_i32(wire_len(config.len()));
         out.put_slice(config.as_bytes());
         out.put_slice(ours);
+        if let Some(text) = proposed {
+            out.put_i32(wire_len(text.len()));
+            out.put_slice(text.as_bytes());
+        }
         out.freeze()
     }
 
@@ -171,6 +179,7 @@ impl Notification {
             version: 0,
             config: None,
             is_ours: false,
+            proposed: None,
         };
         if frame.len() == SHORT {
             return Some(notification);
@@ -181,10 +190,12 @@ impl Notification {
         }
         notification.version = fields.i32()?;
         if notification.version >= VERSION {
-            let len = usize::try_from(fields.i32()?).ok()?;
-            let config = String::from_utf8_lossy(fields.take(len)?);
-            notification.config = Some(ByteString::from(config.as_ref()));
-            notification.is_ours = fields.0.starts_with(&OURS);
+            notification.config = Some(fields.text()?);
+            if let Some(rest) = fields.0.strip_prefix(&OURS) {
+                notification.is_ours = true;
+                // Whatever else stands there, a later version will have put.
+                notification.proposed = Fields(rest).text();
+            }
         }
         Some(notification)
     }
@@ -296,6 +307,13 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
+    /// A text with its length in front.
+    fn text(&mut self) -> Option<ByteString> {
+        let len = usize::try_from(self.i32()?).ok()?;
+        let text = String::from_utf8_lossy(self.take(len)?);
+        Some(ByteString::from(text.as_ref()))
+    }
+
     fn i32(&mut self) -> Option<i32> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -329,14 +347,17 @@ mod tests {
             version: Notification::VERSION,
             config: Some("server.1=h:1:2:participant\nversion=0".into()),
             is_ours: true,
+            proposed: None,
         }
     }
 
     #[test]
     fn notifications_go_there_and_back() {
-        for is_ours in [false, true] {
+        let text = Some("server.9=h:1:2:participant\nversion=7".into());
+        for (is_ours, proposed) in [(false, None), (true, None), (true, text)] {
             let sent = Notification {
                 is_ours,
+                proposed,
                 ..notification()
             };
             let frame = sent.to_frame();

@@ -28,6 +28,7 @@ fn vote(leader: i64) -> Notification {
         version: 2,
         config: Some("server.1=h:1:2\nversion=0".into()),
         is_ours: true,
+        proposed: None,
     }
 }
 

@@ -314,3 +314,97 @@ fn what_is_refused_changes_nothing() {
     let answer = &world.members[&1].answers.last().unwrap().1;
     assert!(matches!(answer, TxnResult::Failed(_)));
 }
+
+#[test]
+fn one_that_is_about_to_vote_leads_if_nobody_else_knows_as_much() {
+    for knowing in [&[1, 2][..], &[2]] {
+        let (mut world, _) = three();
+        world.add_stranger(4);
+        world.pass(3000);
+        let session = world.open(3);
+        for id in [1, 2, 4] {
+            world.members.get_mut(&id).unwrap().is_disk_slow = true;
+        }
+        let unknowing = |id: &i64| !knowing.contains(id);
+        world.stalled = [1, 2].into_iter().filter(unknowing).collect();
+        world.reconfig(3, session, &joiner(4, "participant"), "");
+        world.stalled = [1, 2].into();
+        world.create(3, session, "/behind");
+        for id in [1, 2, 4] {
+            world.members.get_mut(&id).unwrap().store_pending();
+        }
+        for id in 1..=4 {
+            world.kill(id);
+        }
+        world.stalled.clear();
+        // Without 3, which is gone for good, all others are needed.
+        for id in [1, 2, 4] {
+            world.members.get_mut(&id).unwrap().is_disk_slow = false;
+            world.start(id);
+        }
+        world.pass(60_000);
+        assert_eq!(world.leader(), 4, "{knowing:?}");
+        assert_members(&world, &[1, 2, 4], &[1, 2, 3, 4]);
+        assert!(world.members[&1].tree.get("/behind").is_some());
+        let again = world.open(4);
+        world.create(4, again, "/a");
+        world.assert_equal();
+    }
+}
+
+#[test]
+fn an_observer_that_is_about_to_vote_gives_its_vote_when_it_is_needed() {
+    let mut world = World::changeable(3, 1);
+    world.pass(1000);
+    let session = world.open(3);
+    for id in [1, 2] {
+        world.members.get_mut(&id).unwrap().is_disk_slow = true;
+    }
+    world.reconfig(3, session, &joiner(4, "participant"), "");
+    for id in [1, 2] {
+        world.members.get_mut(&id).unwrap().store_pending();
+    }
+    assert_eq!(
+        members(&world, 4),
+        (vec![1, 2, 3, 4], None),
+        "it heard of none"
+    );
+    for id in 1..=3 {
+        world.kill(id);
+    }
+    for id in [1, 2] {
+        world.members.get_mut(&id).unwrap().is_disk_slow = false;
+        world.start(id);
+    }
+    world.pass(60_000);
+    assert!(world.leader() < 3);
+    assert_members(&world, &[1, 2, 4], &[1, 2, 3, 4]);
+    assert_eq!(world.status(4).role, Role::Following);
+    world.assert_equal();
+}
+
+#[test]
+fn a_change_that_was_not_logged_is_forgotten_with_its_leader() {
+    let (mut world, session) = three();
+    world.kill(2);
+    world.create(1, session, "/a");
+    world.start(2);
+    world.members.get_mut(&2).unwrap().is_disk_slow = true;
+    world.pass(900);
+    let status = world.status(2);
+    assert_eq!(
+        (status.role, status.phase),
+        (Role::Following, Phase::Synchronization)
+    );
+    world.members.get_mut(&1).unwrap().is_disk_slow = true;
+    world.reconfig(1, session, "", "2");
+    assert_eq!(members(&world, 2), (vec![1, 2, 3], Some(vec![1, 3])));
+    world.kill(3);
+    world.kill(1);
+    world.members.get_mut(&1).unwrap().is_disk_slow = false;
+    world.start(1);
+    world.release_disk(2);
+    world.pass(10_000);
+    assert_members(&world, &[2], &[1, 2, 3]);
+    assert!(world.leader() < 3);
+}

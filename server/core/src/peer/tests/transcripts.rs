@@ -71,6 +71,7 @@ fn vote(state: PeerState, leader: i64) -> Notification {
         version: 2,
         config: None,
         is_ours: false,
+        proposed: None,
     }
 }
 

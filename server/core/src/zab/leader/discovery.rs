@@ -1,6 +1,8 @@
 //! A new epoch, and that nobody in a quorum knows more.
 
-use zk_proto::{Epoch, Zxid};
+use std::collections::BTreeSet;
+
+use zk_proto::{Epoch, ServerId, Zxid};
 
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
@@ -40,6 +42,10 @@ impl Leader {
             Some(DropReason::BadPacket("no epoch"))
         } else if info.config_version > shared.configs.current().version() {
             Some(DropReason::NewerConfig)
+        } else if self.needs_current_config(shared)
+            && info.config_version < shared.configs.current().version()
+        {
+            Some(DropReason::OlderConfig)
         } else {
             None
         };
@@ -107,7 +113,7 @@ impl Leader {
 
     /// With a quorum, fixes the epoch: promises it itself, on disk, before anybody else is asked to.
     fn fix_epoch(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
-        let is_quorum = shared.configs.is_quorum(&self.told)
+        let is_quorum = are_quorum(&self.told, shared)
             || (mutated!(ObserversCountForEpoch) && !self.links.is_empty());
         if self.phase == LeaderPhase::CollectingEpochs && is_quorum {
             self.phase = LeaderPhase::SavingAccepted;
@@ -197,7 +203,7 @@ impl Leader {
     /// With a quorum, synchronises everybody, and takes the epoch as its own.
     fn check_epoch_acks(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
         if self.phase != LeaderPhase::CollectingEpochAcks
-            || !(shared.configs.is_quorum(&self.epoch_acks)
+            || !(are_quorum(&self.epoch_acks, shared)
                 || (mutated!(ObserversCountForEpoch) && self.epoch_acks.len() > 1))
         {
             return;
@@ -215,4 +221,12 @@ impl Leader {
             self.start_sync(id, zxid, shared, turn);
         }
     }
+}
+
+/// Whether these decide about the epoch: by the members in force, and by those that are proposed.
+fn are_quorum(servers: &BTreeSet<ServerId>, shared: &Shared) -> bool {
+    if mutated!(EpochsByOldConfig) {
+        return shared.configs.current().is_quorum(servers);
+    }
+    shared.configs.is_quorum(servers)
 }

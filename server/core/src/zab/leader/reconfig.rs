@@ -7,12 +7,14 @@ use zk_proto::request::Request;
 use zk_proto::{ServerId, Zxid};
 
 use crate::ensemble::EnsembleConfig;
+use crate::mutation::mutated;
 use crate::peer::reconfig::config_of;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{LeaveReason, Proposal};
 use crate::prep::EnsembleView;
 use crate::time::Time;
 use crate::wire::quorum::LearnerKind;
+use crate::zab::history::is_boundary;
 
 use super::Leader;
 use super::follower_link::LinkState;
@@ -45,6 +47,15 @@ impl Leader {
             .filter(|link| link.state == LinkState::Synced && link.kind == LearnerKind::Follower)
             .filter_map(|link| link.server);
         synced.chain([shared.me()]).collect()
+    }
+
+    /// Whether a learner must know the members in force before it is synchronised: with the history, or
+    /// the tree, it gets a change that is not known to be committed, and has to know what that changes.
+    /// It hears of them while it looks.
+    pub(super) fn needs_current_config(&self, shared: &Shared) -> bool {
+        let next = shared.configs.next();
+        let is_open = next.is_some_and(|next| !is_boundary(next.version()));
+        !self.is_established() && is_open && !mutated!(ChangeWithoutPast)
     }
 
     /// The configuration that goes with NEWLEADER, and that UPTODATE puts in force: before this server
@@ -122,7 +133,7 @@ impl Leader {
         };
         let me = shared.me();
         let before = Arc::clone(shared.configs.current());
-        let may_lead = config.is_voter(me) && before.has_same_quorum_address(&config, me);
+        let may_lead = before.keeps_leader(&config, me);
         shared.activate(config, turn);
         if !may_lead {
             // Those who follow look for another when they hear of it.

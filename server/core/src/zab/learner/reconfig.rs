@@ -5,6 +5,7 @@ use std::sync::Arc;
 use zk_proto::{Bytes, ServerId, Zxid};
 
 use crate::ensemble::EnsembleConfig;
+use crate::mutation::mutated;
 use crate::peer::reconfig::{config_of, parse};
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{Asker, LeaveReason, Proposal};
@@ -42,6 +43,9 @@ impl Learner {
                 if let Some(before) = before.filter(is_change) {
                     // One change is made at a time: the last one is committed.
                     shared.activate(before, turn);
+                }
+                if mutated!(ActivatedWhenProposed) {
+                    shared.activate(Arc::clone(&config), turn);
                 }
                 shared.see(config, turn);
                 Ok(())
@@ -145,7 +149,7 @@ impl Learner {
         let leader = self.leader;
         let leader_stays = match designated {
             Some(designated) => designated == leader,
-            None => now.is_voter(leader) && before.has_same_quorum_address(now, leader),
+            None => before.keeps_leader(now, leader),
         };
         !leader_stays || shared.learner_kind() != self.kind
     }

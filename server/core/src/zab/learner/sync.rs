@@ -229,6 +229,8 @@ impl Learner {
 
     /// A quorum has the initial history: logs what is not committed yet, and follows.
     fn begin_to_follow(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) -> Result<(), Halt> {
+        // The leader knows what is proposed.
+        shared.forget_heard(turn);
         self.activate_announced(shared, turn)?;
         self.send_ack(self.epoch_start(), turn);
         self.phase = LearnerPhase::Following;
