@@ -17,7 +17,7 @@ use zk_testkit::sim::run::run;
 use zk_testkit::sim::shrink::shrink;
 
 const USAGE: &str = "\
-usage: sim [--seeds N | --seconds T] [--start S | --fresh] [--jobs J] [--keep-going]
+usage: sim [--seeds N | --seconds T] [--start S | --fresh] [--jobs J] [--keep-going] [--changes]
        sim --seed S [--trace] [--plan] [--shrink]
 
   --seeds N     run so many seeds (1000)
@@ -27,6 +27,7 @@ usage: sim [--seeds N | --seconds T] [--start S | --fresh] [--jobs J] [--keep-go
   --jobs J      on so many threads (1)
   --twice       run each seed twice, and compare what happened
   --voters V    only seeds that make so many voters
+  --changes     only seeds in which members come and go
   --keep-going  do not stop at the first violation
   --seed S      run one seed
   --trace       and print all that happened
@@ -45,6 +46,7 @@ struct Options {
     jobs: u64,
     is_twice: bool,
     voters: Option<u8>,
+    has_changes: bool,
     keeps_going: bool,
     one: Option<u64>,
     has_trace: bool,
@@ -95,6 +97,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
                     u64::try_from(now.as_nanos() / 1000 % 1_000_000_000_000)? * 1_000_000;
             }
             "--voters" => options.voters = Some(u8::try_from(number()?)?),
+            "--changes" => options.has_changes = true,
             "--twice" => options.is_twice = true,
             "--keep-going" => options.keeps_going = true,
             "--trace" => options.has_trace = true,
@@ -243,7 +246,9 @@ fn work(
             return;
         }
         let plan = Plan::draw(seed);
-        if options.voters.is_some_and(|voters| voters != plan.voters) {
+        if options.voters.is_some_and(|voters| voters != plan.voters)
+            || options.has_changes && plan.changes.is_none()
+        {
             continue;
         }
         let outcome = run(&plan, false);

@@ -14,6 +14,7 @@
 //! | [`recency`] | S14 | a leader has seen nobody who knows more |
 //! | [`truncation`] | S16 | what is committed is never taken off a disk |
 //! | [`replicas`] | S17, S18 | equal histories make equal trees, however they were come by |
+//! | [`reconfig`] | S19 | a change of the members is decided by old and new ones, and makes one chain |
 //! | [`sessions`] | S20 | a session ends once, with all that is its own, and nothing comes after |
 //! | [`client_order`] | S21 | replies come in order, time never runs back for a client, a request is done once |
 //! | [`reads`] | S21 | what is read is the state of the moment that the reply names |
@@ -22,8 +23,6 @@
 //! | [`majority`] | L1 | voters that are a quorum serve, whatever the others can still say or hear |
 //! | [`liveness`] | L1 | once all is healed there is a leader, writes are done, and all agree |
 //! | [`linearizability`] | | there is an order of all operations that explains all answers |
-//!
-//! S19 is about changes of the members, which the simulator makes none of: `zk-core` tests it itself.
 //!
 //! The numbers S1 to S22 and L1 are those of the protocol's safety list, derived from "Zab:
 //! High-performance broadcast for primary-backup systems" (Junqueira, Reed, Serafini, DSN 2011), from
@@ -49,6 +48,7 @@ pub mod proposals;
 pub mod reads;
 pub mod real_time;
 pub mod recency;
+pub mod reconfig;
 pub mod replicas;
 pub mod sessions;
 pub mod truncation;

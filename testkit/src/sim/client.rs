@@ -44,7 +44,7 @@ pub struct Client {
     /// Requests that it may still make.
     pub(crate) left: u32,
     conn: Option<usize>,
-    is_welcome: bool,
+    pub(crate) is_welcome: bool,
     pub(crate) session: Option<SessionId>,
     /// Sessions that a server said were over.
     pub(crate) refused: Vec<SessionId>,
@@ -292,6 +292,11 @@ impl World {
         request.encode(&mut payload);
         say!(self, "client {place} asks {} {request:?}", xid.get());
         self.send_to_server(conn, ToServer::Request(payload.freeze()));
+    }
+
+    /// A connected client makes a request that writes no key.
+    pub(crate) fn ask_for(&mut self, place: usize, request: &Request) {
+        self.ask(place, request, write(Vec::new()));
     }
 
     /// A client's next value, which nobody else writes.

@@ -1,5 +1,8 @@
 //! The disk of a member at the level of records: what was written, what would outlast a crash.
 
+use std::sync::Arc;
+
+use zk_core::ensemble::EnsembleConfig;
 use zk_core::tree::{Tree, TreeLoader, TreeOptions};
 use zk_core::wire::snapshot::SnapshotDecoder;
 use zk_core::wire::txn::TxnEntry;
@@ -43,6 +46,10 @@ pub struct Disk {
     pub accepted: Epoch,
     /// The current epoch, durable.
     pub current: Epoch,
+    /// The file that tells who the members are, durable; none if they are those of the start.
+    members: Option<Arc<EnsembleConfig>>,
+    /// The same before it was written last.
+    members_before: Option<Arc<EnsembleConfig>>,
 }
 
 /// What a member finds on its disk when it starts.
@@ -72,6 +79,24 @@ impl Disk {
         }
         self.log.push(record);
         Ok(())
+    }
+
+    /// The members that the file tells.
+    pub fn members(&self) -> Option<&Arc<EnsembleConfig>> {
+        self.members.as_ref()
+    }
+
+    /// Keeps the members that are in force.
+    pub fn keep_members(&mut self, config: Arc<EnsembleConfig>) {
+        let is_same = |known: &Arc<EnsembleConfig>| known.version() == config.version();
+        if !self.members.as_ref().is_some_and(is_same) {
+            self.members_before = self.members.replace(config);
+        }
+    }
+
+    /// Has the file tell what it told before it was written last, once.
+    pub fn forget_members(&mut self) {
+        self.members = self.members_before.take();
     }
 
     /// Makes all records last.

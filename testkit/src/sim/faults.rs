@@ -86,6 +86,7 @@ impl World {
                 self.coverage.note("fault: clock jump");
                 self.member(member).clock.jump(by_ms);
             }
+            Fault::Change { client, parts } => self.ask_for_members(client, parts),
             Fault::MoveClients => {
                 self.coverage.note("fault: all clients move");
                 for client in 0..self.clients.len() {

@@ -1,9 +1,11 @@
 //! One member: the core as it is, and around it the stages that a server has, each a few variables.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use zk_core::conn::handshake::ServingMode;
+use zk_core::ensemble::{Configs, EnsembleConfig};
 use zk_core::peer::{Actions, ApplyAction, LinkId, LogAction, Peer, SnapshotId};
 use zk_core::tree::{Capture, Tree, TreeOptions};
 use zk_core::watch::WatchTable;
@@ -41,6 +43,8 @@ pub struct Member {
     pub(crate) listens: bool,
     /// What it lets clients do.
     pub(crate) mode: ServingMode,
+    /// Who the members are, as it knew when it started, and was told last.
+    pub(crate) configs: Option<Configs>,
 
     pub(crate) tree: Tree,
     pub(crate) tree_past: Past,
@@ -66,12 +70,17 @@ pub struct Member {
     /// The step at which it is to die, and for how long.
     pub(crate) dies_at: Option<(DurableStep, Side, Micros)>,
 
+    /// Whether it is dead for good.
+    pub(crate) is_buried: bool,
+
     /// The epoch that it leads as established leader.
     pub(crate) leads: Option<Epoch>,
     /// Whether it has proposed anything as such.
     pub(crate) has_proposed: bool,
     /// What it knew when it looked for a leader last.
     pub(crate) summary: Summary,
+    /// The history that it had then.
+    pub(crate) looked_with: Past,
     /// All that it ever acknowledged, and was not told to drop.
     pub(crate) acked: Past,
     /// Actions that pile up; kept for their memory.
@@ -81,9 +90,18 @@ pub struct Member {
 /// Work for the log stage.
 #[derive(Debug)]
 pub struct LogJob {
-    pub(crate) action: LogAction,
+    pub(crate) work: LogWork,
     /// The history with it, if it is a transaction.
     pub(crate) past: Past,
+}
+
+/// What the log stage is told to do.
+#[derive(Debug)]
+pub enum LogWork {
+    /// What the core wants.
+    Core(LogAction),
+    /// To keep the members that are in force.
+    Members(Arc<EnsembleConfig>),
 }
 
 /// What the log stage is at.
@@ -93,6 +111,8 @@ pub enum LogBatch {
     Sync(Zxid),
     /// Something else is being done.
     Other(LogAction),
+    /// The file about the members is being written.
+    Members(Arc<EnsembleConfig>),
 }
 
 /// A capture for a learner.
@@ -149,6 +169,7 @@ impl Member {
             wake_at: Micros::MAX,
             listens: false,
             mode: ServingMode::NotServing,
+            configs: None,
             tree: Tree::new(options),
             tree_past: Past::EMPTY,
             sessions: 0,
@@ -166,9 +187,11 @@ impl Member {
             slow_disk: (0, 0),
             slow_apply: (0, 0),
             dies_at: None,
+            is_buried: false,
             leads: None,
             has_proposed: false,
             summary: Summary::default(),
+            looked_with: Past::EMPTY,
             acked: Past::EMPTY,
             out: Actions::default(),
         }
@@ -183,6 +206,7 @@ impl Member {
         self.wake_at = Micros::MAX;
         self.listens = false;
         self.mode = ServingMode::NotServing;
+        self.configs = None;
         self.log_lane.clear();
         self.log_batch = None;
         self.apply_lane.clear();

@@ -20,6 +20,7 @@
 //! | [`disk`] | what outlasts a crash |
 //! | [`net`] | votes, and links between learners and leaders |
 //! | [`service`], [`client`] | both ends of client connections |
+//! | `members` | servers that become members, and members that leave |
 //! | `outside` | connections of real clients, see [`crate::simulation`] |
 //! | [`faults`] | what goes wrong, and the end of it |
 //! | [`siege`] | a minority that is cut off, when nothing else is wrong |
@@ -56,6 +57,7 @@ pub mod event;
 pub mod faults;
 pub mod laws;
 pub mod member;
+pub(crate) mod members;
 pub mod net;
 pub(crate) mod outside;
 pub mod pipe;

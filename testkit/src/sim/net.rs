@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 
 use zk_core::peer::{Attempt, Event, LinkId, NetAction, SnapshotId};
 use zk_core::wire::election::Notification;
-use zk_core::wire::quorum::{LeaderPacket, LearnerPacket};
+use zk_core::wire::quorum::{LeaderPacket, LearnerKind, LearnerPacket};
 use zk_proto::{Bytes, Epoch, ServerId, Zxid};
 
 use super::disk::load;
@@ -59,6 +59,8 @@ pub struct Link {
     has_acked_new_leader: bool,
     /// Whether the learner reads a tree.
     awaits_tree: bool,
+    /// Whether the learner said that it follows, with a vote or without.
+    is_follower: bool,
 }
 
 /// To the learner.
@@ -130,8 +132,7 @@ impl World {
                 self.send_vote(place, to, notification);
                 Ok(())
             }
-            // Members do not change here.
-            NetAction::Configure(_) => Ok(()),
+            NetAction::Configure(configs) => self.configure(place, configs),
             NetAction::Listen(listens) => {
                 self.member(place).listens = listens;
                 Ok(())
@@ -315,6 +316,7 @@ impl World {
             promised: None,
             has_acked_new_leader: false,
             awaits_tree: false,
+            is_follower: false,
         });
         self.coverage.note("connection to a leader");
         self.tell_after(latency, learner, Event::LeaderUp { attempt });
@@ -395,10 +397,14 @@ impl World {
             LeaderPacket::NewLeader { epoch, .. } => {
                 let link = self.link(at);
                 link.promised = Some((*epoch, link.base));
-                let own = self.peek(place).summary;
-                let voters = self.plan.voters;
-                self.laws.recency.announced(place, *epoch, own, |counts| {
-                    (0..voters).filter(|voter| counts(*voter)).count() > usize::from(voters / 2)
+                let leader = self.peek(place);
+                let (own, history) = (leader.summary, leader.looked_with);
+                let laws = &self.laws;
+                laws.recency.announced(place, *epoch, own, |counts| {
+                    let committed = laws.committed.past();
+                    let counts = |id| self.place(id).is_some_and(counts);
+                    laws.reconfig
+                        .may_lead(&laws.pasts, committed, history, &counts)
                 })
             }
             LeaderPacket::Commit { zxid }
@@ -531,17 +537,18 @@ impl World {
 
     /// Laws about what a learner says.
     fn learner_says(&mut self, place: u8, at: usize, packet: &LearnerPacket) -> Verdict {
-        let is_voter = place < self.plan.voters;
         let link = self.link(at);
         match packet {
+            LearnerPacket::Info { kind, .. } => {
+                link.is_follower = *kind == LearnerKind::Follower;
+                Ok(())
+            }
             LearnerPacket::AckEpoch { .. } => {
                 let epoch = link.epoch;
                 epochs::promised(place, epoch, self.peek(place).stored())
             }
-            LearnerPacket::Ack { zxid } if !is_voter => {
-                let _ = zxid;
-                Ok(())
-            }
+            // What one that observes acknowledges counts for nothing.
+            LearnerPacket::Ack { .. } if !link.is_follower => Ok(()),
             LearnerPacket::Ack { zxid } if zxid.counter() == 0 => {
                 let Some((epoch, promised)) = link.promised else {
                     return Ok(());
@@ -563,8 +570,7 @@ impl World {
                 self.acked(place, past.unwrap_or(Past::EMPTY));
                 Ok(())
             }
-            LearnerPacket::Info { .. }
-            | LearnerPacket::Ping { .. }
+            LearnerPacket::Ping { .. }
             | LearnerPacket::Request(_)
             | LearnerPacket::Revalidate { .. }
             | LearnerPacket::Unknown { .. } => Ok(()),
@@ -678,7 +684,7 @@ impl World {
         let Some((piece, next)) = link.up.arrive() else {
             return Ok(());
         };
-        let (is_open, epoch) = (link.leader_open, link.epoch);
+        let (is_open, epoch, is_follower) = (link.leader_open, link.epoch, link.is_follower);
         if let Some(next) = next {
             self.schedule.at(next, Happening::Up(at));
         }
@@ -692,7 +698,7 @@ impl World {
                     current: Some(current),
                     ..
                 } = packet
-                    && learner < self.plan.voters
+                    && is_follower
                 {
                     let summary = (current, zxid);
                     self.laws.recency.told(leader, epoch, learner, summary);

@@ -20,7 +20,9 @@ pub struct Plan {
     pub disk: DiskKnobs,
     /// The clients.
     pub clients: Vec<ClientPlan>,
-    /// The faults, by time.
+    /// Who joins, if members come and go.
+    pub changes: Option<Changes>,
+    /// The faults, and changes of the members, by time.
     pub faults: Vec<(Micros, Fault)>,
     /// When the last fault ends, and everything is healed.
     pub safety: Micros,
@@ -60,6 +62,34 @@ pub enum Holds {
     /// Something else for each pair and direction, as it is drawn.
     Some,
 }
+
+/// Members that come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changes {
+    /// Servers that are no members at first.
+    pub strangers: u8,
+    /// How many in a thousand starts find the file about the members as it was before it was written
+    /// last.
+    pub stale_per_mille: u64,
+    /// Whether one server dies for good when all others are healed, a moment after a last change.
+    pub buries: bool,
+}
+
+/// What a server is after a change of the members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What it was.
+    Same,
+    /// A member that votes.
+    Votes,
+    /// A member that observes.
+    Observes,
+    /// No member.
+    Leaves,
+}
+
+/// Servers of a run, members and strangers, at most.
+pub const SERVERS_MAX: usize = 8;
 
 /// How members are configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +262,13 @@ pub enum Fault {
         /// By so many milliseconds.
         by_ms: i64,
     },
+    /// Other members are asked for.
+    Change {
+        /// By whom.
+        client: u8,
+        /// What becomes of each server.
+        parts: [Part; SERVERS_MAX],
+    },
     /// All clients go to other servers at once.
     MoveClients,
     /// Many sessions are asked for at once.
@@ -258,6 +295,8 @@ pub enum DurableStep {
     Snapshot,
     /// A snapshot of the member's own.
     OwnSnapshot,
+    /// The file that tells who the members are.
+    Members,
 }
 
 /// On which side of a step a member dies.
@@ -273,7 +312,18 @@ pub enum Side {
 
 impl DurableStep {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
+        Self::Append,
+        Self::AcceptedEpoch,
+        Self::CurrentEpoch,
+        Self::Truncate,
+        Self::Snapshot,
+        Self::OwnSnapshot,
+        Self::Members,
+    ];
+
+    /// Those that there are whether or not members change.
+    const OF_ALL_RUNS: [Self; 6] = [
         Self::Append,
         Self::AcceptedEpoch,
         Self::CurrentEpoch,
@@ -289,6 +339,9 @@ impl Side {
 }
 
 const MS: Micros = 1000;
+/// Where in a seed the stream of what is about other members begins: its own, so that it moves nothing
+/// else.
+const CHANGES: u64 = 4;
 
 impl Plan {
     /// Everything that a seed says. Swarm: each kind of fault is off in about half of all runs, and
@@ -314,10 +367,13 @@ impl Plan {
         let safety = rng.pick(&[3_000, 6_000, 6_000, 12_000, 20_000]) * MS;
         let clients = draw_clients(&mut rng, safety, members.tick_ms);
         let count = voters + observers;
-        let faults = draw_faults(&mut rng, &members, count, safety);
+        let mut faults = draw_faults(&mut rng, &members, count, safety);
         // Not where all others have to agree on whom to pass over: of four, one that trusts who cannot be
         // followed keeps the other two from serving for as long as they distrust it (seed 267160).
         let siege = draw_siege(&mut rng, voters, &members).filter(|_| voters % 2 == 1);
+        let changes = draw_changes(seed, (voters, observers), &members, safety, &mut faults);
+        // A majority of whom, is not known before.
+        let siege = siege.filter(|_| changes.is_none());
         Self {
             seed,
             voters,
@@ -326,6 +382,7 @@ impl Plan {
             net,
             disk,
             clients,
+            changes,
             faults,
             safety,
             siege,
@@ -348,6 +405,7 @@ impl Plan {
             net,
             disk,
             clients: Vec::new(),
+            changes: None,
             faults,
             safety,
             siege: None,
@@ -355,8 +413,13 @@ impl Plan {
         }
     }
 
-    /// Members of both kinds.
+    /// All servers: members of both kinds, and those that are none at first.
     pub fn count(&self) -> u8 {
+        self.members_at_first() + self.changes.map_or(0, |changes| changes.strangers)
+    }
+
+    /// Members of both kinds, before any change.
+    pub fn members_at_first(&self) -> u8 {
         self.voters + self.observers
     }
 }
@@ -458,7 +521,7 @@ fn draw_faults(
     add(rng, &mut |_, member, down| Fault::Crash { member, down });
     add(rng, &mut |rng, member, down| Fault::CrashAt {
         member,
-        step: rng.pick(&DurableStep::ALL),
+        step: rng.pick(&DurableStep::OF_ALL_RUNS),
         side: rng.pick(&Side::ALL),
         down,
     });
@@ -524,6 +587,80 @@ fn draw_siege(rng: &mut Rng, voters: u8, members: &MemberKnobs) -> Option<Siege>
     })
 }
 
+/// In some runs, has members come and go, and adds what may go wrong with that.
+fn draw_changes(
+    seed: u64,
+    (voters, observers): (u8, u8),
+    members: &MemberKnobs,
+    safety: Micros,
+    faults: &mut Vec<(Micros, Fault)>,
+) -> Option<Changes> {
+    let mut rng = Rng::new(seed, CHANGES);
+    // A server on its own has no members to change.
+    if !rng.one_in(4) || voters < 2 {
+        return None;
+    }
+    let strangers = rng.pick(&[0, 1, 1, 2, 2]);
+    let count = voters + observers + strangers;
+    let changes = Changes {
+        strangers,
+        stale_per_mille: rng.pick(&[0, 0, 250]),
+        buries: rng.one_in(2),
+    };
+    let mut times: Vec<Micros> = Vec::new();
+    for _ in 0..=rng.pick(&[2, 5, 12, 30]) {
+        times.push(rng.below(safety));
+    }
+    if changes.buries {
+        times.push(safety - rng.pick(&[2, 10, 30, 100, 300]) * MS);
+    }
+    for at in times {
+        let mut parts = [Part::Same; SERVERS_MAX];
+        for _ in 0..rng.pick(&[1, 1, 1, 2, 4]) {
+            let server = rng.index(usize::from(count));
+            let part = rng.pick(&[Part::Votes, Part::Votes, Part::Observes, Part::Leaves]);
+            if let Some(one) = parts.get_mut(server) {
+                *one = part;
+            }
+        }
+        let client = u8::try_from(rng.below(8)).unwrap_or(0);
+        faults.push((at, Fault::Change { client, parts }));
+    }
+    let patience = members.tick_ms * u64::from(members.sync_limit) * MS;
+    let spans = [20 * MS, 200 * MS, patience, patience * 2];
+    // What befalls strangers, and the file about the members; all in about half of these runs.
+    if rng.one_in(2) {
+        for _ in 0..=rng.below(6) {
+            let member = u8::try_from(rng.below(u64::from(count))).unwrap_or(0);
+            let down = rng.pick(&spans);
+            let side = rng.pick(&Side::ALL);
+            let step = DurableStep::Members;
+            let fault = Fault::CrashAt {
+                member,
+                step,
+                side,
+                down,
+            };
+            faults.push((rng.below(safety), fault));
+        }
+    }
+    if rng.one_in(2) && strangers > 0 {
+        for _ in 0..=rng.below(6) {
+            let stranger = u8::try_from(rng.below(u64::from(strangers))).unwrap_or(0);
+            let member = voters + observers + stranger;
+            let span = rng.pick(&spans);
+            let fault = if rng.one_in(2) {
+                Fault::Isolate { member, span }
+            } else {
+                Fault::Crash { member, down: span }
+            };
+            faults.push((rng.below(safety), fault));
+        }
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    Some(changes)
+}
+
 /// A random subset is cut off one by one, and comes back in another order.
 fn swizzle(rng: &mut Rng, count: u8, safety: Micros, faults: &mut Vec<(Micros, Fault)>) {
     let mut members: Vec<u8> = (0..count).filter(|_| rng.one_in(2)).collect();
@@ -578,6 +715,24 @@ mod tests {
         for kind in all {
             let on = runs.iter().filter(|run| run.contains(&kind)).count();
             assert!((20..190).contains(&on), "{on} of 200");
+        }
+    }
+
+    #[test]
+    fn members_change_in_some_runs_and_nothing_else_is_another_for_that() {
+        let plans: Vec<_> = (0..200).map(Plan::draw).collect();
+        let changing = plans.iter().filter(|plan| plan.changes.is_some());
+        assert!((20..80).contains(&changing.count()));
+        for mut plan in plans.into_iter().filter(|plan| plan.changes.is_some()) {
+            assert!(usize::from(plan.count()) <= SERVERS_MAX && plan.voters > 1);
+            let is_change = |(_, fault): &(Micros, Fault)| matches!(fault, Fault::Change { .. });
+            assert!(plan.faults.iter().any(is_change));
+            let first = plan.members_at_first();
+            let mut rng = Rng::new(plan.seed, 0);
+            rng.next_u64();
+            assert_eq!(plan.members, draw_members(&mut rng), "as without changes");
+            plan.changes = None;
+            assert_eq!(plan.count(), first);
         }
     }
 }

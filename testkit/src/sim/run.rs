@@ -80,6 +80,7 @@ impl World {
     fn run(&mut self) -> Verdict {
         let (safety, liveness) = (self.plan.safety, self.plan.liveness);
         self.run_until(safety)?;
+        self.bury();
         self.heal();
         if let Some(siege) = self.plan.siege.clone() {
             self.besiege(&siege)?;
@@ -131,6 +132,9 @@ impl World {
         let mut leaders = 0;
         let committed = self.laws.committed.past();
         for (place, member) in self.members.iter().enumerate() {
+            if member.is_buried {
+                continue;
+            }
             let Some(peer) = &member.peer else {
                 missing.push(format!("member {place} is down"));
                 continue;
@@ -155,6 +159,7 @@ impl World {
         if leaders != 1 {
             missing.push(format!("{leaders} leaders"));
         }
+        missing.extend(self.members_missing());
         for client in &self.clients {
             if !client.is_quiet() || client.done_since_heal == 0 {
                 missing.push(client.state());
@@ -205,6 +210,8 @@ impl World {
         self.coverage.add("transactions committed", {
             u64::from(self.laws.pasts.len(self.laws.committed.past()))
         });
+        let changes = self.laws.reconfig.committed();
+        self.coverage.add("change of members: committed", changes);
         self.coverage
             .add("epochs with a leader", self.laws.one_leader.epochs() as u64);
         Ok(())

@@ -16,7 +16,7 @@ use zk_proto::{ErrorCode, Zxid};
 
 use super::disk::{Record, Snapshot, mark};
 use super::event::Happening;
-use super::member::{Captured, LogBatch, Member, OwnSnapshot};
+use super::member::{Captured, LogBatch, LogWork, Member, OwnSnapshot};
 use super::plan::DurableStep;
 use super::schedule::Micros;
 use super::trace::say;
@@ -58,14 +58,15 @@ impl World {
         let Some(job) = member.log_lane.pop_front() else {
             return Ok(());
         };
-        let step = match &job.action {
-            LogAction::Append { .. } => DurableStep::Append,
-            LogAction::SaveAcceptedEpoch(_) => DurableStep::AcceptedEpoch,
-            LogAction::SaveCurrentEpoch(_) => DurableStep::CurrentEpoch,
-            LogAction::Truncate(_) => DurableStep::Truncate,
+        let step = match &job.work {
+            LogWork::Core(LogAction::Append { .. }) => DurableStep::Append,
+            LogWork::Core(LogAction::SaveAcceptedEpoch(_)) => DurableStep::AcceptedEpoch,
+            LogWork::Core(LogAction::SaveCurrentEpoch(_)) => DurableStep::CurrentEpoch,
+            LogWork::Core(LogAction::Truncate(_)) => DurableStep::Truncate,
+            LogWork::Members(_) => DurableStep::Members,
         };
-        member.log_batch = Some(match job.action {
-            LogAction::Append { mut zxid, bytes } => {
+        member.log_batch = Some(match job.work {
+            LogWork::Core(LogAction::Append { mut zxid, bytes }) => {
                 let mut next = Some((bytes, job.past));
                 let mut count = 0;
                 while let Some((bytes, past)) = next.take() {
@@ -76,10 +77,11 @@ impl World {
                     }
                     count += 1;
                     let is_append = |job: &mut super::member::LogJob| {
-                        count < most && matches!(job.action, LogAction::Append { .. })
+                        let is_append = matches!(job.work, LogWork::Core(LogAction::Append { .. }));
+                        count < most && is_append
                     };
                     if let Some(job) = member.log_lane.pop_front_if(is_append)
-                        && let LogAction::Append { zxid: then, bytes } = job.action
+                        && let LogWork::Core(LogAction::Append { zxid: then, bytes }) = job.work
                     {
                         zxid = then;
                         next = Some((bytes, job.past));
@@ -87,9 +89,12 @@ impl World {
                 }
                 LogBatch::Sync(zxid)
             }
-            other @ (LogAction::SaveAcceptedEpoch(_)
-            | LogAction::SaveCurrentEpoch(_)
-            | LogAction::Truncate(_)) => LogBatch::Other(other),
+            LogWork::Core(
+                other @ (LogAction::SaveAcceptedEpoch(_)
+                | LogAction::SaveCurrentEpoch(_)
+                | LogAction::Truncate(_)),
+            ) => LogBatch::Other(other),
+            LogWork::Members(config) => LogBatch::Members(config),
         });
         let life = member.life;
         if self.dies_during(place, step) {
@@ -120,7 +125,8 @@ impl World {
                 }
                 LogAction::Append { .. } => {}
             },
-            Some(LogBatch::Other(_) | LogBatch::Sync(_)) | None => {}
+            Some(LogBatch::Members(config)) if is_done => member.disk.keep_members(config),
+            Some(LogBatch::Other(_) | LogBatch::Sync(_) | LogBatch::Members(_)) | None => {}
         }
         let is_half = self.disk_rng.one_in(3);
         let member = self.member(place);
@@ -150,6 +156,10 @@ impl World {
         };
         let old = member.stored();
         let (step, event) = match batch {
+            LogBatch::Members(config) => {
+                member.disk.keep_members(config);
+                return self.members_kept(place, life);
+            }
             LogBatch::Sync(zxid) => {
                 if !planted!(LogToldTooEarly) {
                     member.disk.sync();
@@ -187,6 +197,18 @@ impl World {
         Ok(())
     }
 
+    /// The file about the members is written, which nobody waits for.
+    fn members_kept(&mut self, place: u8, life: u32) -> Verdict {
+        if let Some((side, down)) = self.dies_now(place, DurableStep::Members) {
+            self.coverage.died_at(DurableStep::Members, side);
+            self.crash(place, down);
+        }
+        if self.peek(place).life == life {
+            self.begin_log(place)?;
+        }
+        Ok(())
+    }
+
     /// Cuts a log, and loads the tree anew.
     fn truncate(&mut self, place: u8, zxid: Zxid) -> Result<Zxid, Violation> {
         let options = self.options();
@@ -216,6 +238,7 @@ impl World {
         let applied = member.tree.applied();
         truncation::truncated(&laws.pasts, place, zxid, durable, tree)?;
         self.disk_replaced(place, old)?;
+        self.show_members(place);
         self.replica_is_equal(place)?;
         Ok(applied)
     }
@@ -508,6 +531,7 @@ impl World {
         member.tree_past = received.past;
         member.handed = received.past;
         let zxid = received.zxid;
+        self.show_members(place);
         self.replica_is_equal(place)?;
         self.tell(place, Event::Installed { snapshot, zxid })?;
         if self.peek(place).life == life {

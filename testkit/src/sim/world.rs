@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use zk_core::conn::auth::{Access, Schemes};
 use zk_core::conn::handshake::ServingMode;
-use zk_core::ensemble::{self, EnsembleConfig, PeerAddress};
+use zk_core::ensemble::{self, EnsembleConfig};
 use zk_core::peer::{
-    ControlAction, Event, LogAction, MemberOptions, Note, Peer, PeerOptions, RecoveredEpochs, Role,
-    SyncPlan, Transition,
+    ControlAction, Event, LeaveReason, LogAction, MemberOptions, NetAction, Note, Peer,
+    PeerOptions, RecoveredEpochs, Role, SyncPlan, Transition,
 };
 use zk_core::prep::PrepOptions;
 use zk_core::tree::TreeOptions;
@@ -19,8 +19,9 @@ use super::clock::Clock;
 use super::coverage::Coverage;
 use super::disk::{Damage, mark};
 use super::event::Happening;
-use super::laws::Laws;
-use super::member::{LogJob, Member, tree_options};
+use super::laws::{Appended, Laws};
+use super::member::{LogJob, LogWork, Member, tree_options};
+use super::members::member_line;
 use super::net::{Election, Link};
 use super::outside::Outside;
 use super::plan::{DurableStep, Plan, Side};
@@ -55,6 +56,7 @@ pub struct World {
     pub(crate) net_rng: Rng,
     pub(crate) disk_rng: Rng,
     pub(crate) fault_rng: Rng,
+    pub(crate) change_rng: Rng,
     /// Whether all faults are over.
     pub(crate) is_healed: bool,
     pub(crate) events: u64,
@@ -64,6 +66,8 @@ pub struct World {
 const NET: u64 = 1;
 const DISK: u64 = 2;
 const FAULTS: u64 = 3;
+/// One before that is the plan's.
+const CHANGES: u64 = 5;
 /// Streams of clients begin here.
 pub(crate) const CLIENTS: u64 = 100;
 
@@ -102,11 +106,15 @@ impl World {
         for place in 0..clients.len() {
             schedule.at(fault_rng.below(500_000), Happening::Think(place));
         }
+        let mut access = Access::new(Schemes::standard());
+        // Members are changed by anybody: nobody here is a superuser.
+        access.is_skipped = plan.changes.is_some();
+        let first = Arc::new(config(plan));
         Ok(Self {
             schedule,
             trace: Trace::new(with_text),
             coverage: Coverage::default(),
-            laws: Laws::default(),
+            laws: Laws::new(Arc::clone(&first)),
             members,
             elections: (0..pairs).map(|_| Election::default()).collect(),
             links: Vec::new(),
@@ -114,12 +122,13 @@ impl World {
             link_cuts: vec![0; pairs],
             conns: Vec::new(),
             clients,
-            access: Access::new(Schemes::standard()),
+            access,
             outside: Outside::default(),
-            config: Arc::new(config(plan)),
+            config: first,
             net_rng: Rng::new(plan.seed, NET),
             disk_rng: Rng::new(plan.seed, DISK),
             fault_rng,
+            change_rng: Rng::new(plan.seed, CHANGES),
             is_healed: false,
             events: 0,
             plan: plan.clone(),
@@ -226,6 +235,11 @@ impl World {
         u8::try_from(place).ok()
     }
 
+    /// The members before any change.
+    pub(crate) fn first_members(&self) -> &Arc<EnsembleConfig> {
+        &self.config
+    }
+
     pub(crate) fn options(&self) -> TreeOptions {
         tree_options(self.plan.seed)
     }
@@ -237,7 +251,7 @@ impl World {
         let now = self.schedule.now();
         let options = self.options();
         let (seed, is_up) = (self.net_rng.next_u64(), self.peek(place).is_up());
-        if is_up {
+        if is_up || self.peek(place).is_buried {
             return Ok(());
         }
         let recovered = {
@@ -264,6 +278,7 @@ impl World {
         let (acked, durable) = (member.acked, member.disk.durable());
         acks::restarted(&self.laws.pasts, place, acked, durable)?;
         self.replica_is_equal(place)?;
+        self.recall_members(place)?;
         let mut peer = self.build_peer(place, seed, clock)?;
         let life = self.peek(place).life;
         say!(self, "{place} starts, life {life}, {}", {
@@ -422,7 +437,7 @@ impl World {
     }
 
     /// Whether a member is to die at this step, once it is done.
-    fn dies_now(&mut self, place: u8, step: DurableStep) -> Option<(Side, Micros)> {
+    pub(crate) fn dies_now(&mut self, place: u8, step: DurableStep) -> Option<(Side, Micros)> {
         let member = self.member(place);
         let (at, side, down) = member.dies_at?;
         (at == step && side != Side::During).then(|| {
@@ -455,6 +470,19 @@ impl World {
             if let Note::Transition(transition) = note {
                 left |= matches!(transition, Transition::Left(_));
                 self.noted(place, transition)?;
+            }
+        }
+        // Before what comes behind it: a change is logged only when the file tells of the one before.
+        for action in &out.net {
+            if let NetAction::Configure(configs) = action {
+                self.take_activated(place, configs)?;
+                let work = LogWork::Members(Arc::clone(configs.current()));
+                let past = Past::EMPTY;
+                self.member(place).log_lane.push_back(LogJob { work, past });
+                self.begin_log(place)?;
+                if self.peek(place).life != life {
+                    return Ok(());
+                }
             }
         }
         for action in out.log.drain(..) {
@@ -514,7 +542,9 @@ impl World {
         match transition {
             Transition::Looking { epoch, logged } => {
                 self.coverage.note("election");
-                self.member(place).summary = (*epoch, *logged);
+                let member = self.member(place);
+                member.summary = (*epoch, *logged);
+                member.looked_with = member.handed;
             }
             Transition::EpochAcked(epoch) => {
                 let life = self.peek(place).life;
@@ -546,7 +576,13 @@ impl World {
             Transition::Elected { .. } => self.coverage.note("elected to follow"),
             Transition::Synced(_) => self.coverage.note("learner synced"),
             Transition::LearnerDropped { .. } => self.coverage.note("learner dropped"),
-            Transition::Left(reason) => self.coverage.note(left_name(reason)),
+            Transition::Left(reason) => {
+                self.coverage.note(left_name(reason));
+                let is_leader = self.peek(place).leads.is_some();
+                if is_leader && matches!(reason, LeaveReason::Reconfigured) {
+                    self.coverage.note("change of members: leader handed over");
+                }
+            }
             Transition::EpochFixed(_)
             | Transition::LearnerSynced { .. }
             | Transition::SyncReceived { .. } => {}
@@ -603,27 +639,17 @@ impl World {
 
     /// A member takes a history for committed.
     pub(crate) fn take(&mut self, place: u8, past: Past) -> Verdict {
-        let Self {
-            laws,
-            members,
-            plan,
-            ..
-        } = self;
-        laws.take(place, past, |pasts, past| {
-            is_durable(members, plan.voters, pasts, past)
+        let Self { laws, members, .. } = self;
+        laws.take(place, past, &|pasts, id, past| {
+            is_on_disk(members, pasts, id, past)
         })
     }
 
     /// A leader tells that a transaction is committed.
     pub(crate) fn commit(&mut self, place: u8, zxid: Zxid) -> Verdict {
-        let Self {
-            laws,
-            members,
-            plan,
-            ..
-        } = self;
-        laws.commit(place, zxid, |pasts, past| {
-            is_durable(members, plan.voters, pasts, past)
+        let Self { laws, members, .. } = self;
+        laws.commit(place, zxid, &|pasts, id, past| {
+            is_on_disk(members, pasts, id, past)
         })
     }
 
@@ -658,16 +684,17 @@ impl World {
             let is_first = leads == Some(zxid.epoch())
                 && !std::mem::replace(&mut member.has_proposed, leads.is_some());
             let tree = member.tree_past;
-            self.laws.appended(place, past, bytes, leads)?;
+            if self.laws.appended(place, past, bytes, leads)? == Appended::NewChange {
+                self.coverage.note("change of members: proposed");
+            }
             if is_first {
                 let pasts = &self.laws.pasts;
                 let laws = &self.laws.committed;
                 laws.first_proposal(pasts, place, *zxid, history, tree)?;
             }
         }
-        self.member(place)
-            .log_lane
-            .push_back(LogJob { action, past });
+        let work = LogWork::Core(action);
+        self.member(place).log_lane.push_back(LogJob { work, past });
         self.begin_log(place)
     }
 
@@ -675,14 +702,15 @@ impl World {
     pub(crate) fn disk_replaced(&mut self, place: u8, old: Past) -> Verdict {
         let durable = self.peek(place).disk.durable();
         let committed = self.laws.committed.past();
-        if place < self.plan.voters {
-            let Self {
-                laws,
-                members,
-                plan,
-                ..
-            } = self;
-            let is_durable = |past| is_durable(members, plan.voters, &laws.pasts, past);
+        if place < self.plan.voters || self.plan.changes.is_some() {
+            let Self { laws, members, .. } = self;
+            let pasts = &laws.pasts;
+            let in_force = laws.reconfig.in_force(pasts, committed);
+            let is_durable = |past| {
+                let has = |id: &ServerId| is_on_disk(members, pasts, *id, past);
+                let voters: Vec<_> = in_force.voters().filter(has).collect();
+                in_force.is_quorum(&voters)
+            };
             truncation::replaced(&laws.pasts, place, old, durable, committed, is_durable)?;
         }
         let acked = self.peek(place).acked;
@@ -692,12 +720,10 @@ impl World {
     }
 }
 
-/// Whether a quorum of the voters has a history on disk.
-fn is_durable(members: &[Member], voters: u8, pasts: &Pasts, past: Past) -> bool {
-    let voters = usize::from(voters);
-    let all = members.iter().take(voters);
-    let has = |member: &&Member| pasts.has(member.disk.durable(), past);
-    all.filter(has).count() > voters / 2
+/// Whether a server has a history on disk.
+fn is_on_disk(members: &[Member], pasts: &Pasts, id: ServerId, past: Past) -> bool {
+    let server = members.iter().find(|member| member.id == id);
+    server.is_some_and(|server| pasts.has(server.disk.durable(), past))
 }
 
 /// A member found that it cannot go on.
@@ -716,8 +742,8 @@ pub(crate) fn damaged(place: u8, damage: &Damage) -> Violation {
     }
 }
 
-fn left_name(reason: &zk_core::peer::LeaveReason) -> &'static str {
-    use zk_core::peer::LeaveReason as R;
+fn left_name(reason: &LeaveReason) -> &'static str {
+    use LeaveReason as R;
     match reason {
         R::NoQuorumInTime => "left: no quorum in time",
         R::SupportLost => "left: support lost",
@@ -755,6 +781,7 @@ impl World {
             prep: PrepOptions {
                 is_standalone: is_alone,
                 counter_max: knobs.counter_max,
+                reconfig_enabled: self.plan.changes.is_some(),
                 ..PrepOptions::new(self.access.clone())
             },
             reap_interval: Duration::from_mins(1),
@@ -778,7 +805,7 @@ impl World {
                 leader_serves: knobs.leader_serves,
                 force_snapshot: knobs.force_snapshot,
                 seed,
-                ..MemberOptions::new(Arc::clone(&self.config))
+                ..MemberOptions::new(self.members_on_disk(place))
             };
             Peer::member(options, member_options, recovered, now, &member.tree)
         };
@@ -791,22 +818,16 @@ impl World {
     }
 }
 
-/// The configuration of all members; nobody resolves the addresses.
+/// The configuration of all members at first.
 fn config(plan: &Plan) -> EnsembleConfig {
-    let member = |place: u8| ensemble::Member {
-        id: ServerId::new(i64::from(place) + 1),
-        addresses: vec![PeerAddress {
-            host: format!("m{place}"),
-            quorum_port: 2888,
-            election_port: 3888,
-        }],
-        role: if place < plan.voters {
+    let member = |place: u8| {
+        let role = if place < plan.voters {
             ensemble::Role::Voter
         } else {
             ensemble::Role::Observer
-        },
-        client: None,
-        secure_client: None,
+        };
+        member_line(place, role)
     };
-    EnsembleConfig::new((0..plan.count()).map(member), None, Zxid::ZERO)
+    let members = (0..plan.members_at_first()).map(member);
+    EnsembleConfig::new(members, None, Zxid::ZERO)
 }
