@@ -28,6 +28,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "a tree has a change that is not committed, and its reader not the members that it changes",
     ),
     (
+        1_069_706,
+        "all members that a server knows have lost their votes, and do not tell it",
+    ),
+    (
         5_411,
         "a change that was proposed and not logged is remembered for ever",
     ),

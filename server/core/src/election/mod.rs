@@ -156,6 +156,8 @@ pub struct Election {
     ours: BTreeSet<ServerId>,
     /// Members of whose list an operator was told.
     noted: BTreeSet<ServerId>,
+    /// When servers were told last of members that they do not know.
+    told: BTreeMap<ServerId, Time>,
     interval: Duration,
     resend_at: Time,
     finalize_at: Option<Time>,
@@ -179,6 +181,7 @@ impl Election {
             distrusted: Distrusted::default(),
             ours: BTreeSet::new(),
             noted: BTreeSet::new(),
+            told: BTreeMap::new(),
             interval: options.interval_min,
             resend_at: Time::ZERO,
             finalize_at: None,
@@ -399,7 +402,11 @@ impl Election {
             self.elect(now, from, Cast::new(notification, state), out);
             return;
         }
-        if self.state != PeerState::Looking && is_looking && self.counts() {
+        let is_asked = self.state != PeerState::Looking && is_looking;
+        if is_asked && !self.counts() && self.is_to_hear(now, from, notification) {
+            self.answer(from, out);
+        }
+        if is_asked && self.counts() {
             self.answer(from, out);
             // One of the same round was sent before the decision, unless it is for somebody better: who
             // came so late that this server had not heard of it.
@@ -678,6 +685,26 @@ impl Election {
             let parsed = || EnsembleConfig::parse(theirs);
             theirs == mine.text() || parsed().is_ok_and(|it| it.version() >= mine.version())
         })
+    }
+
+    /// Whether one that looks is to hear of the members from this server, whose word does not count: all
+    /// that it knows may be such. It says no more than now and then, so that two servers that never come
+    /// to think the same do not answer each other without end.
+    fn is_to_hear(&mut self, now: Time, from: ServerId, notification: &Notification) -> bool {
+        let mine = self.configs.current().version();
+        let theirs = notification
+            .config
+            .as_ref()
+            .filter(|_| self.options.adopts_configs);
+        let theirs = theirs.and_then(|theirs| EnsembleConfig::parse(theirs).ok());
+        let is_behind = theirs.is_some_and(|theirs| theirs.version() < mine);
+        let pause = self.options.interval_min / 2;
+        let told = self.told.get(&from);
+        let is_due = told.is_none_or(|told| now.since(*told) >= pause);
+        if is_behind && is_due {
+            self.told.insert(from, now);
+        }
+        is_behind && is_due
     }
 
     /// Tells an operator, once, of a member with another member list.

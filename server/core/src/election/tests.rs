@@ -635,6 +635,37 @@ fn another_member_list_is_told_of_once() {
     assert_eq!(notes(&out), 2);
 }
 
+#[test]
+fn one_without_a_vote_tells_who_looks_among_former_members_and_not_too_often() {
+    let with = |version: u8| format!("{THREE}server.4=h4:1:2:observer\nversion={version}");
+    let (now, mut out) = (Time::ZERO, Vec::new());
+    let mut election = Election::new(ElectionOptions {
+        adopts_configs: true,
+        ..ElectionOptions::new(sid(4), config(&with(5)))
+    });
+    election.follow(sid(3), Zxid::new(9), &mut out);
+    let mut heard = |at: Time, version: u8| {
+        let notification = Notification {
+            config: Some(with(version).into()),
+            ..vote(PeerState::Looking, 1, 0, 1, 0)
+        };
+        let mut out = Vec::new();
+        election.handle(at, sid(1), &notification, &mut out);
+        sent(&out)
+            .into_iter()
+            .map(|(to, said)| (to, said.1))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(heard(now, 5), [], "it knows the members");
+    assert_eq!(heard(now, 4), [(1, 3)]);
+    assert_eq!(heard(now, 4), [], "a moment ago");
+    assert_eq!(
+        heard(now + Duration::from_millis(200), 4),
+        [(1, 3)],
+        "it asks again"
+    );
+}
+
 fn any_vote() -> impl Strategy<Value = Vote> {
     (1i64..6, 0i64..3, 0i64..3, 1i64..3).prop_map(|(leader, zxid, peer_epoch, round)| Vote {
         leader: sid(leader),
