@@ -120,6 +120,7 @@ impl Membership {
         stopping: &CancellationToken,
     ) -> Peers {
         let members = Members::from(Arc::clone(&self.options.config));
+        let bound = self.options.config.member(self.me).cloned();
         let length = LengthLimit(recover.entry_bytes_max);
         let sink = {
             let core = Arc::clone(core);
@@ -177,6 +178,7 @@ impl Membership {
             learners,
             leader,
             members,
+            bound,
         }
     }
 }

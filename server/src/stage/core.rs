@@ -11,7 +11,7 @@ use zk_core::peer::{
 
 use super::apply::ApplyItem;
 use super::clock::Clock;
-use super::fail_stop::StopCause;
+use super::fail_stop::{StopCause, chain};
 use super::heard::Heard;
 use super::intake::Intake;
 use super::log::{LogItem, LogTask};
@@ -201,6 +201,9 @@ impl CoreStage {
             match note {
                 Note::SessionExpired(session) => tracing::info!(%session, "session expired"),
                 Note::Quota(warning) => tracing::warn!(?warning, "soft quota exceeded"),
+                Note::ReconfigRefused(refusal) => {
+                    tracing::warn!(err = %chain(&*refusal), "change of members refused");
+                }
                 Note::Election(note) => tracing::warn!(?note, "odd vote"),
                 Note::Transition(transition) => tracing::info!(?transition, "transition"),
             }

@@ -9,7 +9,7 @@ use crate::conn::ConnId;
 use crate::conn::handshake::ServingMode;
 use crate::election::ElectionNote;
 use crate::ensemble::Configs;
-use crate::prep::QuotaWarning;
+use crate::prep::{QuotaWarning, ReconfigRefusal};
 use crate::wire::election::Notification;
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
 use crate::wire::txn::TxnEntry;
@@ -219,6 +219,8 @@ pub enum Note {
     SessionExpired(SessionId),
     /// A soft limit was passed.
     Quota(QuotaWarning),
+    /// A change of the members was refused.
+    ReconfigRefused(Box<ReconfigRefusal>),
     /// An election met something odd.
     Election(ElectionNote),
     /// A step of the protocol was taken.

@@ -14,6 +14,7 @@ use super::lists::Lists;
 use super::outstanding::{Outstanding, Seen};
 use super::quota::QuotaWarning;
 use super::reconfig::EnsembleView;
+use super::reconfig::ReconfigRefusal;
 use super::{PrepOptions, Requester};
 
 /// A request on its way to become a transaction. Each kind of request adds its methods in a file of
@@ -33,6 +34,8 @@ pub(super) struct Attempt<'a> {
     /// What goes into stats.
     pub(super) time: WallTime,
     pub(super) warnings: Vec<QuotaWarning>,
+    /// Why it is refused, if it is to change the members.
+    pub(super) refusal: Option<ReconfigRefusal>,
 }
 
 impl Attempt<'_> {

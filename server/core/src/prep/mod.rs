@@ -56,7 +56,7 @@ mod set_data;
 mod tests;
 
 pub use quota::{QuotaResource, QuotaWarning};
-pub use reconfig::EnsembleView;
+pub use reconfig::{EnsembleView, ReconfigRefusal};
 
 use zk_proto::request::Request;
 use zk_proto::{Epoch, ErrorCode, SessionId, Xid, Zxid};
@@ -134,6 +134,8 @@ pub struct Prepared {
     pub entry: TxnEntry,
     /// Soft limits that it goes beyond; only if quotas are enforced.
     pub warnings: Vec<QuotaWarning>,
+    /// Why a change of the members is refused, if it is for more than what the code says.
+    pub refusal: Option<ReconfigRefusal>,
 }
 
 impl Prepared {
@@ -273,9 +275,10 @@ impl Prep {
             zxid,
             time: now,
             warnings: Vec::new(),
+            refusal: None,
         };
         let outcome = decide(&mut attempt);
-        let warnings = attempt.warnings;
+        let (warnings, refusal) = (attempt.warnings, attempt.refusal);
         self.last = zxid;
         let (txn, digest) = match outcome {
             Ok(txn) => (txn, self.outstanding.digest().map(TxnDigest::new)),
@@ -295,7 +298,11 @@ impl Prep {
             txn,
             digest,
         };
-        Ok(Prepared { entry, warnings })
+        Ok(Prepared {
+            entry,
+            warnings,
+            refusal,
+        })
     }
 
     /// The next number. In an ensemble, the last one of an epoch is never given out.

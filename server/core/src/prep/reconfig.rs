@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use zk_proto::acl::Perms;
 use zk_proto::request::ReconfigRequest;
-use zk_proto::{Bytes, ErrorCode, ServerId, Version};
+use zk_proto::{Bytes, ErrorCode, ServerId, Version, Zxid};
 
 use crate::ensemble::{BadChange, Change, Configs};
 use crate::mutation::mutated;
@@ -21,6 +21,29 @@ pub struct EnsembleView {
     /// Those that have all that is committed: the leader, and the followers in step with it, with a
     /// vote or without.
     pub in_step: BTreeSet<ServerId>,
+}
+
+/// Why a change of the members is refused, for an operator: clients are told a code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconfigRefusal {
+    /// Another one is not committed yet.
+    #[error("another change is proposed, to version {0}")]
+    UnderWay(Zxid),
+    /// It is for another version than the one in force.
+    #[error("for version {expected:#x}, and {current} is in force")]
+    Version {
+        /// The version that it is for.
+        expected: i64,
+        /// The version in force.
+        current: Zxid,
+    },
+    /// There are no such members.
+    #[error("members that cannot be")]
+    Change(#[from] BadChange),
+    /// Those that would vote are not there.
+    #[error("of those that would vote only {0:?} are in step with the leader, which is no quorum")]
+    NoQuorum(Vec<i64>),
 }
 
 impl Attempt<'_> {
@@ -40,12 +63,17 @@ impl Attempt<'_> {
         let Some(view) = self.ensemble.filter(|_| !self.options.is_standalone) else {
             return Err(ErrorCode::Unimplemented);
         };
-        if view.configs.next().is_some() && !mutated!(ReconfigsOverlap) {
+        if let Some(next) = view.configs.next()
+            && !mutated!(ReconfigsOverlap)
+        {
+            self.refusal = Some(ReconfigRefusal::UnderWay(next.version()));
             return Err(ErrorCode::ReconfigInProgress);
         }
         let current = view.configs.current();
         let expected = request.cur_config_id;
         if expected != -1 && expected != current.version().get() {
+            let current = current.version();
+            self.refusal = Some(ReconfigRefusal::Version { expected, current });
             return Err(ErrorCode::BadVersion);
         }
         let change = match &request.new_members {
@@ -56,18 +84,18 @@ impl Attempt<'_> {
             },
         };
         let changed = current.changed(change, self.zxid, self.options.voters_min);
-        let changed = changed.map_err(|bad| match bad {
-            BadChange::Id(_) => ErrorCode::MarshallingError,
-            BadChange::Shape(_)
-            | BadChange::Addresses(_)
-            | BadChange::Member { .. }
-            | BadChange::Clash(..)
-            | BadChange::Hierarchical
-            | BadChange::Config(_)
-            | BadChange::Groups
-            | BadChange::Voters { .. } => ErrorCode::BadArguments,
-        })?;
+        let changed = match changed {
+            Ok(changed) => changed,
+            Err(bad) => {
+                let code = code_of(&bad);
+                self.refusal = Some(bad.into());
+                return Err(code);
+            }
+        };
         if !changed.is_quorum(&view.in_step) {
+            let voters = changed.voters().filter(|id| view.in_step.contains(id));
+            let in_step = voters.map(ServerId::get).collect();
+            self.refusal = Some(ReconfigRefusal::NoQuorum(in_step));
             return Err(ErrorCode::NewConfigNoQuorum);
         }
         let znode = self.existing(CONFIG_PATH)?;
@@ -87,6 +115,20 @@ impl Attempt<'_> {
             data: Some(data),
             version: VERSION,
         }))
+    }
+}
+
+fn code_of(bad: &BadChange) -> ErrorCode {
+    match bad {
+        BadChange::Id(_) => ErrorCode::MarshallingError,
+        BadChange::Shape(_)
+        | BadChange::Addresses(_)
+        | BadChange::Member { .. }
+        | BadChange::Clash(..)
+        | BadChange::Hierarchical
+        | BadChange::Config(_)
+        | BadChange::Groups
+        | BadChange::Voters { .. } => ErrorCode::BadArguments,
     }
 }
 

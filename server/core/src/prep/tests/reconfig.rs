@@ -105,6 +105,48 @@ fn reconfig_fails_in_order() {
 }
 
 #[test]
+fn a_refusal_says_what_an_operator_can_do_about_it() {
+    let mut pending = three();
+    pending.see(Arc::new(pending.current().with_version(Zxid::new(6))));
+    let of_version = |cur_config_id| ReconfigRequest {
+        cur_config_id,
+        ..reconfig("", "3")
+    };
+    for (configs, request, expected) in [
+        (
+            pending,
+            of_version(-1),
+            "another change is proposed, to version 0x6",
+        ),
+        (
+            three(),
+            of_version(4),
+            "for version 0x4, and 0x5 is in force",
+        ),
+        (
+            three(),
+            reconfig("", "2,3"),
+            "members that cannot be: 1 voters, at least 2 are needed",
+        ),
+        (
+            three(),
+            reconfig("server.4=h4:1:2;3", "1"),
+            "of those that would vote only [2] are in step with the leader, which is no quorum",
+        ),
+    ] {
+        let mut world = leading(&[1, 2]);
+        show(&mut world, configs, &[1, 2]);
+        let asked = world.ask(&session(1), &Request::Reconfig(request));
+        let refusal = asked.refusal.expect("refused");
+        let cause = std::error::Error::source(&refusal);
+        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+        assert_eq!(format!("{refusal}{cause}"), expected);
+    }
+    let asked = leading(&[1, 2, 3]).ask(&session(1), &Request::Reconfig(reconfig("", "3")));
+    assert_eq!((asked.error(), asked.refusal), (None, None));
+}
+
+#[test]
 fn new_members_count_when_they_are_in_step_and_old_ones_do_not() {
     let five = reconfig("server.4=h4:1:2;3,server.5=h5:1:2;3", "");
     let one = reconfig("server.4=h4:1:2;3,server.5=h5:1:2;3", "1,2");

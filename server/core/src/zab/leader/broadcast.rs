@@ -87,11 +87,17 @@ impl Leader {
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
-        let Prepared { entry, warnings } = match prepared {
+        let Prepared {
+            entry,
+            warnings,
+            refusal,
+        } = match prepared {
             Ok(prepared) => prepared,
             Err(EpochExhausted { .. }) => return self.stop(LeaveReason::EpochExhausted, shared),
         };
         turn.out.notes.extend(warnings.into_iter().map(Note::Quota));
+        let refused = refusal.map(|refusal| Note::ReconfigRefused(Box::new(refusal)));
+        turn.out.notes.extend(refused);
         let zxid = entry.header.zxid;
         if matches!(entry.txn, Txn::CloseSession(_)) {
             self.ending.insert(zxid, entry.header.session);
