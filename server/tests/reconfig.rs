@@ -12,14 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use zk_client::{Client, ErrorKind};
+use zk_client::{Client, ErrorKind, EventType, WatchItem};
 use zk_core::conn::handshake::ServingMode;
 use zk_proto::ServerId;
 use zk_server::config::{Config, Strictness};
 use zk_server::{MemberSockets, Role, Server};
+use zk_testkit::ensemble::free_port;
 
 use support::SOON;
 
@@ -39,8 +41,6 @@ struct Servers {
     home: TempDir,
     ports: BTreeMap<i64, Ports>,
     running: BTreeMap<i64, Server>,
-    /// Sockets of servers that have not run yet.
-    sockets: BTreeMap<i64, MemberSockets>,
 }
 
 impl Servers {
@@ -50,21 +50,15 @@ impl Servers {
             home: tempfile::tempdir().expect("a directory"),
             ports: BTreeMap::new(),
             running: BTreeMap::new(),
-            sockets: BTreeMap::new(),
         };
-        // All at once, so that no two are the same.
-        let clients: Vec<TcpListener> = (0..count).map(|_| bind(0)).collect();
-        for (id, client) in (1..=count).zip(&clients) {
-            let (quorum, election) = (bind(0), bind(0));
+        for id in 1..=count {
+            let port = || free_port().expect("a port");
             let ports = Ports {
-                quorum: port(&quorum),
-                election: port(&election),
-                client: port(client),
+                quorum: port(),
+                election: port(),
+                client: port(),
             };
             servers.ports.insert(id, ports);
-            servers
-                .sockets
-                .insert(id, MemberSockets { quorum, election });
         }
         servers
     }
@@ -113,10 +107,10 @@ impl Servers {
         let file = self.dir(id).join("zoo.cfg");
         let resolved = Config::load(&file, &[], Strictness::Normal).expect("legal");
         let ports = self.ports[&id];
-        let sockets = self.sockets.remove(&id).unwrap_or_else(|| MemberSockets {
+        let sockets = MemberSockets {
             quorum: bind(ports.quorum),
             election: bind(ports.election),
-        });
+        };
         let builder = Server::builder().config(resolved.config);
         let server = builder.member(ServerId::new(id), sockets).start().await;
         self.running.insert(id, server.expect("started"));
@@ -225,10 +219,6 @@ impl Servers {
 
 fn bind(port: u16) -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port")
-}
-
-fn port(listener: &TcpListener) -> u16 {
-    listener.local_addr().expect("bound").port()
 }
 
 /// A client that writes until it is told to stop.
@@ -398,6 +388,33 @@ async fn files_tell_the_members_as_the_reference_does() {
         names.iter().all(|name| !name.contains(".dynamic.next"))
     };
     servers.until("no proposed members", none_is_proposed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persistent_watch_on_the_members_fires_once_for_each_change() {
+    let servers = Servers::three_of(3).await;
+    let leader = servers.leader().expect("one leads");
+    let mut followers = (1..=3).filter(|id| *id != leader);
+    let (stays, leaves) = (
+        followers.next().expect("two"),
+        followers.next().expect("two"),
+    );
+    for at in [leader, stays] {
+        let zk = servers.client(&[at]).await;
+        let mut watch = zk.watch_node("/zookeeper/config").await.expect("set");
+        let member = servers.line(leaves, "participant");
+        for (joining, leaving) in [("", leaves.to_string()), (&*member, String::new())] {
+            servers.reconfig(leader, joining, &leaving).await;
+            // Whatever the change fires here comes before the answer.
+            zk.sync("/").await.expect("synced");
+            let told = std::iter::from_fn(|| watch.next().now_or_never().flatten());
+            let told: Vec<WatchItem> = told.collect();
+            let [WatchItem::Event(event)] = &told[..] else {
+                panic!("at {at}: {told:?}");
+            };
+            assert_eq!(event.kind, EventType::NodeDataChanged);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

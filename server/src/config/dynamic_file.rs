@@ -350,6 +350,70 @@ mod tests {
         );
     }
 
+    /// What a server that starts finds: the members that `zoo.cfg` tells, by itself or by the file it
+    /// names.
+    fn found(file: &Path) -> String {
+        let text = fs::read_to_string(file).expect("there, whole");
+        let named = text
+            .lines()
+            .find_map(|line| line.strip_prefix("dynamicConfigFile="));
+        let members = named.map(|path| fs::read_to_string(path).expect("there, as it is named"));
+        let text = members.unwrap_or(text);
+        let mut lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("server."))
+            .collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_crash_between_two_steps_leaves_the_old_members_or_the_new_ones() {
+        let (old, new) = (
+            "server.1=h1:1:2\nserver.2=h2:1:2",
+            "server.1=h1:1:2:participant",
+        );
+        let next = config("server.1=h1:1:2\nversion=100000002");
+        // A directory in the way of a file that is to be written ends it there, as a crash would.
+        for (obstacle, expected) in [
+            ("zoo.cfg.dynamic.next.tmp", old),
+            ("zoo.cfg.dynamic.100000002.tmp", old),
+            ("zoo.cfg.tmp", old),
+            ("zoo.cfg.dynamic.1", new),
+        ] {
+            let home = tempfile::tempdir().expect("a directory");
+            let file = home.path().join("zoo.cfg");
+            fs::write(&file, STATIC).expect("written");
+            let mut before = files(home.path(), Some(file.clone()), 1);
+            let mut configs = Configs::new(config("server.1=h1:1:2\nversion=0"));
+            configs.see(Arc::clone(&next));
+            fs::create_dir(home.path().join(obstacle)).expect("made");
+            let keeps = |files: &DynamicFiles, configs: &Configs| {
+                files.keep_at(&file, Some(&file), configs)
+            };
+            let proposed = keeps(&before, &configs);
+            assert_eq!(proposed.is_err(), obstacle.contains("next"), "{obstacle}");
+            assert_eq!(
+                found(&file),
+                old,
+                "{obstacle}: what is proposed is not in force"
+            );
+            configs.activate(Arc::clone(&next));
+            if proposed.is_ok() {
+                before.next = Some(next.version());
+                assert!(keeps(&before, &configs).is_err(), "{obstacle}");
+            }
+            assert_eq!(found(&file), expected, "{obstacle}");
+            // The server starts again, with the way free, and hears of the members once more.
+            fs::remove_dir(home.path().join(obstacle)).expect("empty");
+            let again = files(home.path(), Some(file.clone()), 1);
+            keeps(&again, &configs).expect("kept");
+            assert_eq!(found(&file), new, "{obstacle}");
+            let expected = ["zoo.cfg", "zoo.cfg.dynamic.100000002"];
+            assert_eq!(names(home.path()), expected, "{obstacle}");
+        }
+    }
+
     #[test]
     fn without_a_file_to_rewrite_the_data_directory_has_the_newest() {
         let home = tempfile::tempdir().expect("a directory");

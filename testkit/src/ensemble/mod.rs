@@ -20,5 +20,6 @@ mod server;
 
 pub use self::error::{EnsembleError, LaunchError};
 pub use self::layout::TlsFiles;
+pub use self::ports::free_port;
 pub use self::running::Ensemble;
 pub use self::server::Server;

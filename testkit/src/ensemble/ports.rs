@@ -24,11 +24,12 @@ static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| {
     AtomicU32::new(u32::try_from(seed % u64::from(COUNT)).unwrap_or_default())
 });
 
-/// A port that could be bound on 127.0.0.1 a moment ago.
+/// A port that could be bound on 127.0.0.1 a moment ago, and that no outgoing connection will take: for
+/// servers that are to find it free when they start again.
 ///
 /// # Errors
 /// [`LaunchError::NoFreePort`] when the whole range is taken.
-pub(super) fn free_port() -> Result<u16, LaunchError> {
+pub fn free_port() -> Result<u16, LaunchError> {
     free_port_from(&NEXT)
 }
 
