@@ -39,6 +39,7 @@ const SMOKE: &[&str] = &[
     "SnapshotNotWritten",
     "EphemeralLeftBehind",
     "WatchFiresAgain",
+    "ActivatedWhenProposed",
 ];
 
 /// One bug, found or not, from each place.
