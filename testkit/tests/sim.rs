@@ -32,6 +32,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "all members that a server knows have lost their votes, and do not tell it",
     ),
     (
+        1_279_970,
+        "a vote for one that nobody else has heard of, and that is dead",
+    ),
+    (
         5_411,
         "a change that was proposed and not logged is remembered for ever",
     ),

@@ -632,7 +632,11 @@ impl Election {
             version: Notification::VERSION,
             config: Some(self.configs.current().text().clone()),
             is_ours: true,
-            proposed: self.configs.next().map(|next| next.text().clone()),
+            // Handed on, too: else who votes for one that is heard of would be alone with that.
+            proposed: self
+                .configs
+                .youngest_proposed()
+                .map(|one| one.text().clone()),
         };
         out.push(ElectionOut::Send { to, notification });
     }

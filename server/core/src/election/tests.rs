@@ -636,6 +636,41 @@ fn another_member_list_is_told_of_once() {
 }
 
 #[test]
+fn who_hears_of_proposed_members_votes_for_one_of_them_and_hands_it_on() {
+    let proposed = config(&format!("{THREE}server.4=h4:1:2:participant\nversion=7"));
+    let mut election = Election::new(ElectionOptions {
+        adopts_configs: true,
+        ..ElectionOptions::new(sid(1), config(THREE))
+    });
+    let mut out = Vec::new();
+    let initial = Vote::initial(sid(1), Zxid::new(3), Epoch::new(0));
+    election.start(Time::ZERO, initial, &mut out);
+    out.clear();
+    let better = |proposed| Notification {
+        config: Some(THREE.into()),
+        is_ours: true,
+        proposed,
+        ..vote(PeerState::Looking, 4, 9, 1, 0)
+    };
+    election.handle(Time::ZERO, sid(4), &better(None), &mut out);
+    assert_eq!(out, [], "a stranger, who knows as much of the members");
+    let text = proposed.text().clone();
+    election.handle(Time::ZERO, sid(4), &better(Some(text.clone())), &mut out);
+    assert!(out.contains(&ElectionOut::ProposedConfig(proposed)));
+    let told = out.iter().filter_map(|out| match out {
+        ElectionOut::Send { to, notification } => {
+            Some((to.get(), notification.leader, notification.proposed.clone()))
+        }
+        ElectionOut::Decided(_)
+        | ElectionOut::Noted(_)
+        | ElectionOut::YoungerConfig(_)
+        | ElectionOut::ProposedConfig(_) => None,
+    });
+    let expected = [2, 3, 4].map(|to| (to, sid(4), Some(text.clone())));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn one_without_a_vote_tells_who_looks_among_former_members_and_not_too_often() {
     let with = |version: u8| format!("{THREE}server.4=h4:1:2:observer\nversion={version}");
     let (now, mut out) = (Time::ZERO, Vec::new());

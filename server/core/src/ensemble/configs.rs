@@ -96,6 +96,11 @@ impl Configs {
         has_heard
     }
 
+    /// The youngest that is proposed, here or elsewhere.
+    pub(crate) fn youngest_proposed(&self) -> Option<&Arc<EnsembleConfig>> {
+        self.heard.as_ref().or(self.next.as_ref())
+    }
+
     /// Whether this is the text of one of them.
     pub(crate) fn has_text(&self, text: &str) -> bool {
         let others = self.next.iter().chain(&self.heard);

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Behind the configuration stands what one of ours tells others of ours: who it is, and of members
-//! that it has logged as proposed, length and text. Apache servers read over it.
+//! that are proposed as far as it knows, length and text. Apache servers read over it.
 //!
 //! # Source
 //! Apache `ZooKeeper` 3.9, `QuorumCnxManager.InitialMessage`, `FastLeaderElection#buildMsg`,
@@ -129,7 +129,7 @@ pub struct Notification {
     pub config: Option<ByteString>,
     /// Whether the sender is one of ours.
     pub is_ours: bool,
-    /// The configuration that the sender knows to be proposed, if it is one of ours.
+    /// The youngest configuration that is proposed as far as the sender knows, if it is one of ours.
     pub proposed: Option<ByteString>,
 }
 
