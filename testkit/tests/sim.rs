@@ -36,6 +36,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "a vote for one that nobody else has heard of, and that is dead",
     ),
     (
+        1_281_211,
+        "a leader goes on to tell of a change that nobody has any more",
+    ),
+    (
         5_411,
         "a change that was proposed and not logged is remembered for ever",
     ),

@@ -36,6 +36,8 @@ impl Leader {
         self.next_ping = turn.now.time + shared.options.tick / 2;
         self.is_mid_tick = true;
         self.prep = Prep::new(shared.options.prep.clone(), Zxid::from_parts(self.epoch, 0));
+        // Whatever else was proposed is not, or not any more: nobody is to hear of it from here.
+        shared.forget_heard(turn);
         self.activate_pending(shared, turn);
         self.track_sessions(turn);
         turn.note(Transition::Established(self.epoch));
