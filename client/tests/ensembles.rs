@@ -253,6 +253,8 @@ async fn two_clients_with_one_session_drive_each_other_out_until_one_gives_up() 
     let all = servers.connect_string();
     for apart in [false, true] {
         let first = common::builder(&servers.addr(0).to_string());
+        // Links that last a third of this do not look like a fight, however slow the servers' disks are.
+        let first = first.session_timeout(Duration::from_mins(1));
         let first = first.on_expire(OnExpire::Stop).connect().await.unwrap();
         let session = session_of(&first);
         let path = format!("/e-{apart}");
@@ -262,16 +264,16 @@ async fn two_clients_with_one_session_drive_each_other_out_until_one_gives_up() 
         } else {
             all.clone()
         };
-        let second = common::builder(&second).on_expire(OnExpire::Stop);
-        let second = second.resume(first.session_token().unwrap());
+        let second = common::builder(&second).session_timeout(Duration::from_mins(1));
+        let second = second
+            .on_expire(OnExpire::Stop)
+            .resume(first.session_token().unwrap());
         let second = second.connect().await.unwrap();
         assert_eq!(session_of(&second), session);
         // Both go on; each write is done, or said not to be known, until one of them has had enough.
         let (mut done, mut asked) = (0, 0);
-        let begun = Instant::now();
         let (gone, left) = loop {
-            // A slow machine makes links last, which do not look like a fight then.
-            assert!(begun.elapsed() < 9 * SOON, "they go on for ever");
+            assert!(asked < 300, "they go on for ever");
             let (zk, other) = if asked % 2 == 0 {
                 (&first, &second)
             } else {
