@@ -28,6 +28,8 @@ struct Reading {
     lists: bool,
     /// Something happened to it since: the answer may be of before, and is worth nothing.
     again: bool,
+    /// A child came or went since: the names may be of before.
+    again_lists: bool,
 }
 
 /// A znode: its data, its stat, and the names of its children if they were wanted.
@@ -162,8 +164,11 @@ impl Worker {
             wanted.lists |= lists;
             return;
         }
-        let again = false;
-        self.wanted.insert(path.clone(), Reading { lists, again });
+        let wanted = Reading {
+            lists,
+            ..Reading::default()
+        };
+        self.wanted.insert(path.clone(), wanted);
         self.queue.push_back(path);
     }
 
@@ -219,7 +224,9 @@ impl Worker {
                     let path = path.clone();
                     model.put(CachedNode { path, data, stat }, out);
                 });
-                if let Some(names) = names {
+                if reading.again_lists {
+                    self.want(path, true);
+                } else if let Some(names) = names {
                     self.shared
                         .change(|model, out| model.listed(&path, &names, out));
                     for name in names {
@@ -245,13 +252,11 @@ impl Worker {
         if self.level(path).is_none() {
             return;
         }
-        // A list that is being read may be of before.
-        let above = parent(path).to_owned();
         if matches!(event.kind, EventType::NodeCreated | EventType::NodeDeleted)
             && path != self.root
-            && self.reading.contains_key(&above)
+            && let Some(reading) = self.reading.get_mut(parent(path))
         {
-            self.want(above, true);
+            reading.again_lists = reading.lists;
         }
         match event.kind {
             EventType::NodeDeleted => {

@@ -79,7 +79,9 @@ async fn tree_follows_what_happens() {
     assert_eq!(next(&mut events).await, "-/t/a");
     assert_eq!(next(&mut events).await, "-/t");
     assert!(cache.is_empty() && cache.root().is_none());
-    zk.create("/t/again", "").parents().await.unwrap();
+    // Both at once: what is above is told of first.
+    let both = zk.transaction().create("/t", "").create("/t/again", "");
+    both.await.unwrap();
     assert_eq!(next(&mut events).await, r#"+/t b"""#);
     assert_eq!(next(&mut events).await, r#"+/t/again b"""#);
 }
