@@ -1,4 +1,4 @@
 //! The tests of `zkcli` on a server of ours, in this process.
 
-#[path = "zkcli.rs"]
+#[path = "servers/zkcli.rs"]
 mod zkcli;

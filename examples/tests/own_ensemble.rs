@@ -1,8 +1,6 @@
 //! The examples that have an ensemble of their own tell what they should, and end well.
 //!
-//! Cargo builds examples with all tests of a package, but not with `--tests` alone as the reference tier
-//! asks for, so these are left to the tier that needs Rust alone.
-#![cfg(not(feature = "reference-tests"))]
+//! Cargo builds them together with all tests of a package, not with a test that is asked for by name.
 
 use std::path::PathBuf;
 use std::process::Command;

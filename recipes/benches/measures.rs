@@ -1,10 +1,10 @@
 //! What a user waits for: ensembles that come and go, locks, a cache, a leader that dies.
 //!
-//! `cargo bench -p zk-recipes --bench measures`; with `--features reference-tests` also the lock of Curator
+//! `cargo bench -p zk-recipes --bench measures`; with `--features bench-reference` also the lock of Curator
 //! on Apache's server, and with `-- curator` behind that nothing else.
 #![expect(clippy::print_stdout, reason = "figures for whoever asks for them")]
 
-#[cfg(feature = "reference-tests")]
+#[cfg(feature = "bench-reference")]
 #[path = "measures/curator.rs"]
 mod curator;
 
@@ -30,7 +30,7 @@ const TURNS: usize = 5;
 
 #[tokio::main]
 async fn main() -> Outcome {
-    #[cfg(feature = "reference-tests")]
+    #[cfg(feature = "bench-reference")]
     if std::env::args().any(|arg| arg == "curator") {
         return curator::compare().await;
     }
@@ -42,7 +42,7 @@ async fn main() -> Outcome {
     leader_that_dies(&ensemble).await?;
     cache(&ensemble).await?;
     drop(ensemble);
-    #[cfg(feature = "reference-tests")]
+    #[cfg(feature = "bench-reference")]
     curator::compare().await?;
     Ok(())
 }

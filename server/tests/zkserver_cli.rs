@@ -1,90 +1,14 @@
 //! The verbs of the binary: what they print, and how they exit.
 
+#[path = "support/place.rs"]
+mod place;
+
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
-const SOON: Duration = Duration::from_secs(30);
-
-/// A configuration directory, and the program that is called with it.
-struct Place {
-    directory: tempfile::TempDir,
-    port: u16,
-}
-
-/// What a call said.
-#[derive(Debug, PartialEq, Eq)]
-struct Said {
-    out: String,
-    err: String,
-    code: Option<i32>,
-}
-
-impl Place {
-    fn new() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        let place = Self {
-            directory: tempfile::tempdir().expect("a directory"),
-            port,
-        };
-        let text = format!(
-            "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
-             admin.enableServer=false\nautopurge.purgeInterval=1\n",
-            place.data().display()
-        );
-        fs::write(place.path("zoo.cfg"), text).expect("written");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.path("data")
-    }
-
-    fn pid_file(&self) -> PathBuf {
-        self.data().join("zookeeper_server.pid")
-    }
-
-    fn pid(&self) -> String {
-        fs::read_to_string(self.pid_file()).expect("a pid file")
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zkserver"));
-        command
-            .env("ZOOCFGDIR", self.directory.path())
-            .env("ZOO_LOG_DIR", self.path("logs"))
-            .env_remove("ZOOCFG")
-            .env_remove("ZOOPIDFILE")
-            .env_remove("ZOO_DATADIR_AUTOCREATE_DISABLE")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Said {
-        said(self.command().args(arguments).output().expect("ran"))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.run(&["stop"]);
-    }
-}
-
-fn said(output: Output) -> Said {
-    Said {
-        out: String::from_utf8(output.stdout).expect("text"),
-        err: String::from_utf8(output.stderr).expect("text"),
-        code: output.status.code(),
-    }
-}
+use place::{Place, SOON, Said};
 
 fn using(path: &Path) -> String {
     format!("Using config: {}\n", path.display())
@@ -353,54 +277,5 @@ fn termination_and_interruption_are_a_clean_end() {
             .status();
         assert!(killed.expect("ran").success());
         assert_eq!(child.wait().expect("gone").code(), Some(0), "{signal}");
-    }
-}
-
-/// The verbs of Debian's `zkServer.sh` print and exit as ours do.
-#[cfg(feature = "reference-tests")]
-#[test]
-fn the_script_of_the_reference_says_the_same() {
-    const SCRIPT: &str = "/usr/share/zookeeper/bin/zkServer.sh";
-    let (ours, theirs) = (Place::new(), Place::new());
-    let run = |place: &Place, is_ours: bool, verb: &str| {
-        let config = place.path("zoo.cfg");
-        let mut command = if is_ours {
-            place.command()
-        } else {
-            Command::new(SCRIPT)
-        };
-        let said = said(command.arg(verb).arg(&config).output().expect("ran"));
-        let mut text = said.out;
-        if let Ok(pid) = fs::read_to_string(place.pid_file()) {
-            text = text.replace(&pid, "<pid>");
-        }
-        let text = text
-            .replace(&place.directory.path().display().to_string(), "<dir>")
-            .replace(&place.port.to_string(), "<port>");
-        let using = said
-            .err
-            .lines()
-            .any(|line| line.starts_with("Using config: "));
-        (text, said.code, using)
-    };
-    // In a second, a server may not serve yet, so that it is asked until it does.
-    let settled = |place: &Place, is_ours: bool| {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let (text, code, using) = run(place, is_ours, "status");
-            if code == Some(0) || Instant::now() > deadline {
-                return (text, code, using);
-            }
-        }
-    };
-    for verb in [
-        "stop", "start", "start", "status", "restart", "status", "stop", "stop",
-    ] {
-        let (mine, its) = if verb == "status" {
-            (settled(&ours, true), settled(&theirs, false))
-        } else {
-            (run(&ours, true, verb), run(&theirs, false, verb))
-        };
-        assert_eq!(mine, its, "{verb}");
     }
 }

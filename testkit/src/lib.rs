@@ -79,7 +79,6 @@
 //! |---|---|
 //! | `containers` | `Backend::Containers`: servers in containers, through the `testcontainers` crate |
 //! | `mutants` | planted bugs in the core, for `--bin mutants` |
-//! | `reference-tests` | this crate's own tests that need Debian's `zookeeper` package |
 
 pub mod check;
 pub mod differential;

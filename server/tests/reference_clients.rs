@@ -46,7 +46,11 @@ fn run(command: &mut Command, input: &str) -> String {
 }
 
 /// Lines without those that tell times, addresses and versions.
+///
+/// Apache's shell tells of the end of its session, or has ended before it does.
 fn steady(text: &str, address: &str) -> Vec<String> {
+    const CLOSED: &str = "\nWATCHER::\n\nWatchedEvent state:Closed type:None path:null\n";
+    let text = text.replace(CLOSED, "");
     let is_steady = |line: &&str| {
         let varies = [
             "ctime",

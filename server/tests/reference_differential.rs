@@ -83,7 +83,7 @@ fn report(seed: u64, script: &Script, difference: Difference) -> ! {
     }
     panic!(
         "seed {seed}, {:?}: {difference}\nDIFFERENTIAL_SEED={seed} cargo test -p zk-server \
-         --features reference-tests --test differential random_requests",
+         --test reference_differential random_requests",
         script.flavour
     );
 }

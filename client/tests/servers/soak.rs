@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let round = Duration::from_secs(setting("SOAK_ROUND_SECS").unwrap_or(20)).min(length);
     let seed = setting("SOAK_SEED").unwrap_or_else(|| Rng::new().u64(..));
     let replay = format!(
-        "SOAK_SEED={seed} SOAK_SECS={} SOAK_ROUND_SECS={} cargo test -p zk-client --features reference-tests --test soak",
+        "SOAK_SEED={seed} SOAK_SECS={} SOAK_ROUND_SECS={} cargo test -p zk-client --test reference_soak",
         length.as_secs(),
         round.as_secs()
     );
