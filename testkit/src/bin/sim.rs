@@ -23,8 +23,7 @@ usage: sim [--seeds N | --seconds T] [--start S | --fresh] [--jobs J] [--keep-go
   --seeds N     run so many seeds (1000)
   --seconds T   run as many seeds as there is time for
   --start S     from this one on (0)
-  --fresh       from one on that nobody chose; without those in which a server dies for good in a
-                change of members, unless --changes asks for them
+  --fresh       from one on that nobody chose
   --jobs J      on so many threads (1)
   --twice       run each seed twice, and compare what happened
   --voters V    only seeds that make so many voters
@@ -47,7 +46,6 @@ struct Options {
     jobs: u64,
     is_twice: bool,
     voters: Option<u8>,
-    is_fresh: bool,
     has_changes: bool,
     keeps_going: bool,
     one: Option<u64>,
@@ -94,7 +92,6 @@ fn parse(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
             "--jobs" => options.jobs = number()?.max(1),
             "--seed" => options.one = Some(number()?),
             "--fresh" => {
-                options.is_fresh = true;
                 let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
                 options.start =
                     u64::try_from(now.as_nanos() / 1000 % 1_000_000_000_000)? * 1_000_000;
@@ -251,7 +248,6 @@ fn work(
         let plan = Plan::draw(seed);
         if options.voters.is_some_and(|voters| voters != plan.voters)
             || options.has_changes && plan.changes.is_none()
-            || options.is_fresh && !options.has_changes && plan.buries()
         {
             continue;
         }

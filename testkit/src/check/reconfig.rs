@@ -144,6 +144,19 @@ impl Reconfig {
         self.is_quorum(change, counts) && before.is_none_or(|before| self.is_quorum(before, counts))
     }
 
+    /// The members that are proposed behind what is committed: packets that tell of them may be on their
+    /// way, though no server has them on disk.
+    pub fn open(
+        &self,
+        pasts: &Pasts,
+        committed: Past,
+    ) -> impl Iterator<Item = &Arc<EnsembleConfig>> {
+        let last = pasts.last(committed);
+        self.changes
+            .values()
+            .filter(move |config| config.version() > last)
+    }
+
     /// The members that a history makes.
     pub fn in_force(&self, pasts: &Pasts, past: Past) -> &Arc<EnsembleConfig> {
         self.made_by(self.last_change(pasts, past))
@@ -328,6 +341,9 @@ mod tests {
         );
         law.proposed(&pasts, 0, d, Arc::clone(&third), c)
             .expect("legal");
+        let open = |committed| law.open(&pasts, committed).cloned().collect::<Vec<_>>();
+        assert_eq!(open(c), [Arc::clone(&third)]);
+        assert_eq!(open(d), []);
         let past = |version: Zxid| {
             [(zxid(2), b), (zxid(4), d)]
                 .into_iter()

@@ -146,17 +146,24 @@ impl World {
         let (laws, id) = (&self.laws, self.peek(place).id);
         let (pasts, committed) = (&laws.pasts, laws.committed.past());
         let is_left = |other: ServerId| other != id;
-        let suffices = self.members.iter().all(|one| {
+        let is_quorum_left = |config: &Arc<EnsembleConfig>| {
+            let left: Vec<_> = config.voters().filter(|id| is_left(*id)).collect();
+            config.is_quorum(&left)
+        };
+        let suffices = (0..self.plan.count()).all(|other| {
+            let one = self.peek(other);
             let history = one.disk.durable();
-            // What is proposed may be on its way to them.
-            let pair = one.configs.iter();
-            let mut known = pair.flat_map(|pair| pair.next().into_iter().chain([pair.current()]));
             laws.reconfig.may_lead(pasts, committed, history, &is_left)
-                && known.all(|config| {
-                    let left: Vec<_> = config.voters().filter(|id| is_left(*id)).collect();
-                    config.is_quorum(&left)
-                })
+                && match &one.configs {
+                    Some(pair) => {
+                        is_quorum_left(pair.current()) && pair.next().is_none_or(is_quorum_left)
+                    }
+                    // A change in its history may be committed, and nobody left who knows it.
+                    None => is_quorum_left(&self.members_on_disk(other)),
+                }
         });
+        // What is proposed may be on its way to them.
+        let suffices = suffices && laws.reconfig.open(pasts, committed).all(is_quorum_left);
         if !suffices
             || !laws
                 .reconfig

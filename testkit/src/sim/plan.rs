@@ -344,13 +344,6 @@ const MS: Micros = 1000;
 const CHANGES: u64 = 4;
 
 impl Plan {
-    /// Whether a server dies for good in the midst of a change of members. One such run in some 20,000
-    /// ends without a leader (seed 1293163), so that those who run seeds that nobody chose leave them out
-    /// unless they are asked for.
-    pub fn buries(&self) -> bool {
-        self.changes.is_some_and(|changes| changes.buries)
-    }
-
     /// Everything that a seed says. Swarm: each kind of fault is off in about half of all runs, and
     /// wild in some.
     pub fn draw(seed: u64) -> Self {

@@ -138,6 +138,8 @@ pub struct Election {
     /// Between the start and the decision.
     is_running: bool,
     round: Round,
+    /// For itself, whether or not it may vote.
+    claim: Vote,
     initial: Vote,
     proposal: Vote,
     /// What is told to who asks; none before the first start.
@@ -170,6 +172,7 @@ impl Election {
             state: PeerState::Looking,
             is_running: false,
             round: Round::ZERO,
+            claim: Vote::NOBODY,
             initial: Vote::NOBODY,
             proposal: Vote::NOBODY,
             current: None,
@@ -216,18 +219,19 @@ impl Election {
 
     /// Starts to look for a leader, with this server's own claim: its last logged transaction and
     /// current epoch. Ends a running election.
-    pub fn start(&mut self, now: Time, initial: Vote, out: &mut Vec<ElectionOut>) {
+    pub fn start(&mut self, now: Time, claim: Vote, out: &mut Vec<ElectionOut>) {
         // Who is about to get a vote has one already. It may know what none of the others does, and is
         // committed.
-        let is_voter = self.configs.is_voter(self.options.me);
+        let may_vote = self.counts();
         self.state = PeerState::Looking;
         self.is_running = true;
         self.round = self.round.next();
-        self.initial = if is_voter { initial } else { Vote::NOBODY };
+        self.claim = claim;
+        self.initial = if may_vote { claim } else { Vote::NOBODY };
         self.proposal = self.initial;
         self.current.get_or_insert(Vote {
             round: Round::NONE,
-            ..initial
+            ..claim
         });
         self.received.clear();
         self.outside.clear();
@@ -263,6 +267,7 @@ impl Election {
             && self.configs.hear(Arc::clone(&config))
         {
             out.push(ElectionOut::ProposedConfig(config));
+            self.claim_if_counted(now, out);
         }
         if !self.is_voter(from) {
             // Whatever it says: it only wants to know. But one of the reference that observes would
@@ -430,6 +435,20 @@ impl Election {
         }
     }
 
+    /// Claims to lead, if this server has just heard that it is about to get a vote. The others may need
+    /// that vote, and may not be able to lead it: it may have followed a leader that they did not.
+    fn claim_if_counted(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
+        if self.initial == self.claim || !self.counts() {
+            return;
+        }
+        self.initial = self.claim;
+        if self.is_better(now, &self.claim) {
+            self.proposal = self.claim;
+        }
+        self.finalize_at = None;
+        self.broadcast(now, out);
+    }
+
     /// Counts a vote in the running election.
     fn elect(&mut self, now: Time, from: ServerId, cast: Cast, out: &mut Vec<ElectionOut>) {
         self.resend_at = now + self.interval;
@@ -545,13 +564,14 @@ impl Election {
             let is_heard = self.received.contains_key(&id) || self.unreachable.contains(&id);
             !is_heard && config.weight(id) > 0
         };
-        if !config.voters().any(is_awaited) {
+        // Who is only heard of may have the best claim, too.
+        if !config.all_voters().any(is_awaited) {
             self.decide(proposed, out);
             return;
         }
         let me = self.options.me;
         let are_ours = config
-            .voters()
+            .all_voters()
             .all(|id| id == me || self.ours.contains(&id));
         let wait = if are_ours {
             self.options.finalize_wait_ours

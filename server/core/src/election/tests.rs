@@ -670,6 +670,71 @@ fn who_hears_of_proposed_members_votes_for_one_of_them_and_hands_it_on() {
     assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
+/// Server 4, no member, and what it hears: a vote for 3, from 1, that tells of its own vote to come.
+fn told_of_its_vote(zxid: i64, epoch: i32) -> Vec<ElectionOut> {
+    let proposed = config(&format!("{THREE}server.4=h4:1:2:participant\nversion=7"));
+    let mut election = Election::new(ElectionOptions {
+        adopts_configs: true,
+        ..ElectionOptions::new(sid(4), config(THREE))
+    });
+    let mut out = Vec::new();
+    let claim = Vote::initial(sid(4), Zxid::new(zxid), Epoch::new(epoch));
+    election.start(Time::ZERO, claim, &mut out);
+    let for_nobody = |(_, said): &(i64, Said)| said.1 == i64::MIN;
+    assert!(sent(&out).iter().all(for_nobody));
+    out.clear();
+    let news = Notification {
+        config: Some(THREE.into()),
+        is_ours: true,
+        proposed: Some(proposed.text().clone()),
+        ..vote(PeerState::Looking, 3, 9, 1, 1)
+    };
+    election.handle(Time::ZERO, sid(1), &news, &mut out);
+    out
+}
+
+#[test]
+fn who_hears_that_it_is_about_to_vote_claims_to_lead_if_it_knows_most() {
+    // It followed a leader of a later epoch than any that is here.
+    let claim = (0, 4, 5, 1, 2);
+    let told = sent(&told_of_its_vote(5, 2));
+    assert_eq!(told, [1, 2, 3].map(|to| (to, claim)));
+    let told = sent(&told_of_its_vote(9, 1));
+    let expected = [1, 2, 3].map(|to| (to, (0, 3, 9, 1, 1)));
+    assert!(
+        told.ends_with(&expected),
+        "3 has its vote already: {told:?}"
+    );
+}
+
+#[test]
+fn who_hears_of_a_vote_to_come_waits_a_moment_for_it() {
+    let proposed = config(&format!("{THREE}server.4=h4:1:2:participant\nversion=7"));
+    let mut election = Election::new(ElectionOptions {
+        adopts_configs: true,
+        ..ElectionOptions::new(sid(1), config(THREE))
+    });
+    let mut out = Vec::new();
+    let now = Time::ZERO;
+    election.start(
+        now,
+        Vote::initial(sid(1), Zxid::new(3), Epoch::new(0)),
+        &mut out,
+    );
+    election.set_unreachable(now, sid(3), &mut out);
+    let news = |leader, zxid, epoch| Notification {
+        config: Some(THREE.into()),
+        is_ours: true,
+        proposed: Some(proposed.text().clone()),
+        ..vote(PeerState::Looking, leader, zxid, 1, epoch)
+    };
+    election.handle(now, sid(2), &news(2, 9, 0), &mut out);
+    assert_eq!(decided(&out), None, "1 and 2 are a quorum for 2");
+    election.handle(now, sid(4), &news(4, 5, 1), &mut out);
+    election.handle(now, sid(2), &news(4, 5, 1), &mut out);
+    assert_eq!(decided(&out).map(|vote| vote.leader), Some(sid(4)));
+}
+
 #[test]
 fn one_without_a_vote_tells_who_looks_among_former_members_and_not_too_often() {
     let with = |version: u8| format!("{THREE}server.4=h4:1:2:observer\nversion={version}");

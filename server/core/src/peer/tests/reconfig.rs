@@ -1,6 +1,6 @@
 //! Members that come and go while the others serve.
 
-use zk_proto::{ErrorCode, ServerId, SessionId, Zxid};
+use zk_proto::{Epoch, ErrorCode, ServerId, SessionId, Zxid};
 
 use super::world::{World, member_line};
 use crate::conn::handshake::ServingMode;
@@ -350,6 +350,62 @@ fn one_that_is_about_to_vote_leads_if_nobody_else_knows_as_much() {
         world.create(4, again, "/a");
         world.assert_equal();
     }
+}
+
+#[test]
+fn one_that_has_only_heard_of_its_vote_leads_if_it_followed_a_later_leader() {
+    let (mut world, _) = three();
+    world.add_stranger(4);
+    world.pass(3000);
+    let session = world.open(3);
+    // The change that gives 4 its vote is on the disk of 2, and nowhere else.
+    for id in [1, 2, 3] {
+        world.members.get_mut(&id).unwrap().is_disk_slow = true;
+    }
+    world.stalled = [1, 4].into();
+    world.reconfig(3, session, &joiner(4, "participant"), "");
+    world.members.get_mut(&2).unwrap().store_pending();
+    for id in 1..=4 {
+        world.kill(id);
+    }
+    world.stalled.clear();
+    // 1 promises the next epoch to 3, and 4 follows in it. 3 is gone for good then.
+    for id in [1, 3, 4] {
+        world.members.get_mut(&id).unwrap().is_disk_slow = false;
+        world.start(id);
+    }
+    while world.members[&4].epochs.current < Epoch::new(2) {
+        if world.members[&1].epochs.accepted == Epoch::new(2) {
+            world.members.get_mut(&1).unwrap().is_disk_slow = true;
+        }
+        world.step();
+        if world.is_idle() {
+            world.pass_unsettled(100);
+        }
+    }
+    let current = |world: &World, id| world.members[&id].epochs.current.get();
+    assert_eq!([1, 2, 4].map(|id| current(&world, id)), [1, 1, 2]);
+    for id in [3, 1] {
+        world.kill(id);
+    }
+    for id in [1, 2] {
+        world.members.get_mut(&id).unwrap().is_disk_slow = false;
+        world.start(id);
+    }
+    world.pass(60_000);
+    let led = |one: &Transition| matches!(one, Transition::Established(_));
+    let transitions = &world.members[&4].transitions;
+    let at = transitions.iter().position(led).unwrap();
+    let is_left = |one: &&Transition| matches!(one, Transition::Left(_));
+    let left = transitions[at..].iter().find(is_left);
+    let expected = Transition::Left(LeaveReason::Reconfigured);
+    assert_eq!(left, Some(&expected), "4 has no vote");
+    assert!(world.leader() < 3);
+    assert_members(&world, &[1, 2, 4], &[1, 2, 3]);
+    let leader = world.leader();
+    let again = world.open(leader);
+    world.create(leader, again, "/a");
+    world.assert_equal();
 }
 
 #[test]

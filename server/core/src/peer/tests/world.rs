@@ -364,6 +364,11 @@ impl World {
         }
     }
 
+    /// Whether nothing happens by itself.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Has a leader believe that its epoch has no number left.
     pub(super) fn exhaust_epoch(&mut self, id: i64) {
         let member = self.members.get_mut(&id).unwrap();

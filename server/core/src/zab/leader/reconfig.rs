@@ -126,15 +126,19 @@ impl Leader {
         }
     }
 
-    /// The change that an earlier leader proposed is committed with this one's history.
+    /// The change that an earlier leader proposed is committed with this one's history. If there is none
+    /// that gives this server its vote, it led only because nobody else could.
     pub(super) fn activate_pending(&mut self, shared: &mut Shared, turn: &mut Turn<'_>) {
-        let Some(config) = shared.configs.next().cloned() else {
-            return;
-        };
         let me = shared.me();
         let before = Arc::clone(shared.configs.current());
-        let may_lead = before.keeps_leader(&config, me);
-        shared.activate(config, turn);
+        let may_lead = match shared.configs.next().cloned() {
+            Some(config) => {
+                let may_lead = before.keeps_leader(&config, me);
+                shared.activate(config, turn);
+                may_lead
+            }
+            None => before.is_voter(me),
+        };
         if !may_lead {
             // Those who follow look for another when they hear of it.
             self.retire(Zxid::ZERO, shared, turn);
