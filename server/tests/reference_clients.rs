@@ -45,12 +45,10 @@ fn run(command: &mut Command, input: &str) -> String {
         .concat()
 }
 
-/// Lines without those that tell times, addresses and versions.
-///
-/// Apache's shell tells of the end of its session, or has ended before it does.
+/// Lines without those that tell times, addresses and versions, and what a thread of Apache's shell prints:
+/// that it is connected, before the first answer or behind it, and that its session is closed, or has
+/// ended before it does.
 fn steady(text: &str, address: &str) -> Vec<String> {
-    const CLOSED: &str = "\nWATCHER::\n\nWatchedEvent state:Closed type:None path:null\n";
-    let text = text.replace(CLOSED, "");
     let is_steady = |line: &&str| {
         let varies = [
             "ctime",
@@ -59,10 +57,11 @@ fn steady(text: &str, address: &str) -> Vec<String> {
             "log4j",
             "time = ",
             "Got a new session",
+            "WATCHER::",
+            "WatchedEvent",
         ];
-        !varies
-            .iter()
-            .any(|start| line.trim_start().starts_with(start))
+        let has = |start: &&str| line.trim_start().starts_with(*start);
+        !line.is_empty() && !varies.iter().any(has)
     };
     let lines = text.lines().filter(is_steady);
     lines.map(|line| line.replace(address, "ADDRESS")).collect()
@@ -96,6 +95,81 @@ async fn zkcli_sees_what_it_sees_of_the_reference() {
             ours.iter().any(|printed| printed == line),
             "no {line:?} in {ours:#?}"
         );
+    }
+}
+
+/// Apache's servers and ours, three that vote and one that observes, whose members anybody may change.
+async fn changeable() -> [Ensemble; 2] {
+    let theirs = Reference::builder().servers(3).observers(1);
+    let theirs = theirs.config("reconfigEnabled", true);
+    let ours = ZkServer::builder(env!("CARGO_BIN_EXE_zkserver"));
+    let ours = ours.servers(3).observers(1).config("reconfigEnabled", true);
+    let (theirs, ours) = tokio::join!(
+        theirs.config("skipACL", "yes").start(),
+        ours.config("skipACL", "yes").start()
+    );
+    [theirs.unwrap(), ours.unwrap()]
+}
+
+/// What is printed of members, with the same ports and epoch for all ensembles.
+fn comparable(lines: Vec<String>, ensemble: &Ensemble) -> Vec<String> {
+    // The epoch is that of the first leader that was established.
+    let first = lines.iter().find_map(|line| line.strip_prefix("version="));
+    let epoch = first.and_then(|first| first.strip_suffix("00000000"));
+    let epoch = format!("{}00000", epoch.expect("the first version"));
+    let one = |line: String| {
+        let mut line = line.replace(&epoch, "E00000");
+        for server in ensemble.servers() {
+            let [quorum, election] = server.peer_addrs().map(|address| address.port());
+            line = line
+                .replace(&format!(":{quorum}:{election}:"), ":QUORUM:ELECTION:")
+                .replace(&server.client_addr().to_string(), "CLIENT");
+        }
+        line
+    };
+    lines.into_iter().map(one).collect()
+}
+
+/// Debian's shell has 3.8's commands, as its servers are.
+#[tokio::test]
+async fn zkcli_changes_members_as_it_does_those_of_the_reference() {
+    let outputs = changeable().await.map(|ensemble| {
+        let [first, .., fourth] = ensemble.servers() else {
+            panic!("four servers");
+        };
+        let [voter, observer] = ["participant", "observer"].map(|role| fourth.member_line(role));
+        let lines = ensemble.servers().iter().take(3);
+        let lines = lines.map(|one| one.member_line("participant"));
+        let three = lines.collect::<Vec<_>>().join(",");
+        let short = voter.trim_start_matches("server.");
+        let script = format!(
+            "config\nreconfig -remove 4\nconfig\nreconfig -add {short}\nconfig -c\n\
+             reconfig -add {observer}\nreconfig -remove 4 -v 1\nreconfig -remove 2,3\n\
+             reconfig -add nonsense\nreconfig -remove 7\nreconfig\nreconfig -members {three}\n\
+             reconfig -s -add {voter}\nconfig -s\nquit\n"
+        );
+        let address = first.client_addr().to_string();
+        let mut command = Command::new("/usr/share/zookeeper/bin/zkCli.sh");
+        let printed = run(command.args(["-server", &address]), &script);
+        comparable(steady(&printed, &address), &ensemble)
+    });
+    let [theirs, ours] = &outputs;
+    assert_eq!(theirs, ours);
+    let [one, two, three, four] = [1, 2, 3, 4].map(|id| {
+        let client = if id == 1 { "ADDRESS" } else { "CLIENT" };
+        format!("server.{id}=127.0.0.1:QUORUM:ELECTION:participant;{client}")
+    });
+    let observes = four.replace("participant", "observer");
+    let added = [&one, &two, &three, &four, "version=E00000003"];
+    let observing = [&one, &two, &three, &observes, "version=E00000004"];
+    let removed = [&one, &two, &three, "version=E00000002"];
+    for members in [&removed[..], &added, &observing] {
+        let committed: Vec<&str> = [&["Committed new configuration:"], members].concat();
+        let is_printed = ours.windows(committed.len()).any(|some| some == committed);
+        assert!(is_printed, "no {committed:#?} in {ours:#?}");
+    }
+    for line in ["version No is not valid : ", "Arguments are not valid : "] {
+        assert!(ours.iter().any(|printed| printed == line), "{ours:#?}");
     }
 }
 

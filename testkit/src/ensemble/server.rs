@@ -113,6 +113,17 @@ impl Server {
         self.addrs.peers
     }
 
+    /// The line that makes it a member of an ensemble, with this role.
+    pub fn member_line(&self, role: &str) -> String {
+        let Addrs {
+            client,
+            peers: [quorum, election],
+            ..
+        } = self.addrs;
+        let (id, election) = (self.id, election.port());
+        format!("server.{id}={quorum}:{election}:{role};{client}")
+    }
+
     /// The `dataDir` of its configuration.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
