@@ -287,6 +287,121 @@ async fn members_of_both_kinds_tell_the_same_of_the_ensemble() {
     ensemble.shutdown().await;
 }
 
+/// Has members come and go; one that comes may have to be in step first.
+async fn change(zk: &Client, joining: &str, leaving: &str) {
+    let changed = async {
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            poll.tick().await;
+            let request = zk.reconfig();
+            let request = match (joining, leaving) {
+                ("", _) => request.leaving(leaving),
+                (_, "") => request.joining(joining),
+                (_, _) => request.joining(joining).leaving(leaving),
+            };
+            match request.await {
+                Ok(_) => return,
+                // Somebody who is needed is not in step yet, or the connection was lost.
+                Err(error) => eprintln!("joining {joining:?}, leaving {leaving:?}: {error}"),
+            }
+        }
+    };
+    timeout(SOON, changed).await.expect("changed in time");
+}
+
+/// Waits until servers tell that these are the members, each with its role.
+async fn until_members(ensemble: &Ensemble, of: &[usize], members: &[String]) {
+    for &server in of {
+        let address = ensemble.server(server).client_addr().to_string();
+        let zk = Client::connect(&address).await.unwrap();
+        let told = async {
+            let mut poll = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                poll.tick().await;
+                let Ok(config) = zk.get_config().await else {
+                    continue;
+                };
+                let text = String::from_utf8(config.data.to_vec()).unwrap();
+                let mut lines: Vec<_> = text
+                    .lines()
+                    .filter(|one| one.starts_with("server."))
+                    .collect();
+                lines.sort_unstable();
+                if lines == members {
+                    return;
+                }
+            }
+        };
+        let told = timeout(SOON, told).await;
+        told.unwrap_or_else(|_| panic!("{server} does not tell {members:?}"));
+        zk.close(SOON).await;
+    }
+}
+
+/// Two of ours and one of Apache's vote, and this one comes and goes, while clients write.
+async fn come_and_go(fourth: Kind) {
+    const FOUR: [usize; 4] = [0, 1, 2, 3];
+    let ensemble = builder(&[Ours, Apache, Ours])
+        .observer(fourth)
+        .config("reconfigEnabled", true)
+        .config("skipACL", "yes")
+        .start()
+        .await
+        .unwrap();
+    until_settled(&ensemble, &ALL).await;
+    until_modes(&ensemble, &[(3, Some("observer"))]).await;
+    let load = Load::start(&ensemble, 3).await;
+    let addresses = ALL.map(|server| ensemble.server(server).client_addr().to_string());
+    let zk = Client::connect(&addresses.join(",")).await.unwrap();
+    let voters: Vec<_> = (0..4)
+        .map(|one| ensemble.server(one).member_line("participant"))
+        .collect();
+    for (role, mode) in [("participant", "follower"), ("observer", "observer")] {
+        let line = ensemble.server(3).member_line(role);
+        change(&zk, &line, "").await;
+        until_modes(&ensemble, &[(3, Some(mode))]).await;
+        let four = [&voters[..3], &[line]].concat();
+        until_members(&ensemble, &FOUR, &four).await;
+    }
+    change(&zk, "", "4").await;
+    until_members(&ensemble, &ALL, &voters[..3]).await;
+    // It follows without a vote, and gets one.
+    change(&zk, &voters[3], "").await;
+    until_members(&ensemble, &FOUR, &voters).await;
+    let leader = until_settled(&ensemble, &FOUR).await;
+    for one in [1, leader] {
+        change(&zk, "", &(one + 1).to_string()).await;
+        let mut left = voters.clone();
+        left.remove(one);
+        until_members(&ensemble, &FOUR, &left).await;
+        change(&zk, &voters[one], "").await;
+        until_members(&ensemble, &FOUR, &voters).await;
+        until_settled(&ensemble, &FOUR).await;
+    }
+    // Each reads the files that the other kind wrote.
+    for (server, kind) in [(0, Apache), (1, Ours)] {
+        ensemble.kill(server).await.unwrap();
+        ensemble.become_at_start(server, kind);
+        ensemble.start_server(server).await.unwrap();
+        until_settled(&ensemble, &FOUR).await;
+        assert_eq!(kind_of(&ensemble, server).await, kind);
+    }
+    until_members(&ensemble, &FOUR, &voters).await;
+    let count = load.judge(&ensemble, &FOUR).await;
+    assert!(count > 0, "nothing was written");
+    ensemble.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_both_kinds_come_and_go_with_one_of_ours() {
+    come_and_go(Ours).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_both_kinds_come_and_go_with_one_of_apaches() {
+    come_and_go(Apache).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_leader_of_either_kind_proposed_alone_is_taken_back() {
     for (kinds, leading) in [
