@@ -1,0 +1,165 @@
+//! How long is waited for better votes, which count, and who still has support.
+
+use super::*;
+
+#[test]
+fn nobody_waits_when_every_voter_was_heard_or_is_out_of_reach() {
+    let (mut election, mut out) = looking(2, config(THREE), 5, 1);
+    election.handle(
+        Time::ZERO,
+        sid(1),
+        &vote(PeerState::Looking, 2, 5, 1, 1),
+        &mut out,
+    );
+    assert_eq!(decided(&out), None);
+    election.set_unreachable(Time::ZERO, sid(3), &mut out);
+    assert_eq!(decided(&out).map(|vote| vote.leader), Some(sid(2)));
+    assert_eq!(election.state(), PeerState::Leading);
+
+    let (mut election, mut out) = looking(2, config(THREE), 5, 1);
+    election.handle(
+        Time::ZERO,
+        sid(1),
+        &vote(PeerState::Looking, 1, 4, 1, 1),
+        &mut out,
+    );
+    assert_eq!(decided(&out), None, "no quorum");
+    election.handle(
+        Time::ZERO,
+        sid(3),
+        &vote(PeerState::Looking, 2, 5, 1, 1),
+        &mut out,
+    );
+    assert_eq!(decided(&out).map(|vote| vote.leader), Some(sid(2)));
+}
+
+#[test]
+fn the_wait_is_short_among_servers_of_ours() {
+    let (mut election, mut out) = looking(1, config(THREE), 0, 0);
+    let ours = |notification| Notification {
+        is_ours: true,
+        ..notification
+    };
+    election.handle(
+        Time::ZERO,
+        sid(3),
+        &ours(vote(PeerState::Looking, 3, 9, 0, 0)),
+        &mut out,
+    );
+    election.handle(
+        Time::ZERO,
+        sid(2),
+        &ours(vote(PeerState::Looking, 1, 0, 1, 0)),
+        &mut out,
+    );
+    assert_eq!(election.next_deadline(), Some(Time::from_millis(50)));
+    // A vote that is no better neither ends the wait nor makes it longer.
+    election.handle(
+        Time::from_millis(20),
+        sid(2),
+        &ours(vote(PeerState::Looking, 1, 0, 1, 0)),
+        &mut out,
+    );
+    assert_eq!(election.next_deadline(), Some(Time::from_millis(50)));
+}
+
+#[test]
+fn a_vote_that_came_just_before_the_start_counts() {
+    let (mut election, mut out) = looking(1, config(THREE), 0, 0);
+    for id in [2, 3] {
+        election.handle(
+            Time::ZERO,
+            sid(id),
+            &vote(PeerState::Looking, 3, 0, 1, 0),
+            &mut out,
+        );
+    }
+    assert_eq!(election.state(), PeerState::Following);
+    out.clear();
+    let late = Time::from_millis(5000);
+    election.handle(
+        late,
+        sid(2),
+        &vote(PeerState::Looking, 2, 7, 2, 1),
+        &mut out,
+    );
+    assert_eq!(sent(&out), [(2, (1, 3, 0, 1, 0))]);
+    out.clear();
+    let initial = Vote::initial(sid(1), Zxid::new(7), Epoch::new(1));
+    election.start(late, initial, &mut out);
+    election.set_unreachable(late, sid(3), &mut out);
+    assert_eq!(decided(&out).map(|vote| vote.leader), Some(sid(2)));
+
+    // One that came long before may stand for nothing any more.
+    election.handle(
+        late,
+        sid(2),
+        &vote(PeerState::Looking, 2, 7, 3, 1),
+        &mut out,
+    );
+    out.clear();
+    let later = late + EARLY_MAX + Duration::from_millis(1);
+    election.start(later, initial, &mut out);
+    assert!(election.is_running() && election.round() == Round::new(3));
+    assert!(sent(&out).iter().all(|(_, said)| said.1 == 1), "{out:?}");
+}
+
+#[test]
+fn a_leader_whose_voters_look_for_another_has_no_support() {
+    let (mut election, mut out) = looking(3, config(THREE), 0, 0);
+    let mine = vote(PeerState::Looking, 3, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &mine, &mut out);
+    election.set_unreachable(Time::ZERO, sid(2), &mut out);
+    assert_eq!(election.state(), PeerState::Leading);
+    assert!(election.has_support());
+    // Late ones of the round, and those who follow already, mean nothing.
+    election.handle(Time::ZERO, sid(1), &mine, &mut out);
+    let follows = vote(PeerState::Following, 3, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &follows, &mut out);
+    // A stranger to this election does not matter.
+    let late = vote(PeerState::Looking, 2, 0, 9, 0);
+    election.handle(Time::ZERO, sid(2), &late, &mut out);
+    assert!(election.has_support());
+    let next = vote(PeerState::Looking, 1, 0, 2, 0);
+    election.handle(Time::ZERO, sid(1), &next, &mut out);
+    assert!(!election.has_support());
+}
+
+/// Seen when three servers were started cold: the third was not there yet when the second had the vote
+/// of the first and took the third for unreachable; the first turned to the third a moment later, and the
+/// second waited for learners as long as it may.
+#[test]
+fn a_leader_whose_voters_turn_to_a_better_one_in_the_same_round_has_no_support() {
+    let (mut election, mut out) = looking(2, config(THREE), 0, 0);
+    let mine = vote(PeerState::Looking, 2, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &mine, &mut out);
+    election.set_unreachable(Time::ZERO, sid(3), &mut out);
+    assert_eq!(election.state(), PeerState::Leading);
+    // What it said before it voted for this server is no change of mind.
+    let before = vote(PeerState::Looking, 1, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &before, &mut out);
+    assert!(election.has_support());
+    let turned = vote(PeerState::Looking, 3, 0, 1, 0);
+    election.handle(Time::ZERO, sid(1), &turned, &mut out);
+    assert!(!election.has_support());
+}
+
+#[test]
+fn a_server_without_weight_is_not_voted_for() {
+    let text = format!("{THREE}group.1=1:2:3\nweight.3=0\nversion=0");
+    let (mut election, mut out) = looking(1, config(&text), 0, 0);
+    election.handle(
+        Time::ZERO,
+        sid(3),
+        &vote(PeerState::Looking, 3, 9, 1, 0),
+        &mut out,
+    );
+    election.handle(
+        Time::ZERO,
+        sid(2),
+        &vote(PeerState::Looking, 2, 0, 1, 0),
+        &mut out,
+    );
+    let last = sent(&out).last().copied();
+    assert_eq!(last, Some((3, (0, 2, 0, 1, 0))));
+}
