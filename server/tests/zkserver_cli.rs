@@ -4,11 +4,12 @@
 mod place;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use place::{Place, SOON, Said};
+use place::{Place, SOON, Said, said};
 
 fn using(path: &Path) -> String {
     format!("Using config: {}\n", path.display())
