@@ -290,7 +290,7 @@ async fn suspended_state_tells_until_when_the_session_is_safe() {
     };
     let after = std::time::Instant::now();
     assert!(before <= since && since <= after);
-    assert!(safe_until >= before + common::CALM && safe_until <= after + common::CALM);
+    assert!(safe_until >= before + CALM && safe_until <= after + CALM);
 }
 
 // --- resumption ---------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 //! A directory that the binary's verbs work in.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
