@@ -44,6 +44,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "the only one that can lead has only heard of the vote that it is to get, and does not claim it",
     ),
     (
+        1_357_758,
+        "whose vote is needed does not hear the last one that is, but that its sender has decided",
+    ),
+    (
         5_411,
         "a change that was proposed and not logged is remembered for ever",
     ),

@@ -18,6 +18,7 @@
 //! - Votes of that wait are counted, not thrown away, and do not make it longer.
 //! - Votes that come just before the start are kept for it: a server that notices the loss of the
 //!   leader a moment later than the others needs no resend.
+//! - Who has decided in this round counts as a vote of this round, whether or not the leader says so.
 //! - A peer that has just become reachable is sent the present vote.
 //! - A leader that could not be followed is not elected again at once, if there is a quorum without it.
 //!
@@ -515,6 +516,10 @@ impl Election {
         if is_settled && self.distrusted.may_be_joined(now, cast.vote.leader) {
             self.round = cast.vote.round;
             self.decide(cast.vote, out);
+        } else if cast.vote.round == self.round && self.initial.zxid != UNTRUSTED {
+            // It decided on that in this round, and what it voted before may never come: only the latest
+            // is sent. A leader may wait for this server, of which it has the vote.
+            self.settle(now, out);
         }
     }
 

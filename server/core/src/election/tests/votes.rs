@@ -163,3 +163,21 @@ fn a_server_without_weight_is_not_voted_for() {
     let last = sent(&out).last().copied();
     assert_eq!(last, Some((3, (0, 2, 0, 1, 0))));
 }
+
+#[test]
+fn who_has_decided_in_this_round_has_voted_so() {
+    for (round, is_counted) in [(1, true), (7, false)] {
+        let (mut election, mut out) = looking(1, voters(5), 3, 1);
+        let now = Time::ZERO;
+        for id in [3, 4] {
+            election.set_unreachable(now, sid(id), &mut out);
+        }
+        let best = vote(PeerState::Looking, 5, 9, 1, 1);
+        election.handle(now, sid(5), &best, &mut out);
+        assert_eq!(decided(&out), None, "two of five");
+        let follows = vote(PeerState::Following, 5, 9, round, 1);
+        election.handle(now, sid(2), &follows, &mut out);
+        let leader = decided(&out).map(|vote| vote.leader);
+        assert_eq!(leader, is_counted.then_some(sid(5)), "in round {round}");
+    }
+}
