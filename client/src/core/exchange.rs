@@ -23,6 +23,11 @@ use super::{
 
 /// Bytes that one transmission puts on the wire before it lets the driver write them.
 const TRANSMIT_MAX: usize = 64 * 1024;
+/// Requests on their way from which on a few more wait for each other: a write for each of them would cost
+/// this client and its server more than the request itself does.
+const GATHER_MIN: usize = 32;
+/// The part of those on their way that goes in one write then.
+const GATHER_PART: usize = 8;
 /// The trip of a credential.
 pub(super) const AUTH: Trip = Trip {
     op: Some(OpCode::Auth),
@@ -96,7 +101,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     }
 
     /// Puts on the wire what may go, in this order: the handshake; what a fresh connection begins
-    /// with; a ping or a sync if one is due; the queue, as far as the limits allow.
+    /// with; a ping or a sync if one is due; the queue, as far as the limits allow, and as soon as there
+    /// is enough of it for one write.
     ///
     /// Returns whether it stopped because that is enough to be written at once.
     pub(crate) fn transmit(&mut self, now: Time, wire: &mut BytesMut) -> bool {
@@ -131,6 +137,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         link.ping_if_due(now, wire);
         // Credentials are confirmed before anything is done with them.
         if link.stage != Stage::Ready || !link.auth_sent.is_empty() {
+            return false;
+        }
+        // What is on its way keeps the server at work, and its next reply wakes this client.
+        let in_flight = link.in_flight_len();
+        if in_flight >= GATHER_MIN && self.queue.load().requests < in_flight / GATHER_PART {
             return false;
         }
         while wire.len() < TRANSMIT_MAX {

@@ -128,6 +128,11 @@ impl<W, S> Link<W, S> {
         self.timeout / 3
     }
 
+    /// Ordinary requests without an answer.
+    pub(super) fn in_flight_len(&self) -> usize {
+        self.in_flight.len()
+    }
+
     /// Whether another ordinary request may be sent.
     pub(super) fn has_room(&self, requests_max: usize, bytes_max: usize) -> bool {
         self.in_flight.len() < requests_max && self.in_flight_bytes < bytes_max

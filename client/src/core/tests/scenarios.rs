@@ -9,9 +9,9 @@ use zk_proto::connect::{ConnectResponse, PASSWORD_LEN};
 use zk_proto::header::{ReplyHeader, RequestHeader};
 use zk_proto::jute::{Decode as _, Encode, Reader};
 use zk_proto::request::{
-    AddWatchMode, AddWatchRequest, AuthPacket, GetSaslRequest, Request as Record,
+    AddWatchMode, AddWatchRequest, AuthPacket, GetSaslRequest, Request as Record, SyncRequest,
 };
-use zk_proto::response::{ErrorResponse, SetSaslResponse};
+use zk_proto::response::{ErrorResponse, SetSaslResponse, SyncResponse};
 use zk_proto::sasl::{Answer, Challenge, Service};
 use zk_proto::{EventType, OpCode, SessionId, WatcherEvent, Xid, Zxid, frame};
 
@@ -54,7 +54,7 @@ impl Bench {
             session_timeout: Duration::from_secs(6),
             allow_read_only: true,
             renew: true,
-            in_flight_max: 10,
+            in_flight_max: 100,
             in_flight_bytes_max: 1 << 20,
             resume: None,
             last_zxid: Zxid::ZERO,
@@ -380,6 +380,58 @@ fn session_that_something_depends_on_is_proven_by_the_leader_and_by_no_ping() {
     bench.handle(Event::Hold(-1));
     bench.now = bench.core.next_deadline();
     assert_eq!(bench.sent().0, [OpCode::Ping]);
+}
+
+#[test]
+fn a_few_requests_wait_for_others_behind_many_and_for_nothing_behind_few() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    bench.sent();
+    let ask = |bench: &mut Bench, count: usize| {
+        for _ in 0..count {
+            let record = Record::Sync(SyncRequest {
+                path: Some("/".into()),
+            });
+            bench.handle(Event::Submit(Request {
+                frame: Frame::of(record.op(), &record),
+                epoch: None,
+                timeout: Duration::MAX,
+                resend: false,
+                watch: None,
+                waiter: Some(Ticket::default()),
+            }));
+        }
+    };
+    let answer = |bench: &mut Bench, xids: std::ops::RangeInclusive<i32>| {
+        for xid in xids {
+            let mut payload = BytesMut::new();
+            let (xid, zxid, err) = (Xid::new(xid), Zxid::new(1), 0);
+            ReplyHeader { xid, zxid, err }.encode(&mut payload);
+            SyncResponse {
+                path: Some("/".into()),
+            }
+            .encode(&mut payload);
+            bench
+                .core
+                .frame(bench.now, payload.freeze(), &mut Vec::new());
+        }
+    };
+    ask(&mut bench, 31);
+    assert_eq!(bench.sent().0.len(), 31);
+    ask(&mut bench, 1);
+    assert_eq!(bench.sent().0.len(), 1);
+    // An eighth of them makes a write.
+    ask(&mut bench, 3);
+    assert_eq!(bench.sent().0.len(), 0);
+    ask(&mut bench, 1);
+    assert_eq!(bench.sent().0.len(), 4);
+    // One waits no longer than until the pipeline is short.
+    ask(&mut bench, 1);
+    answer(&mut bench, 1..=4);
+    assert_eq!(bench.sent().0.len(), 0);
+    answer(&mut bench, 5..=5);
+    assert_eq!(bench.sent().0.len(), 1);
 }
 
 #[test]
