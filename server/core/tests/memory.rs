@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A binary of its own, because it counts what its allocator hands out. What the allocator itself adds
-//! to an allocation is not counted; only long names and what is rare have any.
+//! to an allocation is not counted; znodes stand in slabs of many.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use allocation_counter::measure;
@@ -63,12 +63,12 @@ fn grown(data: &Bytes) -> (Tree, f64) {
 fn a_million_znodes_stay_within_their_budget() {
     let (tree, bytes) = grown(&Bytes::new());
     println!("empty: {bytes:.1} bytes per znode");
-    assert!(bytes < 100.0, "{bytes}");
+    assert!(bytes < 96.0, "{bytes}");
     drop(tree);
 
     let (mut tree, bytes) = grown(&Bytes::from(vec![7; 100]));
     println!("100 bytes of data: {bytes:.1} bytes per znode");
-    assert!(bytes < 200.0, "{bytes}");
+    assert!(bytes < 196.0, "{bytes}");
 
     // A capture that is never read keeps the record of what changes, and no more.
     let capture = tree.capture();

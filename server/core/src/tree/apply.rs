@@ -11,7 +11,7 @@ use zk_proto::{Acl, ErrorCode, SessionId, Stat, Version, Zxid};
 
 use super::arena::Handle;
 use super::quota::{self, Quota};
-use super::record::ZnodeRecord;
+use super::record::{Rare, ZnodeRecord};
 use super::{Lifetime, Tree};
 use crate::mutation::mutated;
 use crate::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
@@ -249,13 +249,14 @@ impl Tree {
             self.replace_acl(existing, path, znode.acl, None);
             return Err(ErrorCode::NodeExists);
         }
-        let mut record = ZnodeRecord::new(name, self.arena.values.add(znode.data));
+        let mut record = self.arena.record(name, znode.data);
         record.czxid = header.zxid;
         record.mzxid = header.zxid;
         record.ctime = header.time;
         record.mtime = header.time;
         record.acl = self.acls.acquire(znode.acl, self.captures.are_active());
-        let handle = self.insert(parent, path, hash, record, znode.owner);
+        let rare = Rare::of(header.zxid);
+        let handle = self.insert(parent, path, hash, record, rare, znode.owner);
         // As it was created: usage that is counted right behind it has another length.
         let stat = self.client_stat(handle);
         self.quota_created(parent_path, name);
@@ -274,15 +275,15 @@ impl Tree {
 
     /// Counts a new child, unless the parent is ahead already.
     fn count_child(&mut self, parent: Handle, path: &str, cversion: Version, zxid: Zxid) {
-        let counted = self.arena.at(parent).cversion().get();
+        let counted = self.arena.rare(self.arena.at(parent)).cversion.get();
         let cversion = match cversion {
             CreateTxn::NEXT_CVERSION => counted.wrapping_add(1),
             cversion => cversion.get(),
         };
         if cversion > counted {
-            self.alter_stat(parent, path, |record| {
-                record.set_cversion(Version::new(cversion));
-                record.set_pzxid(zxid);
+            self.alter_stat(parent, path, |_, rare| {
+                rare.cversion = Version::new(cversion);
+                rare.pzxid = zxid;
             });
         }
     }
@@ -303,15 +304,16 @@ impl Tree {
             return Err(ErrorCode::BadArguments);
         }
         let parent = self.find_parent(parent_path).ok_or(ErrorCode::NoNode)?;
-        if self.arena.at(parent).pzxid() < zxid && !mutated!(ParentUnchangedByDelete) {
-            self.alter_stat(parent, parent_path, |record| record.set_pzxid(zxid));
+        let changed = self.arena.rare(self.arena.at(parent)).pzxid;
+        if changed < zxid && !mutated!(ParentUnchangedByDelete) {
+            self.alter_stat(parent, parent_path, |_, rare| rare.pzxid = zxid);
         }
         let handle = self
             .find_child(parent, self.index.hash(path), name)
             .ok_or(ErrorCode::NoNode)?;
         let mut at = handle;
         loop {
-            if let Some(child) = self.arena.at(at).first_child() {
+            if let Some(child) = self.arena.rare(self.arena.at(at)).first_child {
                 at = child;
             } else if at == handle {
                 break;
@@ -336,8 +338,7 @@ impl Tree {
             parent_acl: self.acls.share(parent_acl.unwrap_or(record.acl)),
         };
         let removed = self.remove(handle, path);
-        if removed.name.as_bytes() == quota::LIMITS.as_bytes()
-            && let Some((parent, _)) = path.rsplit_once('/')
+        if let Some((parent, quota::LIMITS)) = path.rsplit_once('/')
             && let Some(subject) = quota::subject(parent)
         {
             self.quotas.remove(subject);
@@ -356,7 +357,7 @@ impl Tree {
     ) -> Result<Done, ErrorCode> {
         let handle = self.find(path).ok_or(ErrorCode::NoNode)?;
         let old_len = len_of(self.arena.at(handle));
-        self.alter(handle, rooted(path), data, |record| {
+        self.alter(handle, rooted(path), data, |record, _| {
             record.version = version;
             record.mzxid = header.zxid;
             record.mtime = header.time;
@@ -382,10 +383,10 @@ impl Tree {
         let extend = self.captures.are_active();
         let old = self.arena.at(handle).acl;
         let new = self.acls.acquire(acl, extend);
-        self.alter_stat(handle, path, |record| {
+        self.alter_stat(handle, path, |record, rare| {
             record.acl = new;
             if let Some(version) = version {
-                record.set_aversion(version);
+                rare.aversion = version;
             }
         });
         self.acls.release(old, extend);
@@ -421,10 +422,8 @@ impl Tree {
 
     /// The child of this name, by the hash of its path.
     pub(super) fn find_child(&self, parent: Handle, hash: u64, name: &str) -> Option<Handle> {
-        self.index.find(hash, |handle| {
-            let record = self.arena.at(handle);
-            record.parent == Some(parent) && record.name.as_bytes() == name.as_bytes()
-        })
+        let is_it = |handle| self.arena.is_child(handle, parent, name);
+        self.index.find(hash, is_it)
     }
 
     /// Begins to count where a new znode says so.
@@ -474,7 +473,7 @@ impl Tree {
         let path = quota::stats_path(subject);
         if let Some(stats) = self.find(&path) {
             let text = usage.to_string();
-            self.alter(stats, &path, Some(text.as_bytes()), |_| {});
+            self.alter(stats, &path, Some(text.as_bytes()), |_, _| {});
         }
     }
 }

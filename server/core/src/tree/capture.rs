@@ -18,7 +18,7 @@ use zk_proto::{SessionId, Zxid};
 use super::Tree;
 use super::arena::{Arena, Handle};
 use super::owners::Owners;
-use super::record::ZnodeRecord;
+use super::record::{Rare, ZnodeRecord};
 use crate::wire::snapshot::{Form, SnapshotDigest, SnapshotEncoder, Trailer};
 
 /// What the tree keeps for the captures that are active.
@@ -46,7 +46,17 @@ struct Kept {
 struct OldZnode {
     record: ZnodeRecord,
     data: Option<Box<[u8]>>,
-    /// Kept in full: an owner is forgotten with its last znode.
+    /// What most have nothing of.
+    elsewhere: Option<Box<Elsewhere>>,
+}
+
+/// What stands elsewhere than in the record, and is forgotten with a znode.
+#[derive(Debug)]
+struct Elsewhere {
+    /// A name that the record has no room for.
+    name: Option<Box<str>>,
+    rare: Rare,
+    /// The owner that `rare` tells.
     owner: SessionId,
 }
 
@@ -93,12 +103,20 @@ impl Kept {
         }
         self.znodes.entry(handle).or_insert_with(|| {
             let record = arena.at(handle).clone();
+            let is_long = record.name.get().is_err();
+            let elsewhere = (is_long || record.rare.is_some()).then(|| {
+                let rare = arena.rare(&record);
+                Box::new(Elsewhere {
+                    name: is_long.then(|| arena.name(&record).into()),
+                    rare,
+                    owner: owners.owner(rare.owner),
+                })
+            });
             let data = arena.data(&record).map(Box::from);
-            let owner = owners.owner(record.owner());
             OldZnode {
                 record,
                 data,
-                owner,
+                elsewhere,
             }
         });
     }
@@ -300,13 +318,13 @@ impl Capture {
         }
         for (handle, was) in due.into_iter().rev() {
             let (record, data) = (was.record, was.data);
-            let stat = record.stat(was.owner);
+            let stat = record.stat(&was.rare, was.owner);
             if let Some(parent) = record.parent {
                 let last = self.last_parent.take().filter(|(last, _)| *last == parent);
                 let mut path = last.map_or_else(|| view.path(parent), |(_, path)| path);
                 let parent_len = path.len();
                 path.push('/');
-                path.push_str(record.name.as_str());
+                path.push_str(was.name);
                 encoder.znode(&path, data, record.acl.key(), &stat, out);
                 path.truncate(parent_len);
                 self.last_parent = Some((parent, path));
@@ -365,6 +383,8 @@ struct View<'a> {
 #[derive(Clone, Copy)]
 struct Was<'a> {
     record: &'a ZnodeRecord,
+    name: &'a str,
+    rare: Rare,
     data: Option<&'a [u8]>,
     owner: SessionId,
 }
@@ -373,17 +393,24 @@ impl<'a> View<'a> {
     /// The znode that was at a handle.
     fn get(self, handle: Handle) -> Option<Was<'a>> {
         if let Some(old) = self.kept.znodes.get(&handle) {
+            let elsewhere = old.elsewhere.as_deref();
+            let name = elsewhere.and_then(|it| it.name.as_deref());
             return Some(Was {
                 record: &old.record,
+                name: name.unwrap_or_else(|| self.tree.arena.name(&old.record)),
+                rare: elsewhere.map_or_else(|| Rare::of(old.record.czxid), |it| it.rare),
                 data: old.data.as_deref(),
-                owner: old.owner,
+                owner: elsewhere.map_or(SessionId::NONE, |it| it.owner),
             });
         }
         let record = self.tree.arena.get(handle)?;
+        let rare = self.tree.arena.rare(record);
         Some(Was {
             record,
+            name: self.tree.arena.name(record),
+            rare,
             data: self.tree.arena.data(record),
-            owner: self.tree.owners.owner(record.owner()),
+            owner: self.tree.owners.owner(rare.owner),
         })
     }
 
@@ -394,7 +421,7 @@ impl<'a> View<'a> {
         while let Some(was) = self.get(at)
             && let Some(parent) = was.record.parent
         {
-            names.push(was.record.name.as_str());
+            names.push(was.name);
             at = parent;
         }
         let mut path = String::new();

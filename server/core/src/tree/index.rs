@@ -110,7 +110,7 @@ impl Siblings {
         let len = self.path.len();
         if self.parent.is_some() {
             self.path.push('/');
-            self.path.push_str(record.name.as_str());
+            self.path.push_str(arena.name(record));
         }
         let hash = hash_of(seed, &self.path);
         self.path.truncate(len);
@@ -125,15 +125,13 @@ fn shard_of(hash: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::ZnodeRecord;
-    use super::super::values::ValueRef;
     use super::*;
 
     #[test]
     fn one_after_the_other_paths_have_the_hashes_that_they_have_alone() {
         let mut arena = Arena::default();
         let mut add = |name: &str, parent| {
-            let mut record = ZnodeRecord::new(name, ValueRef::EMPTY);
+            let mut record = arena.record(name, None);
             record.parent = parent;
             arena.insert(record, false)
         };

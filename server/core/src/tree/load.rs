@@ -6,7 +6,7 @@ use zk_proto::Zxid;
 
 use super::acl_table::AclId;
 use super::arena::Handle;
-use super::record::ZnodeRecord;
+use super::record::{Rare, ZnodeRecord};
 use super::{DigestCheck, Tree, TreeOptions, quota};
 use crate::wire::snapshot::{AclKey, Item, StoredZnode, Trailer};
 
@@ -85,8 +85,8 @@ impl TreeLoader {
                 return Err(twice());
             }
             self.has_root = true;
-            tree.alter(tree.root, "", znode.data.as_deref(), |record| {
-                fill(record, znode);
+            tree.alter(tree.root, "", znode.data.as_deref(), |record, rare| {
+                fill(record, rare, znode);
             });
             return Ok(());
         }
@@ -108,12 +108,12 @@ impl TreeLoader {
         if tree.find_child(parent, hash, name).is_some() {
             return Err(twice());
         }
-        let data = tree.arena.values.add(znode.data.as_deref());
-        let mut record = ZnodeRecord::new(name, data);
-        fill(&mut record, znode);
+        let mut record = tree.arena.record(name, znode.data.as_deref());
+        let mut rare = Rare::of(znode.stat.czxid);
+        fill(&mut record, &mut rare, znode);
         record.acl = self.acquire(znode.acl);
         self.tree
-            .insert(parent, path, hash, record, znode.stat.owner);
+            .insert(parent, path, hash, record, rare, znode.stat.owner);
         Ok(())
     }
 
@@ -177,16 +177,16 @@ impl TreeLoader {
 }
 
 /// Copies all but links, data and owner.
-fn fill(record: &mut ZnodeRecord, znode: &StoredZnode) {
+fn fill(record: &mut ZnodeRecord, rare: &mut Rare, znode: &StoredZnode) {
     let stat = &znode.stat;
     record.czxid = stat.czxid;
     record.mzxid = stat.mzxid;
     record.ctime = stat.ctime;
     record.mtime = stat.mtime;
     record.version = stat.version;
-    record.set_pzxid(stat.pzxid);
-    record.set_cversion(stat.cversion);
-    record.set_aversion(stat.aversion);
+    rare.pzxid = stat.pzxid;
+    rare.cversion = stat.cversion;
+    rare.aversion = stat.aversion;
 }
 
 impl Tree {

@@ -24,6 +24,7 @@ mod index;
 mod load;
 mod owners;
 mod quota;
+mod rares;
 mod read;
 mod record;
 mod values;
@@ -46,7 +47,7 @@ use std::collections::BTreeMap;
 use zk_proto::{Acl, Id, Perms, SessionId, Version, Zxid};
 
 use crate::time::WallTime;
-use crate::wire::snapshot::SnapshotDigest;
+use crate::wire::snapshot::{SnapshotDigest, StoredStat};
 use crate::wire::txn::TxnDigest;
 use acl_table::AclTable;
 use arena::{Arena, Handle};
@@ -54,8 +55,7 @@ use capture::Captures;
 use index::PathIndex;
 use owners::Owners;
 use quota::Quotas;
-use record::ZnodeRecord;
-use values::ValueRef;
+use record::{Rare, ZnodeRecord};
 
 /// Path of the znode that tells the configuration of the ensemble.
 pub const CONFIG_PATH: &str = "/zookeeper/config";
@@ -127,7 +127,8 @@ impl Tree {
     /// A tree with nothing but the root.
     fn with_root(options: TreeOptions) -> Self {
         let mut arena = Arena::default();
-        let root = arena.insert(ZnodeRecord::new("", ValueRef::EMPTY), false);
+        let record = arena.record("", Some(&[]));
+        let root = arena.insert(record, false);
         let mut index = PathIndex::new(options.hash_seed);
         index.insert(index.hash(""), root, &arena);
         let mut tree = Self {
@@ -161,16 +162,17 @@ impl Tree {
             let (Some(parent), None) = (self.find(parent), self.find(path)) else {
                 continue;
             };
-            let mut record = ZnodeRecord::new(name, ValueRef::EMPTY);
+            let mut record = self.arena.record(name, Some(&[]));
+            let mut rare = Rare::of(record.czxid);
             if path == CONFIG_PATH {
                 let readable = [Acl::new(Perms::READ, Id::ANYONE)];
                 record.acl = self
                     .acls
                     .acquire(Some(&readable), self.captures.are_active());
-                record.set_aversion(Version::new(-1));
+                rare.aversion = Version::new(-1);
             }
             let hash = self.index.hash(path);
-            self.insert(parent, path, hash, record, SessionId::NONE);
+            self.insert(parent, path, hash, record, rare, SessionId::NONE);
         }
     }
 
@@ -231,9 +233,8 @@ impl Tree {
         let handles = (0..self.arena.slots()).map(Handle::from_slot);
         let live = handles.filter(|&handle| self.arena.get(handle).is_some());
         live.fold(0u64, |sum, handle| {
-            let record = self.arena.at(handle);
-            let stat = record.stat(self.owners.owner(record.owner()));
-            let data = self.arena.data(record);
+            let data = self.arena.data(self.arena.at(handle));
+            let stat = self.stored_stat(handle);
             sum.wrapping_add(znode_digest(&self.arena.path(handle), data, &stat))
         })
     }
@@ -246,7 +247,7 @@ impl Tree {
         let Some(handle) = self.find(CONFIG_PATH) else {
             return;
         };
-        self.alter(handle, CONFIG_PATH, Some(config), |record| {
+        self.alter(handle, CONFIG_PATH, Some(config), |record, _| {
             record.version = Version::new(-1);
             record.mzxid = version;
             record.mtime = now;
@@ -301,9 +302,15 @@ impl Tree {
         if !self.options.digest {
             return 0;
         }
+        let data = self.arena.data(self.arena.at(handle));
+        znode_digest(path, data, &self.stored_stat(handle))
+    }
+
+    /// The stat of a znode as it is stored.
+    fn stored_stat(&self, handle: Handle) -> StoredStat {
         let record = self.arena.at(handle);
-        let owner = self.owners.owner(record.owner());
-        znode_digest(path, self.arena.data(record), &record.stat(owner))
+        let rare = self.arena.rare(record);
+        record.stat(&rare, self.owners.owner(rare.owner))
     }
 
     /// Bytes of data of a znode.
@@ -312,18 +319,26 @@ impl Tree {
     }
 
     /// Changes the stat of a znode, but neither its data nor its owner; `path` is empty for the root.
-    fn alter_stat(&mut self, handle: Handle, path: &str, change: impl FnOnce(&mut ZnodeRecord)) {
+    fn alter_stat(
+        &mut self,
+        handle: Handle,
+        path: &str,
+        change: impl FnOnce(&mut ZnodeRecord, &mut Rare),
+    ) {
         self.captures.keep(handle, &self.arena, &self.owners);
+        let mut rare = self.arena.rare(self.arena.at(handle));
         if !self.options.digest || !covers(path) {
-            return change(self.arena.at_mut(handle));
+            change(self.arena.at_mut(handle), &mut rare);
+            return self.arena.set_rare(handle, &rare);
         }
         let record = self.arena.at(handle);
-        let owner = self.owners.owner(record.owner());
+        let owner = self.owners.owner(rare.owner);
         let content = digest::content(path, self.arena.data(record));
-        let old = digest::finish(content.clone(), &record.stat(owner));
+        let old = digest::finish(content.clone(), &record.stat(&rare, owner));
         let record = self.arena.at_mut(handle);
-        change(record);
-        let new = digest::finish(content, &record.stat(owner));
+        change(record, &mut rare);
+        let new = digest::finish(content, &record.stat(&rare, owner));
+        self.arena.set_rare(handle, &rare);
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
     }
 
@@ -334,15 +349,17 @@ impl Tree {
         handle: Handle,
         path: &str,
         data: Option<&[u8]>,
-        change: impl FnOnce(&mut ZnodeRecord),
+        change: impl FnOnce(&mut ZnodeRecord, &mut Rare),
     ) {
         self.captures.keep(handle, &self.arena, &self.owners);
         let (old, old_bytes) = (self.digest_of(path, handle), self.data_len(handle));
         let mut value = self.arena.at(handle).data;
         self.arena.values.replace(&mut value, data);
+        let mut rare = self.arena.rare(self.arena.at(handle));
         let record = self.arena.at_mut(handle);
         record.data = value;
-        change(record);
+        change(record, &mut rare);
+        self.arena.set_rare(handle, &rare);
         let (new, new_bytes) = (self.digest_of(path, handle), self.data_len(handle));
         self.bytes = self.bytes.wrapping_sub(old_bytes).wrapping_add(new_bytes);
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
@@ -355,20 +372,22 @@ impl Tree {
         path: &str,
         hash: u64,
         mut record: ZnodeRecord,
+        mut rare: Rare,
         owner: SessionId,
     ) -> Handle {
-        let next = self.arena.at(parent).first_child();
+        let mut above = self.arena.rare(self.arena.at(parent));
+        let next = above.first_child;
         record.parent = Some(parent);
         record.next = next;
         let handle = self.arena.insert(record, self.captures.are_active());
         if let Some(next) = next {
             self.arena.at_mut(next).prev = Some(handle);
         }
-        self.arena.at_mut(parent).count_child(handle);
-        if owner != SessionId::NONE {
-            let owner = self.owners.add(owner, handle);
-            self.arena.at_mut(handle).set_owner(owner);
-        }
+        above.first_child = Some(handle);
+        above.children += 1;
+        self.arena.set_rare(parent, &above);
+        rare.owner = self.owners.add(owner, handle);
+        self.arena.set_rare(handle, &rare);
         self.index.insert(hash, handle, &self.arena);
         self.digest = self.digest.wrapping_add(self.digest_of(path, handle));
         self.bytes += path.len() as u64 + self.data_len(handle);
@@ -383,15 +402,20 @@ impl Tree {
         self.bytes -= path.len() as u64 + self.data_len(handle);
         self.index.remove(self.index.hash(path), handle);
         let defer = self.captures.are_active();
+        let rare = self.arena.rare(self.arena.at(handle));
         let record = self.arena.remove(handle, defer);
-        self.owners.remove(record.owner(), handle);
+        self.owners.remove(rare.owner, handle);
         self.acls.release(record.acl, defer);
         if let Some(next) = record.next {
             self.arena.at_mut(next).prev = record.prev;
         }
         if let Some(parent) = record.parent {
-            let above = self.arena.at_mut(parent);
-            above.uncount_child(record.prev, record.next);
+            self.arena.change_rare(parent, |above| {
+                above.children -= 1;
+                if record.prev.is_none() {
+                    above.first_child = record.next;
+                }
+            });
         }
         if let Some(prev) = record.prev {
             self.arena.at_mut(prev).next = record.next;

@@ -5,7 +5,7 @@ use zk_proto::{Acl, SessionId, Stat, Version, ZPath, Zxid};
 
 use super::acl_table::AclId;
 use super::arena::Handle;
-use super::record::ZnodeRecord;
+use super::record::{Rare, ZnodeRecord};
 use super::{Lifetime, Tree};
 use crate::time::WallTime;
 use crate::wire::snapshot::StoredStat;
@@ -139,10 +139,11 @@ impl Tree {
         let is_over = |&(lifetime, handle): &(Lifetime, Handle)| {
             let record = self.arena.at(handle);
             let age = now.millis_since(record.mtime);
-            record.children() == 0
+            let rare = self.arena.rare(record);
+            rare.children == 0
                 && match lifetime {
                     Lifetime::Container => {
-                        record.cversion().get() > 0 || (never_used_ms != 0 && age > never_used_ms)
+                        rare.cversion.get() > 0 || (never_used_ms != 0 && age > never_used_ms)
                     }
                     Lifetime::Ttl { millis } => u64::try_from(age).is_ok_and(|age| age > millis),
                     Lifetime::Persistent | Lifetime::Ephemeral(_) | Lifetime::Unknown => false,
@@ -178,7 +179,7 @@ impl Tree {
             Step::Down if handle == top_handle => f(&path, self.view(handle)),
             Step::Down => {
                 path.push('/');
-                path.push_str(self.arena.at(handle).name.as_str());
+                path.push_str(self.arena.name(self.arena.at(handle)));
                 f(&path, self.view(handle));
             }
             Step::Up => path.truncate(path.rfind('/').unwrap_or_default()),
@@ -198,7 +199,7 @@ impl Tree {
         let mut at = top;
         loop {
             f(at, Step::Down);
-            if let Some(child) = self.arena.at(at).first_child() {
+            if let Some(child) = self.arena.rare(self.arena.at(at)).first_child {
                 at = child;
                 continue;
             }
@@ -266,15 +267,17 @@ impl<'a> Znode<'a> {
     /// Apache `ZooKeeper` 3.9, `DataNode#copyStat`.
     pub fn stat(&self) -> Stat {
         let record = self.record;
-        let children = record.children().cast_signed();
-        let ephemeral_owner = match self.lifetime() {
+        let rare = self.rare();
+        let children = rare.children.cast_signed();
+        let owner = self.tree.owners.owner(rare.owner);
+        let ephemeral_owner = match self.tree.lifetime(owner) {
             Lifetime::Ephemeral(session) => session,
             Lifetime::Persistent
             | Lifetime::Container
             | Lifetime::Ttl { .. }
             | Lifetime::Unknown => SessionId::NONE,
         };
-        let created = record.cversion().get();
+        let created = rare.cversion.get();
         Stat {
             czxid: record.czxid,
             mzxid: record.mzxid,
@@ -282,22 +285,27 @@ impl<'a> Znode<'a> {
             mtime: record.mtime.as_millis(),
             version: record.version,
             cversion: Version::new(created.wrapping_mul(2).wrapping_sub(children)),
-            aversion: record.aversion(),
+            aversion: rare.aversion,
             ephemeral_owner,
             data_length: i32::try_from(record.data.len()).unwrap_or(i32::MAX),
             num_children: children,
-            pzxid: record.pzxid(),
+            pzxid: rare.pzxid,
         }
     }
 
     /// The stat as it is stored and logged. Its `cversion` is the next sequence number.
     pub fn stored_stat(&self) -> StoredStat {
-        self.record.stat(self.owner())
+        let rare = self.rare();
+        self.record.stat(&rare, self.tree.owners.owner(rare.owner))
     }
 
     /// Owner as it is stored.
     pub fn owner(&self) -> SessionId {
-        self.tree.owners.owner(self.record.owner())
+        self.tree.owners.owner(self.rare().owner)
+    }
+
+    fn rare(&self) -> Rare {
+        self.tree.arena.rare(self.record)
     }
 
     /// What ends its life.
@@ -327,7 +335,7 @@ impl<'a> Znode<'a> {
 
     /// Last component of its path; empty for the root.
     pub fn name(&self) -> &'a str {
-        self.record.name.as_str()
+        self.tree.arena.name(self.record)
     }
 
     /// Its path; `/` for the root.
@@ -340,7 +348,7 @@ impl<'a> Znode<'a> {
 
     /// Number of children.
     pub fn child_count(&self) -> usize {
-        self.record.children() as usize
+        self.rare().children as usize
     }
 
     /// Number of znodes below it.
@@ -354,7 +362,7 @@ impl<'a> Znode<'a> {
     pub fn children(&self) -> Children<'a> {
         Children {
             tree: self.tree,
-            next: self.record.first_child(),
+            next: self.rare().first_child,
             left: self.child_count(),
         }
     }

@@ -1,18 +1,19 @@
 //! What one znode takes in memory.
 
-use std::fmt;
-
-use triomphe::ThinArc;
-use zk_proto::{Version, Zxid};
+use zk_proto::{SessionId, Version, Zxid};
 
 use super::acl_table::AclId;
 use super::arena::Handle;
 use super::owners::OwnerId;
+use super::rares::RareRef;
 use super::values::ValueRef;
 use crate::time::WallTime;
 use crate::wire::snapshot::StoredStat;
 
 /// A znode. Size and field order are part of the memory budget: see the tests below.
+///
+/// Long names and what is rare stand elsewhere in the arena: see [`Arena::name`](super::arena::Arena::name)
+/// and [`Arena::rare`](super::arena::Arena::rare).
 #[derive(Debug, Clone)]
 pub(super) struct ZnodeRecord {
     /// Last component of the path; empty for the root only.
@@ -22,35 +23,51 @@ pub(super) struct ZnodeRecord {
     pub(super) mzxid: Zxid,
     pub(super) ctime: WallTime,
     pub(super) mtime: WallTime,
-    /// What most znodes have nothing of: most are leaves, have the list that they were created with,
-    /// and live until they are deleted.
-    rare: Option<Box<Rare>>,
+    /// Where the arena has what most znodes have nothing of.
+    pub(super) rare: Option<RareRef>,
     pub(super) version: Version,
-    /// `None` for the root only.
+    /// `None` for the root only; [`Handle::VACANT`] where there is no znode.
     pub(super) parent: Option<Handle>,
-    /// Siblings: the head of the list is [`Self::first_child`] of the parent.
+    /// Siblings: the head of the list is [`Rare::first_child`] of the parent.
     pub(super) next: Option<Handle>,
     pub(super) prev: Option<Handle>,
     pub(super) acl: AclId,
 }
 
-#[derive(Debug, Clone)]
-struct Rare {
-    pzxid: Zxid,
+/// What most znodes have nothing of: most are leaves, have the list that they were created with, and
+/// live until they are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rare {
+    pub(super) pzxid: Zxid,
     /// As stored: the number of children ever created.
-    cversion: Version,
-    aversion: Version,
-    first_child: Option<Handle>,
+    pub(super) cversion: Version,
+    pub(super) aversion: Version,
+    /// Head of the list of children, whose links are `next` and `prev`.
+    pub(super) first_child: Option<Handle>,
     /// Invariant: length of the list of children.
-    children: u32,
-    owner: OwnerId,
+    pub(super) children: u32,
+    pub(super) owner: OwnerId,
+}
+
+impl Rare {
+    /// What a znode has that was created with this zxid, and nothing happened to since.
+    pub(super) const fn of(czxid: Zxid) -> Self {
+        Self {
+            pzxid: czxid,
+            cversion: Version::new(0),
+            aversion: Version::new(0),
+            first_child: None,
+            children: 0,
+            owner: OwnerId::NONE,
+        }
+    }
 }
 
 impl ZnodeRecord {
     /// A znode with a zero stat that hangs nowhere.
-    pub(super) fn new(name: &str, data: ValueRef) -> Self {
+    pub(super) fn new(name: Name, data: ValueRef) -> Self {
         Self {
-            name: Name::new(name),
+            name,
             data,
             czxid: Zxid::ZERO,
             mzxid: Zxid::ZERO,
@@ -65,170 +82,73 @@ impl ZnodeRecord {
         }
     }
 
-    pub(super) fn pzxid(&self) -> Zxid {
-        self.rare.as_ref().map_or(self.czxid, |rare| rare.pzxid)
-    }
-
-    /// To be called when `czxid` is what it will be.
-    pub(super) fn set_pzxid(&mut self, pzxid: Zxid) {
-        if self.pzxid() != pzxid {
-            self.rare().pzxid = pzxid;
+    /// What stands where there is no znode.
+    pub(super) fn vacant() -> Self {
+        Self {
+            parent: Some(Handle::VACANT),
+            ..Self::new(Name::EMPTY, ValueRef::EMPTY)
         }
     }
 
-    /// As stored: the number of children ever created.
-    pub(super) fn cversion(&self) -> Version {
-        let rare = self.rare.as_ref();
-        rare.map_or_else(Version::default, |rare| rare.cversion)
+    pub(super) fn is_vacant(&self) -> bool {
+        self.parent == Some(Handle::VACANT)
     }
 
-    /// To be called when `czxid` is what it will be.
-    pub(super) fn set_cversion(&mut self, cversion: Version) {
-        if self.cversion() != cversion {
-            self.rare().cversion = cversion;
-        }
-    }
-
-    pub(super) fn aversion(&self) -> Version {
-        let rare = self.rare.as_ref();
-        rare.map_or_else(Version::default, |rare| rare.aversion)
-    }
-
-    /// To be called when `czxid` is what it will be.
-    pub(super) fn set_aversion(&mut self, aversion: Version) {
-        if self.aversion() != aversion {
-            self.rare().aversion = aversion;
-        }
-    }
-
-    pub(super) fn owner(&self) -> OwnerId {
-        self.rare.as_ref().map_or(OwnerId::NONE, |rare| rare.owner)
-    }
-
-    /// To be called when `czxid` is what it will be.
-    pub(super) fn set_owner(&mut self, owner: OwnerId) {
-        if self.owner() != owner {
-            self.rare().owner = owner;
-        }
-    }
-
-    /// Head of the list of children, whose links are `next` and `prev`.
-    pub(super) fn first_child(&self) -> Option<Handle> {
-        self.rare.as_ref()?.first_child
-    }
-
-    /// Number of children.
-    pub(super) fn children(&self) -> u32 {
-        self.rare.as_ref().map_or(0, |rare| rare.children)
-    }
-
-    /// A child became the head of the list.
-    pub(super) fn count_child(&mut self, first: Handle) {
-        let rare = self.rare();
-        rare.first_child = Some(first);
-        rare.children += 1;
-    }
-
-    /// A child is gone that stood between these in the list.
-    pub(super) fn uncount_child(&mut self, prev: Option<Handle>, next: Option<Handle>) {
-        let rare = self.rare();
-        rare.children -= 1;
-        if prev.is_none() {
-            rare.first_child = next;
-        }
-    }
-
-    fn rare(&mut self) -> &mut Rare {
-        let czxid = self.czxid;
-        self.rare.get_or_insert_with(|| {
-            Box::new(Rare {
-                pzxid: czxid,
-                cversion: Version::default(),
-                aversion: Version::default(),
-                first_child: None,
-                children: 0,
-                owner: OwnerId::NONE,
-            })
-        })
-    }
-
-    /// The stat as it is stored; `owner` is what the table says of [`Self::owner`].
-    pub(super) fn stat(&self, owner: zk_proto::SessionId) -> StoredStat {
+    /// The stat as it is stored; `owner` is what the table says of that in `rare`.
+    pub(super) fn stat(&self, rare: &Rare, owner: SessionId) -> StoredStat {
         StoredStat {
             czxid: self.czxid,
             mzxid: self.mzxid,
             ctime: self.ctime,
             mtime: self.mtime,
             version: self.version,
-            cversion: self.cversion(),
-            aversion: self.aversion(),
+            cversion: rare.cversion,
+            aversion: rare.aversion,
             owner,
-            pzxid: self.pzxid(),
+            pzxid: rare.pzxid,
         }
     }
 }
 
-/// Longest name that takes no allocation.
-const INLINE_MAX: usize = 15;
+/// Longest name that stands in the record.
+const INLINE_MAX: usize = 16;
 
-/// Name of a znode: up to 15 bytes in place, else an allocation.
-#[derive(Clone)]
-pub(super) struct Name(Repr);
-
-#[derive(Clone)]
-enum Repr {
-    Inline(InlineLen, [u8; INLINE_MAX]),
-    /// Behind one pointer; cloning shares it.
-    Heap(ThinArc<(), u8>),
-}
-
-/// Length of an inline name. An enum, so that the values it does not have tell [`Repr::Heap`]: a
-/// plain number would make a name one word longer.
+/// Name of a znode, or where it is: up to 16 bytes in place, with zeros behind them, which no legal
+/// path has any of. Others begin with [`LONG`], which no name in place does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[rustfmt::skip]
-enum InlineLen { L0, L1, L2, L3, L4, L5, L6, L7, L8, L9, L10, L11, L12, L13, L14, L15 }
+pub(super) struct Name([u8; INLINE_MAX]);
 
-impl InlineLen {
-    #[rustfmt::skip]
-    const ALL: [Self; INLINE_MAX + 1] = [
-        Self::L0, Self::L1, Self::L2, Self::L3, Self::L4, Self::L5, Self::L6, Self::L7,
-        Self::L8, Self::L9, Self::L10, Self::L11, Self::L12, Self::L13, Self::L14, Self::L15,
-    ];
-}
+/// What the place of a long name begins with.
+const LONG: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
 
 impl Name {
-    pub(super) fn new(name: &str) -> Self {
-        let bytes = name.as_bytes();
+    /// Of the root.
+    pub(super) const EMPTY: Self = Self([0; INLINE_MAX]);
+
+    /// In place, if it can stand there.
+    pub(super) fn inline(name: &[u8]) -> Option<Self> {
         let mut inline = [0; INLINE_MAX];
-        Self(
-            match (
-                InlineLen::ALL.get(bytes.len()),
-                inline.get_mut(..bytes.len()),
-            ) {
-                (Some(&len), Some(text)) => {
-                    text.copy_from_slice(bytes);
-                    Repr::Inline(len, inline)
-                }
-                _ => Repr::Heap(ThinArc::from_header_and_slice((), bytes)),
-            },
-        )
+        inline.get_mut(..name.len())?.copy_from_slice(name);
+        (!name.contains(&0)).then_some(Self(inline))
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Repr::Inline(len, text) => text.get(..*len as usize).unwrap_or_default(),
-            Repr::Heap(text) => &text.slice,
+    /// A name that stands among the values.
+    pub(super) fn long(place: ValueRef) -> Self {
+        let mut long = [0; INLINE_MAX];
+        let (mark, rest) = long.split_at_mut(LONG.len());
+        mark.copy_from_slice(&LONG);
+        rest.copy_from_slice(&place.to_bytes());
+        Self(long)
+    }
+
+    /// The name if it stands here, else where it is.
+    pub(super) fn get(&self) -> Result<&[u8], ValueRef> {
+        if let Some((&LONG, place)) = self.0.split_first_chunk() {
+            return Err(ValueRef::from_bytes(place.try_into().unwrap_or_default()));
         }
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).expect("a name is made of a str")
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
+        let zeros = u128::from_le_bytes(self.0).leading_zeros() / 8;
+        let len = INLINE_MAX - zeros as usize;
+        Ok(self.0.get(..len).unwrap_or_default())
     }
 }
 
@@ -237,19 +157,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_znode_takes_88_bytes() {
+    fn a_znode_takes_80_bytes() {
         assert_eq!(size_of::<Name>(), 16);
         assert_eq!(size_of::<Rare>(), 32);
-        assert_eq!(size_of::<ZnodeRecord>(), 88);
-        assert_eq!(size_of::<Option<ZnodeRecord>>(), 88);
+        assert_eq!(size_of::<ZnodeRecord>(), 80);
     }
 
     #[test]
-    fn names_of_any_length_are_kept() {
-        for len in 0..40 {
+    fn short_names_stand_in_place() {
+        for len in 0..=INLINE_MAX {
             let name = "n".repeat(len);
-            assert_eq!(Name::new(&name).as_str(), name);
+            assert_eq!(
+                Name::inline(name.as_bytes()).unwrap().get(),
+                Ok(name.as_bytes())
+            );
         }
-        assert_eq!(Name::new("sept octets é").as_str(), "sept octets é");
+        assert_eq!(Name::inline(&[b'n'; INLINE_MAX + 1]), None);
+    }
+
+    #[test]
+    fn no_name_in_place_is_taken_for_the_place_of_a_long_one() {
+        let mut values = super::super::values::Values::default();
+        let place = values.add(Some(b"a name that has no room in place"));
+        assert_eq!(Name::long(place).get(), Err(place));
+        let mut like = [0; INLINE_MAX];
+        like[..8].copy_from_slice(&LONG);
+        assert_eq!(Name::inline(&like), None);
+        assert_eq!(Name::inline(b"\0"), None);
+        assert_eq!(Name::inline(b"a\0"), None);
     }
 }

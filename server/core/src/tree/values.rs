@@ -1,4 +1,4 @@
-//! The data of znodes, packed.
+//! The data of znodes, and names that have no room in their records, packed.
 //!
 //! An allocation of its own costs a value of a hundred bytes a fifth more: what the allocator rounds
 //! up, and a header. So short values stand side by side in blocks, one kind of block for each
@@ -34,6 +34,22 @@ impl ValueRef {
         place: 0,
     };
     pub(super) const EMPTY: Self = Self { len: 0, place: 0 };
+
+    /// Eight bytes that tell it, for [`Self::from_bytes`].
+    pub(super) fn to_bytes(self) -> [u8; 8] {
+        let (len, place) = (u64::from(self.len), u64::from(self.place));
+        (len << 32 | place).to_le_bytes()
+    }
+
+    /// What [`Self::to_bytes`] gave; anything for other bytes.
+    pub(super) fn from_bytes(bytes: [u8; 8]) -> Self {
+        let both = u64::from_le_bytes(bytes);
+        let [len, place] = [both >> 32, both & u64::from(u32::MAX)];
+        Self {
+            len: u32::try_from(len).unwrap_or_default(),
+            place: u32::try_from(place).unwrap_or_default(),
+        }
+    }
 
     /// Length in bytes; null counts as none.
     pub(super) fn len(self) -> usize {
