@@ -6,8 +6,8 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::ready;
-use std::time::{Duration, Instant};
+use std::task::{Poll, ready};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
@@ -24,7 +24,8 @@ use zk_proto::sasl::Challenge;
 use zk_proto::{SessionId, Xid, frame};
 
 use super::activity::{Activity, four_letters};
-use super::connections::{Caller, Conn};
+use super::connections::{Caller, Conn, Place};
+use super::delivery::Scratch;
 use super::handshake::{Established, establish};
 use super::outbox::ReadJob;
 use super::service::Service;
@@ -86,55 +87,79 @@ thread_local! {
     static READ: RefCell<BytesMut> = RefCell::new(BytesMut::new());
     /// Answers being written by this thread.
     static ANSWERS: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    /// Pieces on their way from an outbox to its connection task, and how long their writes took.
+    static DRAINED: RefCell<Scratch> = RefCell::new(Scratch::default());
 }
 
-/// Serves a connection until it ends, however it ends.
-pub(crate) async fn serve(mut socket: impl Duplex, caller: Caller, service: &Service) {
+/// Serves a connection until it ends, however it ends; then its place is given back.
+///
+/// A task is as large as its largest state for as long as it lives. So the handshake, which takes more
+/// than all that follows, has an allocation of its own, and nothing stands in the task twice.
+pub(crate) fn serve<S: Duplex>(
+    socket: S,
+    caller: Caller,
+    place: Place,
+    service: Arc<Service>,
+) -> impl Future<Output = ()> + Send + use<S> {
+    let greeted = Box::pin(greet(socket, caller, Arc::clone(&service)));
+    async move {
+        // Captured, and so given back last of all.
+        let _: &Place = &place;
+        let Some((socket, established)) = greeted.await else {
+            return;
+        };
+        let service = &*service;
+        let conn = Arc::clone(&established.conn);
+        tracing::debug!(peer = %conn.remote, session = %established.session, "session attached");
+        // Closed behind all else: whoever sees its end finds nothing of it any more.
+        let (mut reader, mut writer, shared) = socket.halves();
+        if let Some(shared) = shared {
+            conn.outbox.lend(shared);
+        }
+        let mut task = ConnTask::new(established, service);
+        // A server that stops aborts the connections that it finds; one that came too late sees it here.
+        // To wait for the stop beside everything else would cost each turn two locks that all share.
+        let end = if service.fail_stop.stopping().is_cancelled() {
+            Ok(())
+        } else {
+            task.run(&mut reader, &mut writer).await
+        };
+        // From here on the apply thread puts nothing in, and registers nothing for this connection.
+        conn.outbox.abort();
+        service.connections.remove(&conn);
+        service.tree.watches().drop_connection(conn.id);
+        let (peer, session) = (conn.remote, task.session);
+        match end {
+            Ok(()) => tracing::debug!(%peer, %session, "connection closed"),
+            Err(error) => tracing::debug!(%peer, %session, err = %error, "connection lost"),
+        }
+    }
+}
+
+/// Waits for a connection to get its session; `None` if it is at its end instead.
+async fn greet<S: Duplex>(
+    mut socket: S,
+    caller: Caller,
+    service: Arc<Service>,
+) -> Option<(S, Established)> {
     let remote = caller.remote;
     let stopping = service.fail_stop.stopping();
     let deadline = service.config.limits.sessionless_timeout;
     let established = tokio::select! {
-        () = stopping.cancelled() => return,
-        done = tokio::time::timeout(deadline, establish(&mut socket, &caller, service)) => done,
+        () = stopping.cancelled() => return None,
+        done = tokio::time::timeout(deadline, establish(&mut socket, &caller, &service)) => done,
     };
-    let established = match established {
-        Ok(Ok(Some(established))) => established,
-        Ok(Ok(None)) => return,
+    match established {
+        Ok(Ok(established)) => established.map(|established| (socket, established)),
         Ok(Err(error)) => {
             tracing::debug!(peer = %remote, err = %error, "connection lost before its session");
-            return;
+            None
         }
         Err(_elapsed) => {
             let metrics = &service.metrics;
             metrics.count(Counter::SessionlessConnectionsExpired, 1);
             tracing::info!(peer = %remote, "no session in time");
-            return;
-        }
-    };
-    let conn = Arc::clone(&established.conn);
-    let session = established.session;
-    tracing::debug!(peer = %remote, %session, "session attached");
-    // Closed behind all else: whoever sees its end finds nothing of it any more.
-    let (mut reader, mut writer, shared) = socket.halves();
-    if let Some(shared) = shared {
-        conn.outbox.lend(shared);
-    }
-    // A server that stops aborts the connections that it finds; one that came too late sees it here.
-    // To wait for the stop beside everything else would cost each turn two locks that all share.
-    let end = if stopping.is_cancelled() {
-        Ok(())
-    } else {
-        let mut task = ConnTask::new(established, service);
-        task.run(&mut reader, &mut writer).await
-    };
-    // From here on the apply thread puts nothing in, and registers nothing for this connection.
-    conn.outbox.abort();
-    service.connections.remove(&conn);
-    service.tree.watches().drop_connection(conn.id);
-    match end {
-        Ok(()) => tracing::debug!(peer = %remote, %session, "connection closed"),
-        Err(error) => {
-            tracing::debug!(peer = %remote, %session, err = %error, "connection lost");
+            None
         }
     }
 }
@@ -148,18 +173,15 @@ struct ConnTask<'a> {
     /// Who it is; the same as in `conn`, where others look.
     identities: Identities,
     /// What SASL has asked it, if the answer is due.
-    challenge: Option<Challenge>,
+    challenge: Option<Box<Option<Challenge>>>,
     input: BytesMut,
     output: WriteBuf,
     /// A request that found no room yet, and its length; nothing behind it is looked at.
-    held: Option<(Incoming, usize)>,
+    held: Option<Box<(Incoming, usize)>>,
     /// For the next write.
     permit: Option<SemaphorePermit<'a>>,
     /// Writes on their way to the core, each with its permit.
     submitted: Vec<CoreItem>,
-    /// Pieces on their way from outbox to output.
-    pieces: Vec<Bytes>,
-    took: Vec<Duration>,
     /// When the reads of the current turn came.
     arrived: Instant,
     /// Reads taken in since the last group was executed.
@@ -216,8 +238,6 @@ impl<'a> ConnTask<'a> {
             held: None,
             permit: None,
             submitted: Vec::new(),
-            pieces: Vec::new(),
-            took: Vec::new(),
             arrived: Instant::now(),
             grouped: 0,
         }
@@ -260,7 +280,9 @@ impl<'a> ConnTask<'a> {
                 // An idle connection holds no buffer.
                 self.input = BytesMut::new();
             }
+            // Boxed, as all that is waited for takes room in the task, and this is rare.
             let wants_permit = intake == Intake::NoPermit;
+            let mut acquired = wants_permit.then(|| Box::pin(service.permits.acquire()));
             let may_read = intake == Intake::Drained && self.output.len() < WRITE_BYTES;
             tokio::select! {
                 read = read_some(reader, &mut self.input), if may_read => {
@@ -275,7 +297,10 @@ impl<'a> ConnTask<'a> {
                     written?;
                 }
                 () = conn.outbox.rung() => {}
-                permit = service.permits.acquire(), if wants_permit => {
+                permit = poll_fn(|cx| match &mut acquired {
+                    Some(acquired) => acquired.as_mut().poll(cx),
+                    None => Poll::Pending,
+                }), if wants_permit => {
                     self.permit = Some(permit.map_err(|_| closed("the server stops"))?);
                 }
             }
@@ -295,7 +320,7 @@ impl<'a> ConnTask<'a> {
         let mode = self.service.connections.mode();
         let intake = loop {
             let (incoming, len) = match self.held.take() {
-                Some(held) => held,
+                Some(held) => *held,
                 None => match frame::take(&mut self.input, self.service.frame_max()) {
                     Ok(None) => break Intake::Drained,
                     Ok(Some(payload)) => {
@@ -356,7 +381,8 @@ impl<'a> ConnTask<'a> {
                 let answer = match &self.service.sasl {
                     Some(sasl) => {
                         let token = request.token.unwrap_or_default();
-                        let (answer, proved) = sasl.step(xid, &mut self.challenge, &token);
+                        let (answer, proved) =
+                            sasl.step(xid, self.challenge.get_or_insert_default(), &token);
                         self.identities = self.identities.with(proved);
                         *self.conn.identities.lock() = self.identities.clone();
                         answer
@@ -389,7 +415,7 @@ impl<'a> ConnTask<'a> {
                     class,
                 };
                 if self.permit.is_none() {
-                    self.held = Some((incoming, len));
+                    self.held = Some(Box::new((incoming, len)));
                     return Ok(Some(Intake::NoPermit));
                 }
                 self.admit_write(incoming, len)
@@ -411,7 +437,7 @@ impl<'a> ConnTask<'a> {
                 Err((Refused::Closed, _)) => return Ok(Some(Intake::Full)),
                 Err((Refused::Full | Refused::GroupFirst, back)) if has_made_room => {
                     let class = Class::Read(back.read);
-                    self.held = Some((Incoming { xid, class }, len));
+                    self.held = Some(Box::new((Incoming { xid, class }, len)));
                     return Ok(Some(Intake::Full));
                 }
                 Err((Refused::Full | Refused::GroupFirst, back)) => {
@@ -429,7 +455,7 @@ impl<'a> ConnTask<'a> {
         let ticket = match self.conn.outbox.admit_write(len, self.arrived) {
             Ok(ticket) => ticket,
             Err(Refused::Full) => {
-                self.held = Some((incoming, len));
+                self.held = Some(Box::new((incoming, len)));
                 return Ok(Some(Intake::Full));
             }
             Err(Refused::Closed) => return Ok(Some(Intake::Full)),
@@ -523,22 +549,22 @@ impl<'a> ConnTask<'a> {
 
     /// Moves what is to be sent towards the socket.
     fn drain(&mut self) -> Drained {
-        let mut left = Drained::More;
-        while self.output.len() < WRITE_BYTES {
-            let room = WRITE_BYTES - self.output.len();
-            let outbox = &self.conn.outbox;
-            let drained = outbox.drain(room, &mut self.pieces, &mut self.took);
-            for piece in self.pieces.drain(..) {
-                self.output.push(piece);
+        DRAINED.with_borrow_mut(|Scratch { took, pieces }| {
+            let mut left = Drained::More;
+            while self.output.len() < WRITE_BYTES {
+                let room = WRITE_BYTES - self.output.len();
+                left = self.conn.outbox.drain(room, pieces, took);
+                for piece in pieces.drain(..) {
+                    self.output.push(piece);
+                }
+                if left != Drained::More {
+                    break;
+                }
             }
-            left = drained;
-            if drained != Drained::More {
-                break;
-            }
-        }
-        self.service.tally.wrote(&self.conn, &self.took);
-        self.took.clear();
-        left
+            self.service.tally.wrote(&self.conn, took);
+            took.clear();
+            left
+        })
     }
 }
 
@@ -548,10 +574,10 @@ impl<'a> ConnTask<'a> {
 /// # Cancel safety
 ///
 /// Safe: nothing is read unless it completes.
-async fn read_some(
+fn read_some(
     reader: &mut (impl AsyncRead + Unpin),
     input: &mut BytesMut,
-) -> io::Result<usize> {
+) -> impl Future<Output = io::Result<usize>> {
     poll_fn(|cx| {
         if !input.is_empty() {
             if input.capacity() - input.len() < READ_BYTES_MIN {
@@ -568,8 +594,22 @@ async fn read_some(
             }
             let read = ready!(poll_read_buf(Pin::new(&mut *reader), cx, shared));
             *input = shared.split();
-            std::task::Poll::Ready(read)
+            Poll::Ready(read)
         })
     })
-    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a session costs that says nothing, beside what the runtime and the kernel take for it.
+    #[test]
+    fn an_idle_connection_takes_little() {
+        fn size<S, F>(_: impl FnOnce(S, Caller, Place, Arc<Service>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (task, shared) = (size(serve::<TcpStream>), size_of::<Conn>());
+        assert!(task <= 680 && shared <= 624, "{task} and {shared} bytes");
+    }
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use zk_core::conn::auth::{Identities, Identity};
 
 use super::client_conn;
-use super::connections::Caller;
+use super::connections::{Caller, Place};
 use super::service::Service;
 use super::tls;
 use crate::metrics::Counter;
@@ -76,15 +76,9 @@ pub(crate) async fn accept(
                 is_secure: false,
                 identities: Identities::of_peer(remote.ip()),
             };
-            tasks.spawn(async move {
-                client_conn::serve(socket, caller, &service).await;
-                drop(place);
-            });
+            tasks.spawn(client_conn::serve(socket, caller, place, service));
         } else {
-            tasks.spawn(async move {
-                serve(socket, remote, speaks, &service).await;
-                drop(place);
-            });
+            tasks.spawn(serve(socket, remote, speaks, place, service));
         }
     }
 }
@@ -103,11 +97,17 @@ fn prepare(socket: &TcpStream, remote: SocketAddr, service: &Service) {
 }
 
 /// Serves a connection that speaks TLS, or may.
-async fn serve(socket: TcpStream, remote: SocketAddr, speaks: Speaks, service: &Service) {
+async fn serve(
+    socket: TcpStream,
+    remote: SocketAddr,
+    speaks: Speaks,
+    place: Place,
+    service: Arc<Service>,
+) {
     let identities = Identities::of_peer(remote.ip());
     let is_tls = match speaks {
         Speaks::Plain | Speaks::Tls => speaks == Speaks::Tls,
-        Speaks::Either => match begins_with_tls(&socket, service).await {
+        Speaks::Either => match begins_with_tls(&socket, &service).await {
             Some(is_tls) => is_tls,
             None => return,
         },
@@ -118,17 +118,17 @@ async fn serve(socket: TcpStream, remote: SocketAddr, speaks: Speaks, service: &
             is_secure: false,
             identities,
         };
-        return client_conn::serve(socket, caller, service).await;
+        return client_conn::serve(socket, caller, place, service).await;
     }
-    let Some(socket) = shake_hands(socket, remote, service).await else {
+    let Some(socket) = shake_hands(socket, remote, &service).await else {
         return;
     };
     let caller = Caller {
         remote,
         is_secure: true,
-        identities: identities.with(proved(&socket, service)),
+        identities: identities.with(proved(&socket, &service)),
     };
-    client_conn::serve(socket, caller, service).await;
+    client_conn::serve(socket, caller, place, service).await;
 }
 
 /// Waits for the first byte and looks at it; `None` if there is none in time.

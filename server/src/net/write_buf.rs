@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWrite;
 
 /// Pieces of at least this many bytes are sent from where they are.
 const SHARED_MIN: usize = 32 << 10;
@@ -96,16 +96,20 @@ impl WriteBuf {
     /// # Cancel safety
     ///
     /// Safe: what was written is gone from here, and nothing else.
-    pub(crate) async fn write_some(
+    pub(crate) fn write_some(
         &mut self,
         socket: &mut (impl AsyncWrite + Unpin),
-    ) -> io::Result<()> {
-        let written = socket.write_vectored(&self.slices()).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.advance(written);
-        Ok(())
+    ) -> impl Future<Output = io::Result<()>> {
+        poll_fn(|cx| {
+            let written = Pin::new(&mut *socket).poll_write_vectored(cx, &self.slices());
+            Poll::Ready(match ready!(written)? {
+                0 => Err(io::ErrorKind::WriteZero.into()),
+                written => {
+                    self.advance(written);
+                    Ok(())
+                }
+            })
+        })
     }
 
     fn advance(&mut self, mut written: usize) {

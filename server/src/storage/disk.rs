@@ -73,18 +73,6 @@ pub trait Disk: Send {
         let len = file.len()?;
         read_start(&file, len)
     }
-
-    /// The content of a file without the zeros at its end that were never written, as far as the
-    /// system knows of them: most of a file that was made longer ahead of its records.
-    ///
-    /// # Errors
-    ///
-    /// As [`Disk::read`].
-    fn read_written(&self, name: Name) -> io::Result<Vec<u8>> {
-        let file = self.open(name)?;
-        let end = file.data_end()?;
-        read_start(&file, end)
-    }
 }
 
 /// An open file.
@@ -172,15 +160,26 @@ pub trait DiskFile: Send {
 pub(super) fn read_start(file: &impl DiskFile, len: u64) -> io::Result<Vec<u8>> {
     let len = usize::try_from(len).map_err(io::Error::other)?;
     let mut content = vec![0; len];
+    let filled = fill(file, 0, &mut content)?;
+    content.truncate(filled);
+    Ok(content)
+}
+
+/// Reads what stands from an offset on, until a buffer is full or the file ends. Returns how many bytes
+/// that were.
+///
+/// # Errors
+///
+/// If they cannot be read.
+pub(super) fn fill(file: &impl DiskFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
-    while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(filled as u64, rest)? {
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(offset + filled as u64, rest)? {
             0 => break,
             count => filled += count,
         }
     }
-    content.truncate(filled);
-    Ok(content)
+    Ok(filled)
 }
 
 /// Writes a whole file so that after a crash the name has either its old content or the new one.

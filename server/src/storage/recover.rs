@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
 use bytes::BytesMut;
-use zk_core::tree::{DigestCheck, LoadError, Tree, TreeLoader, TreeOptions};
+use zk_core::tree::{DigestCheck, LoadError, PreparedTxn, Preparer, Tree, TreeLoader, TreeOptions};
 use zk_core::wire::file_name::{Compression, FileName};
 use zk_core::wire::recovery::{self, Refusal};
 use zk_core::wire::txn::TxnEntry;
@@ -31,9 +31,10 @@ use super::layout::{Area, Name, Role};
 
 /// Bytes of a snapshot encoded at a time.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Transactions that are decoded at a time, and such batches before the first is taken, at most.
-const BATCH: usize = 512;
-const BATCHES_AHEAD: usize = 8;
+/// Transactions that are decoded at a time, about as many as are read at a time: two threads that count
+/// the uses of one buffer wait for each other. And such batches before the first is taken, at most.
+const BATCH: usize = 1024;
+const BATCHES_AHEAD: usize = 2;
 
 /// Whether a server has to ask others what is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,10 +176,12 @@ pub fn recover<D: Disk + Clone>(
 ) -> Result<Recovered, RecoverError> {
     remove_unfinished_snapshots(disk).map_err(failed("remove unfinished snapshots"))?;
     let mut mismatches = Mismatches::default();
+    let preparer = Preparer::new(options.tree);
     let loaded = load_newest_snapshot(
         disk,
         || TreeLoader::new(options.tree),
-        |loader, item| Ok(loader.add(&item)?),
+        |item| preparer.item(item),
+        |loader, items| Ok(loader.add_prepared(&items)?),
     )?;
     let listing = listing(disk)?;
     let whole = loaded.as_ref().map(|loaded| loaded.zxid);
@@ -228,8 +231,8 @@ pub fn recover<D: Disk + Clone>(
     })
 }
 
-/// Applies the log behind the tree. It is read and decoded by a thread of its own, as to apply it
-/// takes as long again. Says where the log ended, and how many transactions were applied.
+/// Applies the log behind the tree. It is read, decoded and prepared by a thread of its own, as to
+/// apply it takes as long again. Says where the log ended, and how many transactions were applied.
 fn replay<D: Disk + Clone>(
     disk: &D,
     tree: &mut Tree,
@@ -237,21 +240,26 @@ fn replay<D: Disk + Clone>(
     entry_bytes_max: usize,
 ) -> Result<(LogTail, u64), RecoverError> {
     let base = tree.applied();
+    let preparer = Preparer::new(tree.options());
     let disk = disk.clone();
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(BATCHES_AHEAD);
         let reading = thread::Builder::new()
             .name("zk-log-replay".into())
             .spawn_scoped(scope, move || {
-                decode_log(&disk, base, entry_bytes_max, &sender)
+                decode_log(&disk, base, entry_bytes_max, preparer, &sender)
             })
             .map_err(failed("begin to read the log"))?;
         let mut replayed = 0;
-        for entry in receiver.iter().flatten() {
-            let zxid = entry.header.zxid;
-            tree.apply(&entry.header, &entry.txn);
-            mismatches.note(zxid, tree.check_digest(zxid, entry.digest.as_ref()));
-            replayed += 1;
+        for batch in &receiver {
+            tree.expect(&batch);
+            for prepared in batch {
+                let entry = prepared.entry();
+                let zxid = entry.header.zxid;
+                tree.apply_prepared(&prepared);
+                mismatches.note(zxid, tree.check_digest(zxid, entry.digest.as_ref()));
+                replayed += 1;
+            }
         }
         match reading.join() {
             Ok(tail) => Ok((tail?, replayed)),
@@ -265,12 +273,13 @@ fn decode_log<D: Disk>(
     disk: &D,
     base: Zxid,
     entry_bytes_max: usize,
-    entries: &SyncSender<Vec<TxnEntry>>,
+    preparer: Preparer,
+    entries: &SyncSender<Vec<PreparedTxn>>,
 ) -> Result<LogTail, RecoverError> {
     let mut undecodable = None;
     let mut batch = Vec::new();
     // Whoever takes them takes all: nothing refuses a transaction of the log.
-    let hand_out = |batch: &mut Vec<TxnEntry>| {
+    let hand_out = |batch: &mut Vec<PreparedTxn>| {
         entries.send(std::mem::take(batch)).ok();
     };
     let tail = read_log(disk, base, entry_bytes_max, |logged| {
@@ -279,7 +288,7 @@ fn decode_log<D: Disk>(
             return Ok(());
         }
         match TxnEntry::decode(&logged.bytes) {
-            Ok(entry) => batch.push(entry),
+            Ok(entry) => batch.push(preparer.txn(entry)),
             Err(source) => {
                 let zxid = logged.zxid;
                 undecodable = Some(RecoverError::Undecodable { zxid, source });

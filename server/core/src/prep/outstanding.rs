@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use crc32fast::Hasher;
 use hashbrown::HashTable;
 use zk_proto::{Acl, Bytes, SessionId, Zxid};
 
-use crate::tree::{QUOTA_ROOT, Tree, Znode, covers, digest, znode_digest};
+use crate::tree::digest::{self, Summed};
+use crate::tree::{QUOTA_ROOT, Tree, Znode, covers, znode_digest};
 use crate::wire::snapshot::StoredStat;
 
 /// What is outstanding.
@@ -101,7 +101,7 @@ pub(super) struct Pending {
 struct Content {
     len: usize,
     /// Of path and data, to finish with a stat; `None` for what no digest covers.
-    hasher: Option<Hasher>,
+    summed: Option<Summed>,
     /// The data itself, of znodes that may be limits or usage.
     text: Option<Bytes>,
 }
@@ -156,7 +156,7 @@ impl Content {
     fn new(path: &str, data: Option<&[u8]>, text: impl FnOnce() -> Option<Bytes>) -> Self {
         Self {
             len: data.map_or(0, <[u8]>::len),
-            hasher: covers(path).then(|| digest::content(path, data)),
+            summed: covers(path).then(|| digest::content(path, data)),
             text: if path.starts_with(QUOTA_ROOT) {
                 text()
             } else {
@@ -171,8 +171,8 @@ impl Content {
 
     /// What a znode with this stat is in the digest.
     fn digest(&self, stat: &StoredStat) -> u64 {
-        let hasher = self.hasher.clone();
-        hasher.map_or(0, |content| digest::finish(content, stat))
+        let summed = self.summed.as_ref();
+        summed.map_or(0, |content| digest::finish(content, stat))
     }
 }
 

@@ -10,6 +10,7 @@ use bytestring::ByteString;
 use zk_proto::{Acl, ErrorCode, SessionId, Stat, Version, Zxid};
 
 use super::arena::Handle;
+use super::prepare::{Known, PreparedTxn};
 use super::quota::{self, Quota};
 use super::record::{Rare, ZnodeRecord};
 use super::{Lifetime, Tree};
@@ -106,6 +107,16 @@ struct NewZnode<'a> {
     acl: Option<&'a [Acl]>,
     parent_cversion: Version,
     owner: SessionId,
+    known: Option<Known>,
+}
+
+/// Who owns what a transaction creates that says no more of it.
+pub(super) fn owner(header: &TxnHeader, record: &CreateTxn) -> SessionId {
+    if record.ephemeral {
+        header.session
+    } else {
+        SessionId::NONE
+    }
 }
 
 impl Tree {
@@ -115,12 +126,27 @@ impl Tree {
     /// # Source
     /// Apache `ZooKeeper` 3.9, `DataTree#processTxn`.
     pub fn apply(&mut self, header: &TxnHeader, txn: &Txn) -> Applied {
+        self.apply_known(header, txn, None)
+    }
+
+    /// Has the memory at hand that these will take, which makes applying them faster and nothing else.
+    pub fn expect(&self, prepared: &[PreparedTxn]) {
+        self.index.expect(prepared.iter().map(|it| it.known));
+    }
+
+    /// As [`Self::apply`], for a transaction that was prepared for a tree with these options.
+    pub fn apply_prepared(&mut self, prepared: &PreparedTxn) -> Applied {
+        let entry = prepared.entry();
+        self.apply_known(&entry.header, &entry.txn, prepared.known)
+    }
+
+    fn apply_known(&mut self, header: &TxnHeader, txn: &Txn, known: Option<Known>) -> Applied {
         let mut effects = match txn {
             Txn::Multi(ops) => Vec::with_capacity(ops.len()),
             Txn::Single(_) | Txn::CreateSession(_) | Txn::CloseSession(_) => Vec::new(),
         };
         let result = match txn {
-            Txn::Single(op) => match self.apply_op(header, op, &mut effects) {
+            Txn::Single(op) => match self.apply_op(header, op, known, &mut effects) {
                 Ok(done) => TxnResult::Done(done),
                 Err(err) => TxnResult::Failed(err),
             },
@@ -155,7 +181,9 @@ impl Tree {
         if ops.iter().any(|op| matches!(op, Op::Error(_))) {
             return TxnResult::MultiFailed(ops.iter().map(code).collect());
         }
-        let results = ops.iter().map(|op| self.apply_op(header, op, effects));
+        let results = ops
+            .iter()
+            .map(|op| self.apply_op(header, op, None, effects));
         TxnResult::Multi(results.collect())
     }
 
@@ -163,22 +191,18 @@ impl Tree {
         &mut self,
         header: &TxnHeader,
         op: &Op,
+        known: Option<Known>,
         effects: &mut Vec<Effect>,
     ) -> Result<Done, ErrorCode> {
         match op {
             Op::Create(record) | Op::Create2(record) => {
-                let owner = match record {
-                    CreateTxn {
-                        ephemeral: true, ..
-                    } => header.session,
-                    _ => SessionId::NONE,
-                };
                 let znode = NewZnode {
                     path: &record.path,
                     data: record.data.as_deref(),
                     acl: record.acl.as_deref(),
                     parent_cversion: record.parent_cversion,
-                    owner,
+                    owner: owner(header, record),
+                    known,
                 };
                 self.create(header, &znode, effects)
             }
@@ -189,6 +213,7 @@ impl Tree {
                     acl: record.acl.as_deref(),
                     parent_cversion: record.parent_cversion,
                     owner: self.options.owners.container(),
+                    known: None,
                 };
                 self.create(header, &znode, effects)
             }
@@ -200,6 +225,7 @@ impl Tree {
                     acl: record.acl.as_deref(),
                     parent_cversion: record.parent_cversion,
                     owner: owner.ok_or(ErrorCode::BadArguments)?,
+                    known: None,
                 };
                 self.create(header, &znode, effects)
             }
@@ -241,7 +267,8 @@ impl Tree {
             return Err(ErrorCode::BadArguments);
         }
         let parent = self.find_parent(parent_path).ok_or(ErrorCode::NoNode)?;
-        let hash = self.index.hash(path);
+        let known = znode.known;
+        let hash = known.map_or_else(|| self.index.hash(path), |known| known.hash);
         let existing = self.find_child(parent, hash, name);
         self.count_child(parent, parent_path, znode.parent_cversion, header.zxid);
         if let Some(existing) = existing {
@@ -256,7 +283,8 @@ impl Tree {
         record.mtime = header.time;
         record.acl = self.acls.acquire(znode.acl, self.captures.are_active());
         let rare = Rare::of(header.zxid);
-        let handle = self.insert(parent, path, hash, record, rare, znode.owner);
+        let digest = known.map(|known| known.digest);
+        let handle = self.insert(parent, path, (hash, digest), record, rare, znode.owner);
         // As it was created: usage that is counted right behind it has another length.
         let stat = self.client_stat(handle);
         self.quota_created(parent_path, name);

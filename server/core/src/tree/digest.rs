@@ -21,7 +21,7 @@ pub fn znode_digest(path: &str, data: Option<&[u8]>, stat: &StoredStat) -> u64 {
     let mut all = [0; ONE_PASS];
     let len = path.len() + data.len() + StoredStat::LEN;
     let Some(mut rest) = all.get_mut(..len) else {
-        return finish(content(path, Some(data)), stat);
+        return finish(&content(path, Some(data)), stat);
     };
     rest.put_slice(path.as_bytes());
     rest.put_slice(data);
@@ -41,19 +41,30 @@ pub fn covers(path: &str) -> bool {
 }
 
 /// The part that does not depend on the stat, of a znode that is covered.
-pub(crate) fn content(path: &str, data: Option<&[u8]>) -> Hasher {
+#[derive(Clone)]
+pub(crate) struct Summed(Hasher);
+
+impl std::fmt::Debug for Summed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Summed").finish_non_exhaustive()
+    }
+}
+
+/// See [`Summed`].
+pub(crate) fn content(path: &str, data: Option<&[u8]>) -> Summed {
     let mut hasher = Hasher::new();
     hasher.update(path.as_bytes());
     hasher.update(data.unwrap_or_default());
-    hasher
+    Summed(hasher)
 }
 
 /// Adds the stat, in an order of its own.
-pub(crate) fn finish(mut content: Hasher, stat: &StoredStat) -> u64 {
+pub(crate) fn finish(content: &Summed, stat: &StoredStat) -> u64 {
     let mut bytes = [0; StoredStat::LEN];
     put_stat(stat, &mut bytes);
-    content.update(&bytes);
-    u64::from(content.finalize())
+    let mut hasher = content.0.clone();
+    hasher.update(&bytes);
+    u64::from(hasher.finalize())
 }
 
 fn put_stat(stat: &StoredStat, mut rest: &mut [u8]) {
@@ -77,7 +88,7 @@ mod tests {
         let stat = StoredStat::default();
         for len in [0, 1, 100, 400, 452 - 2, 452 - 1, 452, 4000] {
             let data = vec![7; len];
-            let several = finish(content("/a", Some(&data)), &stat);
+            let several = finish(&content("/a", Some(&data)), &stat);
             assert_eq!(znode_digest("/a", Some(&data), &stat), several, "{len}");
         }
     }

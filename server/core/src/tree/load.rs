@@ -6,6 +6,7 @@ use zk_proto::Zxid;
 
 use super::acl_table::AclId;
 use super::arena::Handle;
+use super::prepare::{Known, PreparedItem};
 use super::record::{Rare, ZnodeRecord};
 use super::{DigestCheck, Tree, TreeOptions, quota};
 use crate::wire::snapshot::{AclKey, Item, StoredZnode, Trailer};
@@ -59,6 +60,20 @@ impl TreeLoader {
     /// # Errors
     /// [`LoadError`]; the tree is useless then.
     pub fn add(&mut self, item: &Item) -> Result<(), LoadError> {
+        self.add_known(item, None)
+    }
+
+    /// Takes entries in order that were prepared for a tree with these options.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_prepared(&mut self, prepared: &[PreparedItem]) -> Result<(), LoadError> {
+        self.tree.index.expect(prepared.iter().map(|it| it.known));
+        let mut items = prepared.iter();
+        items.try_for_each(|it| self.add_known(&it.item, it.known))
+    }
+
+    fn add_known(&mut self, item: &Item, known: Option<Known>) -> Result<(), LoadError> {
         match item {
             Item::Session(session, timeout_ms) => {
                 self.tree.sessions.insert(*session, *timeout_ms);
@@ -71,11 +86,16 @@ impl TreeLoader {
                 }
                 Ok(())
             }
-            Item::Znode(path, znode) => self.add_znode(path, znode),
+            Item::Znode(path, znode) => self.add_znode(path, znode, known),
         }
     }
 
-    fn add_znode(&mut self, path: &str, znode: &StoredZnode) -> Result<(), LoadError> {
+    fn add_znode(
+        &mut self,
+        path: &str,
+        znode: &StoredZnode,
+        known: Option<Known>,
+    ) -> Result<(), LoadError> {
         let tree = &mut self.tree;
         let twice = || LoadError::Twice {
             path: path.to_owned(),
@@ -104,7 +124,7 @@ impl TreeLoader {
                 self.last_parent.insert((handle, parent.to_owned())).0
             }
         };
-        let hash = tree.index.hash(path);
+        let hash = known.map_or_else(|| tree.index.hash(path), |known| known.hash);
         if tree.find_child(parent, hash, name).is_some() {
             return Err(twice());
         }
@@ -112,8 +132,9 @@ impl TreeLoader {
         let mut rare = Rare::of(znode.stat.czxid);
         fill(&mut record, &mut rare, znode);
         record.acl = self.acquire(znode.acl);
+        let (owner, digest) = (znode.stat.owner, known.map(|known| known.digest));
         self.tree
-            .insert(parent, path, hash, record, rare, znode.stat.owner);
+            .insert(parent, path, (hash, digest), record, rare, owner);
         Ok(())
     }
 

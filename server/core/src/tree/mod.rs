@@ -23,6 +23,7 @@ pub(crate) mod digest;
 mod index;
 mod load;
 mod owners;
+mod prepare;
 mod quota;
 mod rares;
 mod read;
@@ -39,6 +40,7 @@ pub use capture::Capture;
 pub use digest::{covers, znode_digest};
 pub use load::{LoadError, TreeLoader};
 pub use owners::{Lifetime, OwnerRules};
+pub use prepare::{PreparedItem, PreparedTxn, Preparer};
 pub use quota::{BadQuota, LIMITS, QUOTA_ROOT, Quota, STATS, limits_path, stats_path};
 pub use read::{Children, TreeRead, Znode};
 
@@ -52,6 +54,7 @@ use crate::wire::txn::TxnDigest;
 use acl_table::AclTable;
 use arena::{Arena, Handle};
 use capture::Captures;
+use digest::Summed;
 use index::PathIndex;
 use owners::Owners;
 use quota::Quotas;
@@ -95,12 +98,24 @@ pub struct Tree {
     captures: Captures,
     /// Invariant: the sum of [`znode_digest`] of all znodes, or 0 if no digest is kept.
     digest: u64,
+    /// The last znode whose stat was changed: most often it is the parent of the next, too.
+    last_altered: Option<Altered>,
     /// Digest of the snapshot that was loaded, until the transactions behind it have caught up.
     loaded_digest: Option<(Zxid, u64)>,
     applied: Zxid,
     /// Invariant: the sum of the lengths of all paths and data.
     bytes: u64,
     root: Handle,
+}
+
+/// A znode whose stat was changed.
+#[derive(Debug)]
+struct Altered {
+    handle: Handle,
+    /// Of its path and data.
+    content: Summed,
+    /// Invariant: its digest, as long as it is in [`Tree::last_altered`].
+    digest: u64,
 }
 
 /// What comparing a digest told.
@@ -142,6 +157,7 @@ impl Tree {
             captures: Captures::default(),
             digest: 0,
             bytes: 0,
+            last_altered: None,
             loaded_digest: None,
             applied: Zxid::ZERO,
             root,
@@ -172,7 +188,7 @@ impl Tree {
                 rare.aversion = Version::new(-1);
             }
             let hash = self.index.hash(path);
-            self.insert(parent, path, hash, record, rare, SessionId::NONE);
+            self.insert(parent, path, (hash, None), record, rare, SessionId::NONE);
         }
     }
 
@@ -333,12 +349,24 @@ impl Tree {
         }
         let record = self.arena.at(handle);
         let owner = self.owners.owner(rare.owner);
-        let content = digest::content(path, self.arena.data(record));
-        let old = digest::finish(content.clone(), &record.stat(&rare, owner));
+        let last = self.last_altered.take();
+        let last = last.filter(|last| last.handle == handle);
+        let (content, old) = if let Some(last) = last {
+            (last.content, last.digest)
+        } else {
+            let content = digest::content(path, self.arena.data(record));
+            let old = digest::finish(&content, &record.stat(&rare, owner));
+            (content, old)
+        };
         let record = self.arena.at_mut(handle);
         change(record, &mut rare);
-        let new = digest::finish(content, &record.stat(&rare, owner));
+        let new = digest::finish(&content, &record.stat(&rare, owner));
         self.arena.set_rare(handle, &rare);
+        self.last_altered = Some(Altered {
+            handle,
+            content,
+            digest: new,
+        });
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
     }
 
@@ -352,6 +380,7 @@ impl Tree {
         change: impl FnOnce(&mut ZnodeRecord, &mut Rare),
     ) {
         self.captures.keep(handle, &self.arena, &self.owners);
+        self.last_altered = None;
         let (old, old_bytes) = (self.digest_of(path, handle), self.data_len(handle));
         let mut value = self.arena.at(handle).data;
         self.arena.values.replace(&mut value, data);
@@ -365,12 +394,13 @@ impl Tree {
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
     }
 
-    /// Links a new znode below its parent and enters it everywhere; `hash` is that of its path.
+    /// Links a new znode below its parent and enters it everywhere; its digest is computed if it is not
+    /// known.
     fn insert(
         &mut self,
         parent: Handle,
         path: &str,
-        hash: u64,
+        (hash, digest): (u64, Option<u64>),
         mut record: ZnodeRecord,
         mut rare: Rare,
         owner: SessionId,
@@ -389,7 +419,9 @@ impl Tree {
         rare.owner = self.owners.add(owner, handle);
         self.arena.set_rare(handle, &rare);
         self.index.insert(hash, handle, &self.arena);
-        self.digest = self.digest.wrapping_add(self.digest_of(path, handle));
+        debug_assert!(digest.is_none_or(|digest| digest == self.digest_of(path, handle)));
+        let digest = digest.unwrap_or_else(|| self.digest_of(path, handle));
+        self.digest = self.digest.wrapping_add(digest);
         self.bytes += path.len() as u64 + self.data_len(handle);
         handle
     }
@@ -398,6 +430,7 @@ impl Tree {
     fn remove(&mut self, handle: Handle, path: &str) -> ZnodeRecord {
         self.captures
             .keep_removed(handle, &self.arena, &self.owners);
+        self.last_altered = None;
         self.digest = self.digest.wrapping_sub(self.digest_of(path, handle));
         self.bytes -= path.len() as u64 + self.data_len(handle);
         self.index.remove(self.index.hash(path), handle);

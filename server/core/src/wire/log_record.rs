@@ -175,6 +175,13 @@ pub fn read(file: &[u8], offset: usize, entry_max: usize) -> Found<'_> {
     }
 }
 
+/// The whole record at `offset`, if there is one: its entry, and the offset of what follows. What else
+/// may stand there [`read`] tells, when it is given the rest of the file.
+pub fn whole(bytes: &[u8], offset: usize, entry_max: usize) -> Option<(&[u8], usize)> {
+    let (entry, len) = frame(bytes.get(offset..)?, entry_max).ok()?;
+    Some((entry, offset + len))
+}
+
 /// Why bytes do not begin with a whole record.
 enum Broken {
     /// The length is zero, or nothing is left: the end, if only zeros follow.

@@ -9,11 +9,13 @@ use zk_proto::jute::Reader;
 
 use super::LogEntry;
 use super::error::LogError;
-use crate::storage::disk::{Disk, DiskFile as _, read_start};
+use crate::storage::disk::{Disk, DiskFile, fill, read_start};
 use crate::storage::layout::{Area, Name};
 
 /// Unit that disks write as a whole.
 const SECTOR: usize = 512;
+/// Bytes read at a time. In tests so few that records stand in several windows.
+const WINDOW: usize = if cfg!(test) { SECTOR } else { 128 << 10 };
 
 /// Where reading a log ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct LogTail {
 
 /// Reads every transaction behind `base`, the zxid of a snapshot, in order.
 ///
-/// The entries share the memory of their file; whoever keeps one must copy it.
+/// An entry shares the memory of those around it; whoever keeps one must copy it.
 ///
 /// What was being written when the power went is dropped: nothing of it was acknowledged. It is
 /// recognised by being the end of its file, or by a sector of zeros where bytes should be, and by
@@ -65,17 +67,7 @@ pub fn read_log<D: Disk>(
     };
     for (at, &name) in logs.iter().enumerate() {
         let is_last = at + 1 == logs.len();
-        let content = match contents(disk, name)? {
-            Contents::Log(content) => content,
-            Contents::Unborn if is_last => return Ok(tail),
-            Contents::Unborn => {
-                return Err(LogError::Header {
-                    name,
-                    source: BadHeader::Short { len: 0 },
-                });
-            }
-        };
-        let end = scan(name, &content, entry_bytes_max, |zxid, entry, _| {
+        let scanned = scan(disk, name, entry_bytes_max, |zxid, bytes, _| {
             let last = replay.last();
             match replay.record(zxid) {
                 Ok(Step::Apply) => {}
@@ -89,13 +81,17 @@ pub fn read_log<D: Disk>(
                 }
             }
             tail.last = Some(zxid);
-            each(LogEntry {
-                zxid,
-                bytes: content.slice_ref(entry),
-            })?;
+            each(LogEntry { zxid, bytes })?;
             Ok(true)
         })?;
-        match end {
+        match scanned {
+            ScanEnd::Unborn if is_last => return Ok(tail),
+            ScanEnd::Unborn => {
+                return Err(LogError::Header {
+                    name,
+                    source: BadHeader::Short { len: 0 },
+                });
+            }
             _ if !is_last => {}
             ScanEnd::End(offset) => tail.end = Some((name, offset as u64)),
             ScanEnd::Torn { offset, damage } => tail.torn = Some((name, offset, damage)),
@@ -133,26 +129,6 @@ pub fn sync_tail<D: Disk>(disk: &D, tail: &LogTail) -> Result<(), LogError> {
         .map_err(LogError::directory("sync"))
 }
 
-/// What is in a log file.
-pub(super) enum Contents {
-    /// Less than a header, or zeros where it should be: created, and never synced.
-    Unborn,
-    /// A header, and perhaps records.
-    Log(Bytes),
-}
-
-/// Reads a file and checks its header.
-pub(super) fn contents<D: Disk>(disk: &D, name: Name) -> Result<Contents, LogError> {
-    let content = disk
-        .read_written(name)
-        .map_err(LogError::disk("read", name))?;
-    if is_born(name, &content)? {
-        Ok(Contents::Log(content.into()))
-    } else {
-        Ok(Contents::Unborn)
-    }
-}
-
 /// Whether a file is more than a crash left of one that was just created.
 pub(super) fn has_header<D: Disk>(disk: &D, name: Name) -> Result<bool, LogError> {
     let file = disk.open(name).map_err(LogError::disk("open", name))?;
@@ -172,6 +148,9 @@ fn is_born(name: Name, start: &[u8]) -> Result<bool, LogError> {
 
 /// Where scanning a file ended.
 pub(super) enum ScanEnd {
+    /// Before its start: there is less than a header, or zeros where it should be. The file was created,
+    /// and never synced.
+    Unborn,
     /// At its end, or at the zeros behind the records, which begin here.
     End(usize),
     /// At a record that a crash left incomplete.
@@ -187,26 +166,37 @@ pub(super) enum ScanEnd {
 
 /// Hands out the records of a file: zxid, entry and where the record begins, until `each` says
 /// `false`.
-pub(super) fn scan(
+pub(super) fn scan<D: Disk>(
+    disk: &D,
     name: Name,
-    content: &[u8],
     entry_bytes_max: usize,
-    mut each: impl FnMut(Zxid, &[u8], usize) -> Result<bool, LogError>,
+    mut each: impl FnMut(Zxid, Bytes, usize) -> Result<bool, LogError>,
 ) -> Result<ScanEnd, LogError> {
-    let mut offset = log_record::HEADER_LEN;
+    let mut window = Window::open(disk, name)?;
+    if !is_born(name, &window.bytes)? {
+        return Ok(ScanEnd::Unborn);
+    }
+    let mut at = log_record::HEADER_LEN;
     loop {
-        match log_record::read(content, offset, entry_bytes_max) {
-            Found::Record { entry, next } => {
-                let (header, _) = TxnHeader::decode(&mut Reader::new(entry))
-                    .map_err(|_| LogError::NoTransaction { name, offset })?;
-                if !each(header.zxid, entry, offset)? {
-                    return Ok(ScanEnd::Stopped);
-                }
-                offset = next;
+        let offset = window.start + at;
+        if let Some((entry, next)) = log_record::whole(&window.bytes, at, entry_bytes_max) {
+            let (header, _) = TxnHeader::decode(&mut Reader::new(entry))
+                .map_err(|_| LogError::NoTransaction { name, offset })?;
+            if !each(header.zxid, window.bytes.slice_ref(entry), offset)? {
+                return Ok(ScanEnd::Stopped);
             }
+            at = next;
+            continue;
+        }
+        // What is no record can be told apart by all that follows only.
+        if window.advance(&mut at)? {
+            continue;
+        }
+        match log_record::read(&window.bytes, at, entry_bytes_max) {
+            Found::Record { next, .. } => at = next,
             Found::End => return Ok(ScanEnd::End(offset)),
             Found::Torn(damage) => return Ok(ScanEnd::Torn { offset, damage }),
-            Found::Corrupt(damage) if lost_a_sector(content, offset) => {
+            Found::Corrupt(damage) if lost_a_sector(&window.bytes, at) => {
                 return Ok(ScanEnd::Torn { offset, damage });
             }
             Found::Corrupt(source) => {
@@ -217,6 +207,60 @@ pub(super) fn scan(
                 });
             }
         }
+    }
+}
+
+/// A part of a log file that is in memory.
+struct Window<F> {
+    name: Name,
+    file: F,
+    /// Where the zeros begin that reach to the end of the file.
+    end: u64,
+    /// Offset of the first byte. Invariant: a multiple of [`SECTOR`].
+    start: usize,
+    bytes: Bytes,
+}
+
+impl<F: DiskFile> Window<F> {
+    fn open<D: Disk<File = F>>(disk: &D, name: Name) -> Result<Self, LogError> {
+        let file = disk.open(name).map_err(LogError::disk("read", name))?;
+        let end = file.data_end().map_err(LogError::disk("read", name))?;
+        let mut window = Self {
+            name,
+            file,
+            end,
+            start: 0,
+            bytes: Bytes::new(),
+        };
+        window.advance(&mut 0)?;
+        Ok(window)
+    }
+
+    /// Reads on, and lets go of what stands before the sector of `at`, which moves along. False at the
+    /// end of the file: then all of it behind `at` is here.
+    fn advance(&mut self, at: &mut usize) -> Result<bool, LogError> {
+        let gone = *at / SECTOR * SECTOR;
+        let kept = self.bytes.slice(gone.min(self.bytes.len())..);
+        let from = (self.start + self.bytes.len()) as u64;
+        // A window that brings no record doubles: that is a long record, or the end.
+        let len = self
+            .end
+            .saturating_sub(from)
+            .min(WINDOW.max(kept.len()) as u64);
+        let failed = LogError::disk("read", self.name);
+        let len = usize::try_from(len).map_err(|err| failed(std::io::Error::other(err)))?;
+        let mut bytes = vec![0; kept.len() + len];
+        let (head, rest) = bytes.split_at_mut(kept.len());
+        head.copy_from_slice(&kept);
+        let read = fill(&self.file, from, rest).map_err(LogError::disk("read", self.name))?;
+        if read == 0 {
+            return Ok(false);
+        }
+        bytes.truncate(kept.len() + read);
+        self.bytes = bytes.into();
+        self.start += gone;
+        *at -= gone;
+        Ok(true)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use zk_proto::Zxid;
 
 use super::error::LogError;
-use super::read::{Contents, contents, scan};
+use super::read::scan;
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::layout::{Area, Name};
 
@@ -55,11 +55,8 @@ pub(super) fn truncate<D: Disk>(
 
 /// Cuts a file behind its last record at or before `to`.
 fn cut<D: Disk>(disk: &D, name: Name, to: Zxid, entry_bytes_max: usize) -> Result<(), LogError> {
-    let Contents::Log(content) = contents(disk, name)? else {
-        return Ok(());
-    };
     let mut end = None;
-    scan(name, &content, entry_bytes_max, |zxid, _, offset| {
+    scan(disk, name, entry_bytes_max, |zxid, _, offset| {
         let is_kept = zxid <= to;
         if !is_kept {
             end = Some(offset);

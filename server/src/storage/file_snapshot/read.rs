@@ -12,13 +12,13 @@ use zk_core::wire::snapshot::{self, Item, SnapshotDecoder, SnapshotError, Traile
 use zk_proto::Zxid;
 
 use super::snappy::SnappyDecoder;
-use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::disk::{Disk, DiskFile, fill};
 use crate::storage::layout::{Area, Name, Role};
 
 /// Bytes read at a time.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 128 << 10;
 /// Chunks that are decoded before the first of them is taken, at most.
-const CHUNKS_AHEAD: usize = 4;
+const CHUNKS_AHEAD: usize = 3;
 /// Snapshots tried before giving up, as in the reference.
 const TRIED_MAX: usize = 100;
 
@@ -81,7 +81,8 @@ pub struct LoadedSnapshot<T> {
     pub skipped: Vec<SnapshotReadError>,
 }
 
-/// Reads the newest whole snapshot: `begin` makes an empty value, `add` puts an entry into it.
+/// Reads the newest whole snapshot: `begin` makes an empty value, `add` puts entries into it that
+/// `prepare` made something of, in another thread.
 ///
 /// `add` must copy what it keeps; it may refuse, and the next older snapshot is tried then.
 /// `None` if there is no snapshot at all.
@@ -89,10 +90,11 @@ pub struct LoadedSnapshot<T> {
 /// # Errors
 ///
 /// If there are snapshots and none can be read, or the disk fails.
-pub fn load_newest_snapshot<D: Disk, T>(
+pub fn load_newest_snapshot<D: Disk, T, P: Send>(
     disk: &D,
     mut begin: impl FnMut() -> T,
-    mut add: impl FnMut(&mut T, Item) -> Result<(), Box<dyn Error + Send + Sync>>,
+    prepare: impl Fn(Item) -> P + Sync,
+    mut add: impl FnMut(&mut T, Vec<P>) -> Result<(), Box<dyn Error + Send + Sync>>,
 ) -> Result<Option<LoadedSnapshot<T>>, SnapshotReadError> {
     let names = disk
         .list(Area::Data)
@@ -116,7 +118,7 @@ pub fn load_newest_snapshot<D: Disk, T>(
             break;
         }
         let mut value = begin();
-        match read(disk, name, |item| add(&mut value, item)) {
+        match read(disk, name, &prepare, |items| add(&mut value, items)) {
             Ok(trailer) => {
                 let zxid = name.as_snapshot().unwrap_or_default();
                 return Ok(Some(LoadedSnapshot {
@@ -164,10 +166,11 @@ pub fn looks_whole<D: Disk>(disk: &D, name: Name) -> io::Result<bool> {
 
 /// Reads one snapshot to its end. It is read and decoded by a thread of its own: to build a tree from
 /// it takes as long again.
-fn read<D: Disk>(
+fn read<D: Disk, P: Send>(
     disk: &D,
     name: Name,
-    mut each: impl FnMut(Item) -> Result<(), Box<dyn Error + Send + Sync>>,
+    prepare: &(impl Fn(Item) -> P + Sync),
+    mut each: impl FnMut(Vec<P>) -> Result<(), Box<dyn Error + Send + Sync>>,
 ) -> Result<Trailer, SnapshotReadError> {
     let unreadable = |source| SnapshotReadError::Disk { name, source };
     let reader = SnapshotReader::open(disk, name).map_err(unreadable)?;
@@ -175,10 +178,10 @@ fn read<D: Disk>(
         let (sender, receiver) = mpsc::sync_channel(CHUNKS_AHEAD);
         let decoding = thread::Builder::new()
             .name("zk-snapshot-read".into())
-            .spawn_scoped(scope, move || decode(reader, name, &sender))
+            .spawn_scoped(scope, move || decode(reader, name, prepare, &sender))
             .map_err(unreadable)?;
-        for item in receiver.iter().flatten() {
-            each(item).map_err(|source| SnapshotReadError::Senseless { name, source })?;
+        for items in &receiver {
+            each(items).map_err(|source| SnapshotReadError::Senseless { name, source })?;
         }
         match decoding.join() {
             Ok(trailer) => trailer,
@@ -188,10 +191,11 @@ fn read<D: Disk>(
 }
 
 /// Hands out the entries of a snapshot, a chunk of it at a time, as long as somebody takes them.
-fn decode<F: DiskFile>(
+fn decode<F: DiskFile, P>(
     mut reader: SnapshotReader<F>,
     name: Name,
-    entries: &SyncSender<Vec<Item>>,
+    prepare: &impl Fn(Item) -> P,
+    entries: &SyncSender<Vec<P>>,
 ) -> Result<Trailer, SnapshotReadError> {
     let unreadable = |source| SnapshotReadError::Disk { name, source };
     let damaged = |source| SnapshotReadError::Damaged { name, source };
@@ -201,7 +205,7 @@ fn decode<F: DiskFile>(
         decoder.feed(chunk);
         let mut items = Vec::with_capacity(len);
         while let Some(item) = decoder.next_item().map_err(damaged)? {
-            items.push(item);
+            items.push(prepare(item));
         }
         len = items.len();
         if entries.send(items).is_err() {
@@ -253,7 +257,13 @@ impl<F: DiskFile> SnapshotReader<F> {
         let mut chunk = Vec::with_capacity(READ_BYTES + 1);
         let limit = READ_BYTES as u64;
         match &mut self.0 {
-            Stream::Plain(reader) => reader.take(limit).read_to_end(&mut chunk)?,
+            Stream::Plain(reader) => {
+                chunk.resize(READ_BYTES, 0);
+                let count = fill(&reader.file, reader.offset, &mut chunk)?;
+                reader.offset += count as u64;
+                chunk.truncate(count);
+                count
+            }
             Stream::Gzip(decoder) => decoder.take(limit).read_to_end(&mut chunk)?,
             Stream::Snappy(decoder) => return Ok(decoder.next_block()?.map(Bytes::from)),
         };

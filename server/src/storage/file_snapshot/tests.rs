@@ -44,12 +44,19 @@ fn load(directory: &Path) -> SimDisk {
 
 /// Paths of the newest whole snapshot.
 fn paths(disk: &SimDisk) -> Result<Option<LoadedSnapshot<Vec<String>>>, SnapshotReadError> {
-    load_newest_snapshot(disk, Vec::new, |paths, item| {
-        if let Item::Znode(path, _) = item {
-            paths.push(path.to_string());
-        }
-        Ok(())
-    })
+    load_newest_snapshot(
+        disk,
+        Vec::new,
+        |item| item,
+        |paths, items| {
+            for item in items {
+                if let Item::Znode(path, _) = item {
+                    paths.push(path.to_string());
+                }
+            }
+            Ok(())
+        },
+    )
 }
 
 fn write(disk: &SimDisk, zxid: i64, compression: Compression) -> std::io::Result<Name> {
@@ -154,6 +161,7 @@ fn an_entry_that_makes_no_sense_falls_back_too() {
             begun += 1;
             begun
         },
+        |item| item,
         |attempt, _| {
             if *attempt == 1 {
                 Err("no parent".into())
