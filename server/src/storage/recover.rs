@@ -33,7 +33,7 @@ use super::layout::{Area, Name, Role};
 const CHUNK_BYTES: usize = 256 << 10;
 /// Transactions that are decoded at a time, about as many as are read at a time: two threads that count
 /// the uses of one buffer wait for each other. And such batches before the first is taken, at most.
-const BATCH: usize = 512;
+const BATCH: usize = 1024;
 const BATCHES_AHEAD: usize = 2;
 
 /// Whether a server has to ask others what is true.

@@ -15,7 +15,7 @@ use crate::storage::layout::{Area, Name};
 /// Unit that disks write as a whole.
 const SECTOR: usize = 512;
 /// Bytes read at a time. In tests so few that records stand in several windows.
-const WINDOW: usize = if cfg!(test) { SECTOR } else { 64 << 10 };
+const WINDOW: usize = if cfg!(test) { SECTOR } else { 128 << 10 };
 
 /// Where reading a log ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::storage::disk::{Disk, DiskFile, fill};
 use crate::storage::layout::{Area, Name, Role};
 
 /// Bytes read at a time.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 128 << 10;
 /// Chunks that are decoded before the first of them is taken, at most.
 const CHUNKS_AHEAD: usize = 3;
 /// Snapshots tried before giving up, as in the reference.
