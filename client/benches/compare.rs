@@ -1,4 +1,4 @@
-//! This client beside the crate `zookeeper-client` and beside a client without an API, on one
+//! This client beside the crate `zookeeper-client` and beside clients without an API, on one
 //! Apache server, on loopback, in one run.
 //!
 //! ```sh
@@ -29,7 +29,6 @@ use tokio::runtime::{Builder, Runtime};
 use zk_client::Client;
 use zk_testkit::ensemble::reference::Reference;
 
-use self::raw::Raw;
 use self::table::Table;
 
 /// Counts for all threads: `zookeeper-client` polls its sockets on a thread of its own.
@@ -66,6 +65,9 @@ enum Op {
 enum Subject {
     Ours,
     Theirs,
+    /// No API, on a socket of tokio's.
+    RawTask,
+    /// No API, on a blocking socket.
     Raw,
 }
 
@@ -88,7 +90,12 @@ const WORKLOADS: [Workload; 4] = [
     },
 ];
 
-const SUBJECTS: [Subject; 3] = [Subject::Ours, Subject::Theirs, Subject::Raw];
+const SUBJECTS: [Subject; 4] = [
+    Subject::Ours,
+    Subject::Theirs,
+    Subject::RawTask,
+    Subject::Raw,
+];
 
 /// What one client did in one round of one workload.
 #[derive(Debug, Clone, Copy)]
@@ -166,9 +173,7 @@ fn prepare(address: &str) -> anyhow::Result<()> {
     let start = Instant::now();
     while start.elapsed() < WARM_UP_SERVER {
         for workload in WORKLOADS {
-            let mut raw = Raw::connect(address, workload)?;
-            raw.run(Duration::from_millis(500))?;
-            raw.close()?;
+            raw::blocking(workload, address)?;
         }
     }
     Ok(())
@@ -177,13 +182,7 @@ fn prepare(address: &str) -> anyhow::Result<()> {
 /// Runs one workload with a client of its own.
 fn measure(subject: Subject, workload: Workload, address: &str) -> anyhow::Result<Sample> {
     match subject {
-        Subject::Raw => {
-            let mut raw = Raw::connect(address, workload)?;
-            raw.run(WARM_UP)?;
-            let sample = raw.run(SPAN)?;
-            raw.close()?;
-            Ok(sample)
-        }
+        Subject::Raw => raw::blocking(workload, address),
         // Spawned, as in a server: the runtime treats the future that it blocks on differently.
         Subject::Ours => runtime()?.block_on(async {
             let task = ours(workload, address.to_owned());
@@ -191,6 +190,10 @@ fn measure(subject: Subject, workload: Workload, address: &str) -> anyhow::Resul
         }),
         Subject::Theirs => runtime()?.block_on(async {
             let task = theirs(workload, address.to_owned());
+            tokio::spawn(task).await?
+        }),
+        Subject::RawTask => runtime()?.block_on(async {
+            let task = raw::task(workload, address.to_owned());
             tokio::spawn(task).await?
         }),
     }
@@ -286,7 +289,7 @@ impl Meter {
         now - self.start >= span
     }
 
-    fn stop(self) -> anyhow::Result<Sample> {
+    fn stop(&self) -> anyhow::Result<Sample> {
         let wall = self.start.elapsed();
         let end = cpu()?;
         let user = end.user.saturating_sub(self.cpu.user);

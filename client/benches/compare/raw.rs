@@ -2,120 +2,183 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zk_proto::connect::{ConnectRequest, PASSWORD_LEN};
 use zk_proto::header::RequestHeader;
 use zk_proto::request::{GetDataRequest, Request, SetDataRequest};
 use zk_proto::{OpCode, Version, Xid, frame};
 
-use super::{DATA, Meter, Op, PATH, Sample, Workload};
+use super::{DATA, Meter, Op, PATH, SPAN, Sample, WARM_UP, Workload};
 
 /// Bytes asked of the socket at once.
 const READ_CHUNK: usize = 64 * 1024;
 
-/// A connection with a session, driven by blocking calls on this thread.
-pub(super) struct Raw {
-    stream: TcpStream,
+/// By blocking calls of this thread.
+pub(super) fn blocking(workload: Workload, address: &str) -> anyhow::Result<Sample> {
+    let mut stream = connect(address)?;
+    let mut load = Load::new(workload)?;
+    stream.write_all(&load.frames)?;
+    loop {
+        let read = stream.read(load.free())?;
+        match load.next(read)? {
+            Next::Send(requests) => stream.write_all(requests)?,
+            Next::Wait => {}
+            Next::End(sample) => {
+                stream.write_all(&close())?;
+                return Ok(sample);
+            }
+        }
+    }
+}
+
+/// By a task of a tokio runtime.
+pub(super) async fn task(workload: Workload, address: String) -> anyhow::Result<Sample> {
+    let stream = connect(&address)?;
+    stream.set_nonblocking(true)?;
+    let mut stream = tokio::net::TcpStream::from_std(stream)?;
+    let mut load = Load::new(workload)?;
+    stream.write_all(&load.frames).await?;
+    loop {
+        let read = stream.read(load.free()).await?;
+        match load.next(read)? {
+            Next::Send(requests) => stream.write_all(requests).await?,
+            Next::Wait => {}
+            Next::End(sample) => {
+                stream.write_all(&close()).await?;
+                return Ok(sample);
+            }
+        }
+    }
+}
+
+/// Opens a session.
+fn connect(address: &str) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let request = ConnectRequest {
+        timeout_ms: 10_000,
+        password: Some(Bytes::from_static(&[0; PASSWORD_LEN])),
+        read_only: Some(false),
+        ..ConnectRequest::default()
+    };
+    let mut wire = BytesMut::new();
+    frame::write(&mut wire, &[&request]);
+    stream.write_all(&wire)?;
+    let mut len = [0; frame::LENGTH_LEN];
+    stream.read_exact(&mut len)?;
+    let mut response = vec![0; u32::from_be_bytes(len).try_into()?];
+    stream.read_exact(&mut response)?;
+    Ok(stream)
+}
+
+/// Ends the session.
+fn close() -> BytesMut {
+    let mut wire = BytesMut::new();
+    let header = RequestHeader::new(Xid::new(2), OpCode::CloseSession);
+    frame::write(&mut wire, &[&header]);
+    wire
+}
+
+/// Keeps the window full for the time of the warm-up, and for as long as it is measured.
+struct Load {
     /// Starts with what was received and is not complete.
     input: Vec<u8>,
     filled: usize,
     /// The frame of the request, as often as requests are in flight.
     frames: Vec<u8>,
     window: usize,
+    in_flight: usize,
+    sent: Instant,
+    is_warm: bool,
+    meter: Meter,
+    sample: Option<Sample>,
 }
 
-impl Raw {
-    pub(super) fn connect(address: &str, workload: Workload) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        let mut raw = Self {
-            stream,
+/// What to do after a read.
+enum Next<'a> {
+    Send(&'a [u8]),
+    Wait,
+    End(Sample),
+}
+
+impl Load {
+    fn new(workload: Workload) -> anyhow::Result<Self> {
+        Ok(Self {
             input: vec![0; READ_CHUNK],
             filled: 0,
             frames: frames(workload),
             window: workload.window,
-        };
-        let handshake = ConnectRequest {
-            timeout_ms: 10_000,
-            password: Some(Bytes::from_static(&[0; PASSWORD_LEN])),
-            read_only: Some(false),
-            ..ConnectRequest::default()
-        };
-        raw.send(&|wire| frame::write(wire, &[&handshake]))?;
-        raw.receive()?;
-        Ok(raw)
+            in_flight: workload.window,
+            sent: Instant::now(),
+            is_warm: false,
+            meter: Meter::start()?,
+            sample: None,
+        })
     }
 
-    /// Keeps the window full for so long.
-    pub(super) fn run(&mut self, span: Duration) -> anyhow::Result<Sample> {
-        let frame_len = self.frames.len() / self.window;
-        let mut meter = Meter::start()?;
-        let mut sent = Instant::now();
-        self.stream.write_all(&self.frames)?;
-        loop {
-            let count = self.receive()?;
-            let now = Instant::now();
-            if self.window == 1 {
-                meter.answered(sent, now);
-            } else {
-                meter.counted(count);
-            }
-            if meter.has_run(span, now) {
-                break self.drain(count, meter);
-            }
-            sent = now;
-            let frames = self.frames.get(..count * frame_len);
-            self.stream
-                .write_all(frames.context("more replies than requests")?)?;
+    /// Where to read to.
+    fn free(&mut self) -> &mut [u8] {
+        self.input.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    /// Takes in what was read.
+    fn next(&mut self, read: usize) -> anyhow::Result<Next<'_>> {
+        let count = self.take(read)?;
+        let now = Instant::now();
+        let left = self.in_flight.checked_sub(count);
+        self.in_flight = left.context("more replies than requests")?;
+        if self.sample.is_none() {
+            self.count(count, now)?;
         }
-    }
-
-    /// Takes what is in flight, after `count` replies that were not followed by new requests.
-    fn drain(&mut self, mut count: usize, meter: Meter) -> anyhow::Result<Sample> {
-        let sample = meter.stop()?;
-        while count < self.window {
-            count += self.receive()?;
+        if let Some(sample) = self.sample {
+            return Ok(match self.in_flight {
+                0 => Next::End(sample),
+                _ => Next::Wait,
+            });
         }
-        Ok(sample)
+        self.in_flight += count;
+        self.sent = now;
+        let len = count * self.frames.len() / self.window;
+        let requests = self.frames.get(..len).unwrap_or_default();
+        Ok(match requests {
+            [] => Next::Wait,
+            _ => Next::Send(requests),
+        })
     }
 
-    /// Ends the session.
-    pub(super) fn close(mut self) -> anyhow::Result<()> {
-        self.send(&|wire| {
-            let header = RequestHeader::new(Xid::new(2), OpCode::CloseSession);
-            frame::write(wire, &[&header]);
-        })?;
-        self.receive().map(|_| ())
-    }
-
-    fn send(&mut self, write: &dyn Fn(&mut BytesMut)) -> anyhow::Result<()> {
-        let mut wire = BytesMut::new();
-        write(&mut wire);
-        Ok(self.stream.write_all(&wire)?)
-    }
-
-    /// Waits for replies. Returns how many came.
-    fn receive(&mut self) -> anyhow::Result<usize> {
-        let mut count = 0;
-        while count == 0 {
-            let free = self.input.get_mut(self.filled..).unwrap_or_default();
-            let read = self.stream.read(free)?;
-            ensure!(read > 0, "the server closed the connection");
-            self.filled += read;
-            let mut taken = 0;
-            while let Some(rest) = self.input.get(taken..self.filled)
-                && let Some(len) = frame::payload_len(rest, frame::DEFAULT_FRAME_MAX)?
-                && rest.len() >= frame::LENGTH_LEN + len
-            {
-                taken += frame::LENGTH_LEN + len;
-                count += 1;
-            }
-            self.input.copy_within(taken..self.filled, 0);
-            self.filled -= taken;
+    fn count(&mut self, count: usize, now: Instant) -> anyhow::Result<()> {
+        if self.window == 1 && count == 1 {
+            self.meter.answered(self.sent, now);
+        } else {
+            self.meter.counted(count);
         }
+        if !self.is_warm && self.meter.has_run(WARM_UP, now) {
+            self.is_warm = true;
+            self.meter = Meter::start()?;
+        } else if self.is_warm && self.meter.has_run(SPAN, now) {
+            self.sample = Some(self.meter.stop()?);
+        }
+        Ok(())
+    }
+
+    /// Returns how many replies are complete now.
+    fn take(&mut self, read: usize) -> anyhow::Result<usize> {
+        ensure!(read > 0, "the server closed the connection");
+        self.filled += read;
+        let (mut count, mut taken) = (0, 0);
+        while let Some(rest) = self.input.get(taken..self.filled)
+            && let Some(len) = frame::payload_len(rest, frame::DEFAULT_FRAME_MAX)?
+            && rest.len() >= frame::LENGTH_LEN + len
+        {
+            taken += frame::LENGTH_LEN + len;
+            count += 1;
+        }
+        self.input.copy_within(taken..self.filled, 0);
+        self.filled -= taken;
         Ok(count)
     }
 }

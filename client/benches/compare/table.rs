@@ -107,6 +107,7 @@ impl fmt::Display for Table {
                 self.line(f, workload, subject)?;
             }
             self.ratios(f, workload, Subject::Theirs)?;
+            self.ratios(f, workload, Subject::RawTask)?;
             self.ratios(f, workload, Subject::Raw)?;
         }
         Ok(())
@@ -118,7 +119,8 @@ impl Subject {
         match self {
             Self::Ours => "zk-client",
             Self::Theirs => "zookeeper-client",
-            Self::Raw => "raw",
+            Self::RawTask => "raw, tokio",
+            Self::Raw => "raw, blocking",
         }
     }
 }
