@@ -53,6 +53,28 @@ fn runs_of_one_seed_are_equal_and_of_others_differ() {
 }
 
 #[test]
+fn who_waits_for_a_watch_of_tokio_comes_in_an_order_of_the_seed() {
+    let simulation = Simulation::new().without_faults().twice();
+    simulation.run(0..20, |world| async move {
+        let told = tokio::sync::watch::Sender::new(false);
+        let waiters: Vec<_> = (0..5)
+            .map(|n| {
+                let (mut told, history) = (told.subscribe(), world.history());
+                world.process(format!("w{n}"), |process| async move {
+                    told.wait_for(|told| *told).await.ok();
+                    history.note(process.name());
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        told.send_replace(true);
+        for waiter in waiters {
+            waiter.await;
+        }
+    });
+}
+
+#[test]
 fn acknowledged_writes_are_there_and_none_is_there_twice() {
     for servers in [1, 3, 5] {
         let report = Simulation::new().servers(servers).run(100..130, writers);

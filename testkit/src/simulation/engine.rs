@@ -17,6 +17,7 @@ use super::faults::{self, Fault, Mishap};
 use super::history::Record;
 use super::process::Proc;
 use super::report::lock;
+use super::turns::Turns;
 use super::world::World;
 use super::{Ending, Simulation};
 use crate::check::{Verdict, Violation};
@@ -32,6 +33,8 @@ const PATIENCE: Micros = 300 * SECOND;
 /// Where in a seed the numbers of a run itself, and of its processes, begin.
 const STREAM: u64 = 40;
 const PROCESSES: u64 = 1_000;
+/// The number of a seed that says whose turn it is.
+const TURNS: u64 = 41;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
+        // What the run itself does is done when no task can run: see `turns`.
+        .event_interval(u32::MAX)
         .build()
         .expect("a runtime without I/O needs nothing that could be missing");
     let shared = runtime.block_on(async { Shared::new(simulation, seed, has_trace) });
@@ -90,6 +95,7 @@ where
             tokio::select! {
                 biased;
                 violation = shared.drive() => Some(violation),
+                never = shared.turns.give() => never,
                 ended = body(World::new(Arc::clone(&shared))) => ended.trouble().map(|what| {
                     Violation { law: "the body succeeds", what }
                 }),
@@ -140,6 +146,7 @@ pub(super) struct Shared {
     pub(super) healed: watch::Sender<bool>,
     /// The process that the body itself is in.
     pub(super) world: Arc<Proc>,
+    turns: Arc<Turns>,
 }
 
 /// What must hold at any moment.
@@ -167,7 +174,6 @@ pub(super) struct Inner {
     pub(super) processes: Vec<Arc<Proc>>,
     /// When a process that stands still goes on.
     resumes: Vec<(Micros, u32)>,
-    rng: Rng,
     /// What happened meanwhile, for the record.
     said: Vec<(Micros, String)>,
 }
@@ -197,7 +203,9 @@ impl Shared {
             faults.clear();
         }
         let sim = sim::world::World::new(&plan, has_trace)?;
-        let world = Arc::new(Proc::new(0, "world".to_owned(), Rng::new(seed, PROCESSES)));
+        let turns = Arc::new(Turns::new(Rng::new(seed, TURNS)));
+        let rng = Rng::new(seed, PROCESSES);
+        let world = Proc::new(0, "world".to_owned(), rng, Arc::clone(&turns));
         Ok(Self {
             start: Instant::now(),
             seed,
@@ -213,14 +221,14 @@ impl Shared {
                 ends: BTreeMap::new(),
                 processes: Vec::new(),
                 resumes: Vec::new(),
-                rng,
                 said: Vec::new(),
             }),
             record: Mutex::new(Record::default()),
             laws: Mutex::default(),
             changed: Notify::new(),
             healed: watch::Sender::new(false),
-            world,
+            world: Arc::new(world),
+            turns,
         })
     }
 
@@ -270,7 +278,7 @@ impl Shared {
         let mut inner = lock(&self.inner);
         let number = u32::try_from(inner.processes.len() + 1).unwrap_or(u32::MAX);
         let rng = Rng::new(self.seed, PROCESSES + u64::from(number));
-        let process = Arc::new(Proc::new(number, name, rng));
+        let process = Arc::new(Proc::new(number, name, rng, Arc::clone(&self.turns)));
         inner.processes.push(Arc::clone(&process));
         process
     }
@@ -467,12 +475,10 @@ impl Inner {
         let Some(stood) = self.named(process).map(Arc::clone) else {
             return;
         };
-        let Some(mut waiting) = stood.resume() else {
+        let Some(waiting) = stood.resume() else {
             return;
         };
         self.said.push((now, format!("{}: goes on", stood.name)));
-        // Nobody knows which of its tasks comes first.
-        self.rng.shuffle(&mut waiting);
         for task in waiting {
             task.wake();
         }

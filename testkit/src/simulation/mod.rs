@@ -66,14 +66,16 @@
 //! It runs in one thread, on tokio's clock. What it takes from elsewhere makes runs of one seed differ,
 //! which is found out and is an error: the clock of the system (`std::time::Instant::now`; use
 //! [`tokio::time::Instant`]), other randomness than [`Process::random`], the order of a `HashMap`,
-//! `tokio::select!` without `biased`, threads and sockets. Processes stand still as a whole only with
-//! tasks that were spawned by [`Process::spawn`]; the recipes and the client spawn theirs so.
+//! `tokio::select!` without `biased`, a `tokio::sync::watch` that several futures of one task wait for,
+//! threads and sockets. Only of tasks that were spawned by [`Process::spawn`], as the recipes and the
+//! client spawn theirs, the seed says whose turn it is, and they stand still when their process does.
 
 mod engine;
 mod faults;
 pub mod history;
 mod process;
 mod report;
+mod turns;
 mod wire;
 mod world;
 

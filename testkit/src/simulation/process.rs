@@ -13,6 +13,7 @@ use zk_client::{Builder, Client};
 use super::engine::{Shared, micros, panicked};
 use super::faults::Mishap;
 use super::report::lock;
+use super::turns::Turns;
 use super::wire::Wire;
 use crate::sim::rng::Rng;
 
@@ -32,6 +33,7 @@ pub(super) struct Proc {
     pub(super) number: u32,
     pub(super) name: String,
     state: Mutex<State>,
+    turns: Arc<Turns>,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,7 @@ struct State {
 }
 
 impl Proc {
-    pub(super) fn new(number: u32, name: String, rng: Rng) -> Self {
+    pub(super) fn new(number: u32, name: String, rng: Rng, turns: Arc<Turns>) -> Self {
         let state = State {
             is_paused: false,
             is_dead: false,
@@ -55,6 +57,7 @@ impl Proc {
             number,
             name,
             state: Mutex::new(state),
+            turns,
         }
     }
 
@@ -78,6 +81,9 @@ impl Proc {
 
 impl Host for Proc {
     fn runs(&self, cx: &mut Context<'_>) -> bool {
+        if !self.turns.is_mine(cx) {
+            return false;
+        }
         let mut state = lock(&self.state);
         if state.is_paused && !state.waiting.iter().any(|task| task.will_wake(cx.waker())) {
             state.waiting.push(cx.waker().clone());
