@@ -7,6 +7,8 @@
 mod barrier;
 #[path = "simulated/cache.rs"]
 mod cache;
+#[path = "simulated/clocks.rs"]
+mod clocks;
 #[path = "simulated/config.rs"]
 mod config;
 #[path = "simulated/hostile.rs"]

@@ -26,6 +26,16 @@ const TOP: &[&str] = &[
 /// Folders whose code takes time, randomness and the outside world as arguments only.
 const PURE: &[&str] = &["client/proto/src", "client/src/core", "server/core/src"];
 
+/// Who reads the clock on the wall.
+const WALL_CLOCKS: &[&str] = &[
+    // When an instance was registered, for people.
+    "recipes/src/discovery/instance.rs",
+    // Lines of the log.
+    "server/src/cli/log_format.rs",
+    // Times of znodes, and with them the end of TTL znodes; where ids of sessions begin.
+    "server/src/stage/clock.rs",
+];
+
 /// What would make a pure core depend on more than its arguments.
 const IMPURE: &[&str] = &[
     "std::fs",
@@ -178,6 +188,44 @@ fn pure_cores_reach_for_nothing_outside() {
     }
     assert!(seen > 30, "only {seen} files of pure cores were found");
     complain("a pure core depends on more than its arguments", &found);
+}
+
+/// A clock on a wall may be set at any time, by hours: nothing but what is for people, or comes back to a
+/// client as the time of a znode, goes by it.
+#[test]
+fn few_read_the_clock_on_the_wall() {
+    let mut found = Vec::new();
+    let mut seen = 0;
+    for (file, text) in texts() {
+        let is_ours = ["client", "recipes", "server"]
+            .iter()
+            .any(|folder| file.starts_with(folder));
+        let is_test = ["tests", "benches"]
+            .iter()
+            .any(|folder| file.components().any(|part| part.as_os_str() == *folder));
+        if !is_ours || is_test || file.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        for (line, code) in code(&text) {
+            let reads = [
+                "SystemTime::now",
+                "Utc::now",
+                "UtcDateTime::now",
+                "OffsetDateTime::now",
+                "Realtime",
+            ];
+            if !reads.iter().any(|read| code.contains(read)) {
+                continue;
+            }
+            if WALL_CLOCKS.iter().any(|known| file == Path::new(known)) {
+                seen += 1;
+            } else {
+                found.push(format!("{}:{line}", file.display()));
+            }
+        }
+    }
+    assert_eq!(seen, WALL_CLOCKS.len(), "the list is of some other code");
+    complain("reads the clock on the wall", &found);
 }
 
 #[test]

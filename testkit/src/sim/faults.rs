@@ -82,10 +82,7 @@ impl World {
                 self.coverage.note("fault: slow tree");
                 self.member(member).slow_apply = (by, until(span));
             }
-            Fault::ClockJump { member, by_ms } => {
-                self.coverage.note("fault: clock jump");
-                self.member(member).clock.jump(by_ms);
-            }
+            Fault::ClockJump { member, by_ms } => self.set_clock(member, by_ms),
             Fault::Change { client, parts } => self.ask_for_members(client, parts),
             Fault::MoveClients => {
                 self.coverage.note("fault: all clients move");
@@ -112,6 +109,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Sets the clock on the wall of a member by so much.
+    pub(crate) fn set_clock(&mut self, member: u8, by_ms: i64) {
+        self.coverage.note("fault: clock jump");
+        self.member(member).clock.jump(by_ms);
     }
 
     /// All faults are over: what is cut is joined, who stands still goes on, who is down starts.

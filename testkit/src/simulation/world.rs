@@ -64,6 +64,19 @@ impl World {
         self.shared.always((law, Box::new(holds)));
     }
 
+    /// Sets the clock on the wall of a server, the first of which is 1, by so many milliseconds: an
+    /// operator, or a time service, may do so at any time. Among the faults of a seed are such, too.
+    ///
+    /// # Panics
+    /// If there is no such server.
+    pub fn set_clock(&self, server: u8, by_ms: i64) {
+        let is_one = (1..=self.shared.servers).contains(&server);
+        assert!(is_one, "there is no server {server}");
+        self.shared.enter().sim.set_clock(server - 1, by_ms);
+        self.shared
+            .say(&format!("clock of server {server}: {by_ms:+} ms"));
+    }
+
     /// Waits until nothing goes wrong any more.
     ///
     /// # Cancel safety
