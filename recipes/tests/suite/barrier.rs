@@ -167,26 +167,39 @@ async fn entering_has_a_deadline() {
         .unwrap_err();
     assert!(matches!(error, BarrierError::Timeout { .. }), "{error}");
     until_children(&zk, "/round", 0).await;
-    // Others counted a member whose answers do not come back, and went on.
-    let party = world.party(CALM).await;
-    let slow = DoubleBarrier::new(&party, "/round", 2);
+    // Others counted a member whose answers do not come back, and went on. A busy machine may take longer
+    // to carry its last look than it may take: then it cannot know.
+    for round in 0..10 {
+        if knows_that_the_round_began(&world, &format!("/round-{round}")).await {
+            return;
+        }
+    }
+    panic!("it never knows that the round began");
+}
+
+async fn knows_that_the_round_began(world: &World, path: &str) -> bool {
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    let (quick, slow) = (
+        DoubleBarrier::new(&zk, path, 2),
+        DoubleBarrier::new(&party, path, 2),
+    );
     let (begun, within) = (Instant::now(), Duration::from_secs(5));
     let slow = tokio::spawn(async move { slow.enter_within(within).await });
-    until_children(&zk, "/round", 1).await;
-    until("it waits", async || party.stats().watches == 2).await;
+    until("it waits", async || {
+        party.stats().watches == 2 || slow.is_finished()
+    })
+    .await;
     party.proxy.stall(Direction::ToClient, true);
-    let quick = soon("enough", barrier.enter()).await.unwrap();
+    let quick = quick.enter_within(within).await;
     tokio::time::sleep_until(begun + within + Duration::from_millis(100)).await;
     party.proxy.heal();
     // It heard of the flag at last, or its time was over: either way it knows that the round began.
-    match soon("it ends", slow).await.unwrap() {
-        Ok(entered) => drop(entered),
-        Err(error) => assert!(
-            matches!(error, BarrierError::TimedOutAfterTrip { .. }),
-            "{error}"
-        ),
+    let slow = soon("it ends", slow).await.expect("it does not panic");
+    match slow {
+        Ok(_) | Err(BarrierError::TimedOutAfterTrip { .. }) => quick.is_ok(),
+        Err(BarrierError::Timeout { .. }) => false,
+        Err(error) => panic!("{error}"),
     }
-    drop(quick);
 }
 
 #[tokio::test]
