@@ -252,7 +252,7 @@ fn replay<D: Disk + Clone>(
             .map_err(failed("begin to read the log"))?;
         let mut replayed = 0;
         for batch in &receiver {
-            tree.expect(&batch);
+            tree.prefetch(&batch);
             for prepared in batch {
                 let entry = prepared.entry();
                 let zxid = entry.header.zxid;

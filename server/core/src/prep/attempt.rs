@@ -11,7 +11,7 @@ use crate::wire::txn::{Op, Txn};
 
 use super::create::{NewZnode, Place};
 use super::lists::Lists;
-use super::outstanding::{Outstanding, Seen};
+use super::outstanding::{Outstanding, Seen, Spot};
 use super::quota::QuotaWarning;
 use super::reconfig::EnsembleView;
 use super::reconfig::ReconfigRefusal;
@@ -78,9 +78,19 @@ impl Attempt<'_> {
         Ok(Txn::Single(op))
     }
 
+    /// Where a znode is, or would be.
+    pub(super) fn locate(&self, path: &str) -> Spot {
+        self.outstanding.locate(self.tree, path)
+    }
+
+    /// The znode there, as it will be when all before is applied.
+    pub(super) fn see(&self, at: Spot) -> Option<Seen<'_>> {
+        self.outstanding.see(self.tree, at)
+    }
+
     /// The znode at a path, as it will be when all before is applied.
     pub(super) fn find(&self, path: &str) -> Option<Seen<'_>> {
-        self.outstanding.find(self.tree, path)
+        self.see(self.locate(path))
     }
 
     /// The same, where there must be one.

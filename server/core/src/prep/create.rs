@@ -11,7 +11,7 @@ use crate::wire::snapshot::StoredStat;
 use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn, Op};
 
 use super::attempt::{Attempt, next_version};
-use super::outstanding::Pending;
+use super::outstanding::{Pending, Spot};
 use super::path;
 
 /// Where a request stands. Flags are not judged alike in both places.
@@ -105,6 +105,7 @@ impl Attempt<'_> {
 
         let parent = self.existing(parent_path)?;
         self.check_acl(parent.acl(), Perms::CREATE)?;
+        let above = parent.spot();
         // As stored, it is the number of children ever created.
         let cversion = parent.stat().cversion;
         let is_below_ephemeral = matches!(self.lifetime(&parent), Lifetime::Ephemeral(_));
@@ -121,7 +122,8 @@ impl Attempt<'_> {
             asked.clone()
         };
         path::check(&path)?;
-        if self.find(&path).is_some() {
+        let at = self.locate(&path);
+        if self.see(at).is_some() {
             return Err(ErrorCode::NodeExists);
         }
         if is_below_ephemeral {
@@ -130,7 +132,7 @@ impl Attempt<'_> {
         let len = new.data.map_or(0, Bytes::len);
         self.check_quota(&path, 1, len_of(len))?;
 
-        self.add(parent_path, &path, kind, new.data, &acl);
+        self.add((parent_path, above), (&path, at), kind, new.data, &acl);
         Ok(to_op(new, path, kind, acl, next_version(cversion)))
     }
 
@@ -165,22 +167,23 @@ impl Attempt<'_> {
     /// Enters a new znode among the outstanding ones.
     fn add(
         &mut self,
-        parent_path: &str,
-        path: &str,
+        (parent_path, above): (&str, Spot),
+        (path, at): (&str, Spot),
         kind: Kind,
         data: Option<&Bytes>,
         acl: &[Acl],
     ) {
         let (zxid, tree) = (self.zxid, self.tree);
-        self.outstanding.alter(tree, zxid, parent_path, |parent| {
-            parent.children += 1;
-            // As it is applied: a counter that would go down stays, and the parent with it.
-            let next = next_version(parent.stat.cversion);
-            if next.get() > parent.stat.cversion.get() {
-                parent.stat.cversion = next;
-                parent.stat.pzxid = zxid;
-            }
-        });
+        self.outstanding
+            .alter(tree, zxid, above, parent_path, |parent| {
+                parent.children += 1;
+                // As it is applied: a counter that would go down stays, and the parent with it.
+                let next = next_version(parent.stat.cversion);
+                if next.get() > parent.stat.cversion.get() {
+                    parent.stat.cversion = next;
+                    parent.stat.pzxid = zxid;
+                }
+            });
         let owner = match kind {
             Kind::Persistent => SessionId::NONE,
             Kind::Ephemeral => self.from.session,
@@ -198,7 +201,7 @@ impl Attempt<'_> {
         };
         let acl = self.lists.share(acl);
         let znode = Pending::new(path, data, acl, stat);
-        self.outstanding.create(tree, zxid, path, znode);
+        self.outstanding.create(zxid, at, path, znode);
         self.count_created(parent_path, path, len_of(data.map_or(0, Bytes::len)));
     }
 }

@@ -77,12 +77,13 @@ impl Attempt<'_> {
         let (Some(znode), Ok(parent)) = (self.find(path), path::parent_of(path)) else {
             return;
         };
-        let len = len_of(znode.data_len());
-        self.outstanding.alter(tree, zxid, parent, |parent| {
+        let (at, len) = (znode.spot(), len_of(znode.data_len()));
+        let above = self.locate(parent);
+        self.outstanding.alter(tree, zxid, above, parent, |parent| {
             parent.children = parent.children.saturating_sub(1);
             parent.stat.pzxid = zxid;
         });
-        self.outstanding.delete(tree, zxid, path);
+        self.outstanding.delete(tree, zxid, at, path);
         self.count_usage(path, -1, -len);
     }
 

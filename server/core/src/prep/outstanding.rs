@@ -11,8 +11,8 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use zk_proto::{Acl, Bytes, SessionId, Zxid};
 
-use crate::tree::digest::{self, Summed};
-use crate::tree::{QUOTA_ROOT, Tree, Znode, covers, znode_digest};
+use crate::tree::digest::restated;
+use crate::tree::{Handle, QUOTA_ROOT, Tree, Znode, covers, znode_digest};
 use crate::wire::snapshot::StoredStat;
 
 /// What is outstanding.
@@ -31,6 +31,9 @@ pub(super) struct Outstanding {
     log: VecDeque<(Zxid, Subject)>,
     /// How to get back to where a multi began, while one is being prepared.
     undo: Option<Undo>,
+    /// Slots, with what there was in them when the multi began, in the order of changes. Empty
+    /// otherwise; it stands here for its memory to be used again.
+    replaced: Vec<(u32, Option<Change>)>,
     digest: Option<u64>,
 }
 
@@ -77,8 +80,6 @@ enum Subject {
 
 #[derive(Debug)]
 struct Undo {
-    /// What there was instead, in the order of changes.
-    replaced: Vec<(u64, Arc<str>, Option<Change>)>,
     log_len: usize,
     digest: Option<u64>,
 }
@@ -89,135 +90,127 @@ pub(super) struct Pending {
     pub(super) stat: StoredStat,
     pub(super) children: u32,
     pub(super) acl: Arc<[Acl]>,
-    content: Content,
+    /// Bytes of data; null counts as none.
+    len: usize,
+    /// The data itself, of znodes that may be limits or usage.
+    text: Option<Bytes>,
     /// Its part of the digest.
-    ///
-    /// Invariant: what [`Content::digest`] says, except while it is being changed.
     digest: u64,
 }
 
-/// What must be known of a znode's data.
-#[derive(Debug, Clone)]
-struct Content {
-    len: usize,
-    /// Of path and data, to finish with a stat; `None` for what no digest covers.
-    summed: Option<Summed>,
-    /// The data itself, of znodes that may be limits or usage.
-    text: Option<Bytes>,
+/// Where a znode is, or would be: it need not be looked for again to change it. Good until something
+/// else changes at its path, or the request is prepared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spot {
+    /// Of the path.
+    hash: u64,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// There is a record of what it will be: in this slot.
+    Outstanding(u32),
+    /// In the tree alone.
+    Applied(Handle),
+    Nowhere,
 }
 
 /// A znode as requests see it.
 #[derive(Clone, Copy)]
-pub(super) enum Seen<'a> {
+pub(super) struct Seen<'a> {
+    at: Spot,
+    znode: View<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum View<'a> {
     Pending(&'a Pending),
     Applied(Znode<'a>),
 }
 
 impl<'a> Seen<'a> {
+    pub(super) fn spot(&self) -> Spot {
+        self.at
+    }
+
     pub(super) fn stat(&self) -> StoredStat {
-        match self {
-            Self::Pending(znode) => znode.stat,
-            Self::Applied(znode) => znode.stored_stat(),
+        match self.znode {
+            View::Pending(znode) => znode.stat,
+            View::Applied(znode) => znode.stored_stat(),
         }
     }
 
     pub(super) fn children(&self) -> usize {
-        match self {
-            Self::Pending(znode) => znode.children as usize,
-            Self::Applied(znode) => znode.child_count(),
+        match self.znode {
+            View::Pending(znode) => znode.children as usize,
+            View::Applied(znode) => znode.child_count(),
         }
     }
 
     pub(super) fn acl(&self) -> &'a [Acl] {
-        match self {
-            Self::Pending(znode) => &znode.acl,
-            Self::Applied(znode) => znode.acl(),
+        match self.znode {
+            View::Pending(znode) => &znode.acl,
+            View::Applied(znode) => znode.acl(),
         }
     }
 
     /// Bytes of data; null counts as none.
     pub(super) fn data_len(&self) -> usize {
-        match self {
-            Self::Pending(znode) => znode.data_len(),
-            Self::Applied(znode) => znode.data().map_or(0, <[u8]>::len),
+        match self.znode {
+            View::Pending(znode) => znode.data_len(),
+            View::Applied(znode) => znode.data().map_or(0, <[u8]>::len),
         }
     }
 
     /// Data of a znode below [`QUOTA_ROOT`].
     pub(super) fn text(&self) -> &'a [u8] {
-        match self {
-            Self::Pending(znode) => znode.content.text.as_deref().unwrap_or_default(),
-            Self::Applied(znode) => znode.data().unwrap_or_default(),
+        match self.znode {
+            View::Pending(znode) => znode.text.as_deref().unwrap_or_default(),
+            View::Applied(znode) => znode.data().unwrap_or_default(),
         }
-    }
-}
-
-impl Content {
-    fn new(path: &str, data: Option<&[u8]>, text: impl FnOnce() -> Option<Bytes>) -> Self {
-        Self {
-            len: data.map_or(0, <[u8]>::len),
-            summed: covers(path).then(|| digest::content(path, data)),
-            text: if path.starts_with(QUOTA_ROOT) {
-                text()
-            } else {
-                None
-            },
-        }
-    }
-
-    fn of(path: &str, data: Option<&Bytes>) -> Self {
-        Self::new(path, data.map(AsRef::as_ref), || data.cloned())
-    }
-
-    /// What a znode with this stat is in the digest.
-    fn digest(&self, stat: &StoredStat) -> u64 {
-        let summed = self.summed.as_ref();
-        summed.map_or(0, |content| digest::finish(content, stat))
     }
 }
 
 impl Pending {
     /// A new znode.
     pub(super) fn new(path: &str, data: Option<&Bytes>, acl: Arc<[Acl]>, stat: StoredStat) -> Self {
-        let content = Content::of(path, data);
-        Self {
-            digest: content.digest(&stat),
+        let mut znode = Self {
             stat,
             children: 0,
             acl,
-            content,
-        }
+            len: 0,
+            text: None,
+            digest: 0,
+        };
+        znode.put_data(path, data);
+        znode
     }
 
     fn of(path: &str, znode: &Znode<'_>) -> Self {
         let data = znode.data();
         let stat = znode.stored_stat();
-        let content = Content::new(path, data, || data.map(Bytes::copy_from_slice));
+        let is_text = path.starts_with(QUOTA_ROOT);
         Self {
-            digest: content.digest(&stat),
+            digest: znode_digest(path, data, &stat),
             stat,
             children: u32::try_from(znode.child_count()).unwrap_or(u32::MAX),
             acl: znode.shared_acl(),
-            content,
+            len: data.map_or(0, <[u8]>::len),
+            text: data.filter(|_| is_text).map(Bytes::copy_from_slice),
         }
     }
 
     /// Bytes of data; null counts as none.
     pub(super) fn data_len(&self) -> usize {
-        self.content.len
+        self.len
     }
 
-    /// Replaces the data; the path is that of the znode.
-    pub(super) fn set_data(&mut self, path: &str, data: Option<&Bytes>) {
-        self.content = Content::of(rooted(path), data);
-    }
-
-    /// Changes anything, and says what that adds to the digest.
-    fn alter(&mut self, change: impl FnOnce(&mut Self)) -> u64 {
-        let before = self.digest;
-        change(self);
-        self.digest = self.content.digest(&self.stat);
-        self.digest.wrapping_sub(before)
+    /// Replaces the data, all else being what it will be.
+    fn put_data(&mut self, path: &str, data: Option<&Bytes>) {
+        self.len = data.map_or(0, Bytes::len);
+        self.text = data.filter(|_| path.starts_with(QUOTA_ROOT)).cloned();
+        self.digest = znode_digest(path, data.map(AsRef::as_ref), &self.stat);
     }
 }
 
@@ -248,8 +241,9 @@ impl Outstanding {
         {
             match subject {
                 Subject::Znode(slot) => {
-                    if let Some(gone) = self.znodes.remove_if(slot, zxid) {
-                        self.disown(&gone.path, Some(&gone.change));
+                    let entry = self.znodes.at(slot);
+                    if entry.is_some_and(|entry| entry.change.zxid == zxid) {
+                        self.remove(slot);
                     }
                 }
                 Subject::Session(id) => {
@@ -261,20 +255,34 @@ impl Outstanding {
         }
     }
 
-    /// The znode at a path, as it will be. The root is `/` or empty.
-    pub(super) fn find<'a>(&'a self, tree: &'a Tree, path: &str) -> Option<Seen<'a>> {
+    /// Where the znode at a path is, or would be. The root is `/` or empty.
+    pub(super) fn locate(&self, tree: &Tree, path: &str) -> Spot {
         let path = rooted(path);
         let hash = tree.path_hash(path);
-        match self.znodes.get(hash, path) {
-            Some(slot) => slot.change.znode.as_ref().map(Seen::Pending),
-            None => tree.get_hashed(hash, path).map(Seen::Applied),
-        }
+        let place = match self.znodes.find(hash, path) {
+            Some(slot) => Place::Outstanding(slot),
+            None => match tree.locate(hash, path) {
+                Some(handle) => Place::Applied(handle),
+                None => Place::Nowhere,
+            },
+        };
+        Spot { hash, place }
+    }
+
+    /// The znode there, as it will be.
+    pub(super) fn see<'a>(&'a self, tree: &'a Tree, at: Spot) -> Option<Seen<'a>> {
+        let znode = match at.place {
+            Place::Outstanding(slot) => View::Pending(self.znodes.at(slot)?.change.znode.as_ref()?),
+            Place::Applied(handle) => View::Applied(tree.view(handle)),
+            Place::Nowhere => return None,
+        };
+        Some(Seen { at, znode })
     }
 
     /// Whether there is a record of what a znode will be.
     pub(super) fn has(&self, tree: &Tree, path: &str) -> bool {
         let path = rooted(path);
-        self.znodes.get(tree.path_hash(path), path).is_some()
+        self.znodes.find(tree.path_hash(path), path).is_some()
     }
 
     /// Outstanding znodes of an owner, in order.
@@ -307,63 +315,108 @@ impl Outstanding {
     }
 
     /// Adds a znode where there is none.
-    pub(super) fn create(&mut self, tree: &Tree, zxid: Zxid, path: &str, znode: Pending) {
+    pub(super) fn create(&mut self, zxid: Zxid, at: Spot, path: &str, znode: Pending) {
         self.add_to_digest(znode.digest);
-        self.put(tree, zxid, path, Some(znode));
+        self.put(zxid, at, path, Some(znode));
     }
 
     /// Removes a znode.
-    pub(super) fn delete(&mut self, tree: &Tree, zxid: Zxid, path: &str) {
+    pub(super) fn delete(&mut self, tree: &Tree, zxid: Zxid, at: Spot, path: &str) {
         let path = rooted(path);
-        if let Some(znode) = self.find(tree, path) {
-            let digest = match znode {
-                Seen::Pending(znode) => znode.digest,
-                Seen::Applied(znode) => znode_digest(path, znode.data(), &znode.stored_stat()),
+        if let Some(seen) = self.see(tree, at) {
+            let digest = match seen.znode {
+                View::Pending(znode) => znode.digest,
+                View::Applied(znode) => znode_digest(path, znode.data(), &znode.stored_stat()),
             };
             self.add_to_digest(digest.wrapping_neg());
-            self.put(tree, zxid, path, None);
+            self.put(zxid, at, path, None);
         }
     }
 
-    /// Changes anything of a znode but its owner.
+    /// Changes anything of a znode but its data and its owner.
     pub(super) fn alter(
         &mut self,
         tree: &Tree,
         zxid: Zxid,
+        at: Spot,
         path: &str,
         change: impl FnOnce(&mut Pending),
     ) {
         let path = rooted(path);
-        let hash = tree.path_hash(path);
-        if let Some(slot) = self.znodes.find(hash, path) {
-            let Some(entry) = self.znodes.at_mut(slot) else {
-                return;
-            };
-            let Some(znode) = &mut entry.change.znode else {
-                return;
-            };
-            if let Some(undo) = &mut self.undo {
-                let znode = Some(znode.clone());
-                let zxid = entry.change.zxid;
-                let before = Some(Change { zxid, znode });
-                undo.replaced.push((hash, Arc::clone(&entry.path), before));
+        self.replace(tree, zxid, at, path, |znode| {
+            let before = znode.stat;
+            change(znode);
+            if covers(path) {
+                znode.digest = restated(znode.digest, &before, &znode.stat);
             }
-            let added = znode.alter(change);
-            entry.change.zxid = zxid;
-            self.log.push_back((zxid, Subject::Znode(slot)));
-            self.add_to_digest(added);
-        } else if let Some(applied) = tree.get_hashed(hash, path) {
-            let mut znode = Pending::of(path, &applied);
-            let added = znode.alter(change);
-            self.add_to_digest(added);
-            self.put(tree, zxid, path, Some(znode));
+        });
+    }
+
+    /// Gives a znode other data, and changes anything else but its owner.
+    pub(super) fn set_data(
+        &mut self,
+        tree: &Tree,
+        zxid: Zxid,
+        at: Spot,
+        path: &str,
+        data: Option<&Bytes>,
+        change: impl FnOnce(&mut Pending),
+    ) {
+        let path = rooted(path);
+        self.replace(tree, zxid, at, path, |znode| {
+            change(znode);
+            znode.put_data(path, data);
+        });
+    }
+
+    fn replace(
+        &mut self,
+        tree: &Tree,
+        zxid: Zxid,
+        at: Spot,
+        path: &str,
+        change: impl FnOnce(&mut Pending),
+    ) {
+        match at.place {
+            Place::Outstanding(slot) => {
+                let Some(entry) = self.znodes.at_mut(slot) else {
+                    return;
+                };
+                let Some(znode) = &mut entry.change.znode else {
+                    return;
+                };
+                // What this request has changed already can be undone, and is in the log.
+                let is_first = entry.change.zxid != zxid;
+                if is_first && self.undo.is_some() {
+                    let before = Change {
+                        zxid: entry.change.zxid,
+                        znode: Some(znode.clone()),
+                    };
+                    self.replaced.push((slot, Some(before)));
+                }
+                let digest = znode.digest;
+                change(znode);
+                let added = znode.digest.wrapping_sub(digest);
+                if is_first {
+                    entry.change.zxid = zxid;
+                    self.log.push_back((zxid, Subject::Znode(slot)));
+                }
+                self.add_to_digest(added);
+            }
+            Place::Applied(handle) => {
+                let mut znode = Pending::of(path, &tree.view(handle));
+                let digest = znode.digest;
+                change(&mut znode);
+                self.add_to_digest(znode.digest.wrapping_sub(digest));
+                self.put(zxid, at, path, Some(znode));
+            }
+            Place::Nowhere => {}
         }
     }
 
     /// Remembers from here on how to get back here.
     pub(super) fn begin_multi(&mut self) {
         self.undo = Some(Undo {
-            replaced: Vec::new(),
             log_len: self.log.len(),
             digest: self.digest,
         });
@@ -372,6 +425,7 @@ impl Outstanding {
     /// Keeps all since [`Self::begin_multi`].
     pub(super) fn keep_multi(&mut self) {
         self.undo = None;
+        self.replaced.clear();
     }
 
     /// Takes all back since [`Self::begin_multi`].
@@ -379,8 +433,13 @@ impl Outstanding {
         let Some(undo) = self.undo.take() else {
             return;
         };
-        for (hash, path, before) in undo.replaced.into_iter().rev() {
-            self.replace(hash, &path, before);
+        while let Some((slot, before)) = self.replaced.pop() {
+            match before {
+                Some(before) => {
+                    self.change(slot, before);
+                }
+                None => self.remove(slot),
+            }
         }
         self.log.truncate(undo.log_len);
         self.digest = undo.digest;
@@ -392,50 +451,71 @@ impl Outstanding {
         }
     }
 
-    fn put(&mut self, tree: &Tree, zxid: Zxid, path: &str, znode: Option<Pending>) {
-        let hash = tree.path_hash(path);
-        let path = match self.znodes.get(hash, path) {
-            Some(slot) => Arc::clone(&slot.path),
-            None => Arc::from(path),
+    /// Puts a record where there may be one.
+    fn put(&mut self, zxid: Zxid, at: Spot, path: &str, znode: Option<Pending>) {
+        let change = Change { zxid, znode };
+        let (slot, before) = match at.place {
+            Place::Outstanding(slot) => (slot, self.change(slot, change)),
+            Place::Applied(_) | Place::Nowhere => (self.insert(at.hash, path, change), None),
         };
-        let (slot, before) = self.replace(hash, &path, Some(Change { zxid, znode }));
-        if let Some(undo) = &mut self.undo {
-            undo.replaced.push((hash, path, before));
+        if self.undo.is_some() {
+            self.replaced.push((slot, before));
         }
-        if let Some(slot) = slot {
-            self.log.push_back((zxid, Subject::Znode(slot)));
-        }
+        self.log.push_back((zxid, Subject::Znode(slot)));
     }
 
-    /// Puts a record in the place of another. Returns where it is, if there is one, and the other.
-    fn replace(
-        &mut self,
-        hash: u64,
-        path: &Arc<str>,
-        change: Option<Change>,
-    ) -> (Option<u32>, Option<Change>) {
-        let owner = owner_of(change.as_ref());
-        let (slot, before) = self.znodes.replace(hash, path, change);
-        if owner_of(before.as_ref()) != owner {
-            self.disown(path, before.as_ref());
+    fn insert(&mut self, hash: u64, path: &str, change: Change) -> u32 {
+        let path = Arc::from(path);
+        self.own(&path, change.owner());
+        self.znodes.insert(Slot { hash, path, change })
+    }
+
+    /// Puts a record in the place of another, which comes back.
+    fn change(&mut self, slot: u32, change: Change) -> Option<Change> {
+        let owner = change.owner();
+        let entry = self.znodes.at_mut(slot)?;
+        let before = std::mem::replace(&mut entry.change, change);
+        if before.owner() != owner {
+            let path = Arc::clone(&entry.path);
+            self.disown(&path, before.owner());
+            self.own(&path, owner);
+        }
+        Some(before)
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if let Some(entry) = self.znodes.at(slot) {
+            let owner = entry.change.owner();
             if owner != SessionId::NONE {
-                self.owned
-                    .entry(owner)
-                    .or_default()
-                    .insert(Arc::clone(path));
+                let path = Arc::clone(&entry.path);
+                self.disown(&path, owner);
             }
+            self.znodes.remove(slot);
         }
-        (slot, before)
     }
 
-    fn disown(&mut self, path: &str, change: Option<&Change>) {
-        let owner = owner_of(change);
+    fn own(&mut self, path: &Arc<str>, owner: SessionId) {
+        if owner != SessionId::NONE {
+            let paths = self.owned.entry(owner).or_default();
+            paths.insert(Arc::clone(path));
+        }
+    }
+
+    fn disown(&mut self, path: &str, owner: SessionId) {
         if let Some(paths) = self.owned.get_mut(&owner) {
             paths.remove(path);
             if paths.is_empty() {
                 self.owned.remove(&owner);
             }
         }
+    }
+}
+
+impl Change {
+    /// Who owns the znode, if anybody will.
+    fn owner(&self) -> SessionId {
+        let znode = self.znode.as_ref();
+        znode.map_or(SessionId::NONE, |znode| znode.stat.owner)
     }
 }
 
@@ -453,8 +533,7 @@ impl Changes {
         self.index.len()
     }
 
-    fn get(&self, hash: u64, path: &str) -> Option<&Slot> {
-        let slot = self.find(hash, path)?;
+    fn at(&self, slot: u32) -> Option<&Slot> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
@@ -467,45 +546,18 @@ impl Changes {
         self.slots.iter().flatten()
     }
 
-    /// Puts a change in the place of another, or nothing. Returns where it is, and the other.
-    fn replace(
-        &mut self,
-        hash: u64,
-        path: &Arc<str>,
-        change: Option<Change>,
-    ) -> (Option<u32>, Option<Change>) {
-        let found = self.find(hash, path);
-        match (found, change) {
-            (Some(slot), Some(change)) => {
-                let place = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
-                let before = place.map(|place| std::mem::replace(&mut place.change, change));
-                (found, before)
-            }
-            (Some(slot), None) => (None, self.remove(slot).map(|gone| gone.change)),
-            (None, Some(change)) => {
-                let path = Arc::clone(path);
-                let entry = Slot { hash, path, change };
-                (Some(self.insert(entry)), None)
-            }
-            (None, None) => (None, None),
-        }
-    }
-
-    /// Removes what is in a slot, if it is what the transaction put there.
-    fn remove_if(&mut self, slot: u32, zxid: Zxid) -> Option<Slot> {
-        let place = self.slots.get(slot as usize)?.as_ref();
-        place.filter(|place| place.change.zxid == zxid)?;
-        self.remove(slot)
-    }
-
-    fn remove(&mut self, slot: u32) -> Option<Slot> {
-        let gone = self.slots.get_mut(slot as usize)?.take()?;
+    fn remove(&mut self, slot: u32) {
+        let place = self.slots.get_mut(slot as usize);
+        let Some(place) = place.filter(|place| place.is_some()) else {
+            return;
+        };
+        let hash = place.as_ref().map_or(0, |gone| gone.hash);
+        *place = None;
         let is_it = |&(_, other): &(u64, u32)| other == slot;
-        if let Ok(entry) = self.index.find_entry(gone.hash, is_it) {
+        if let Ok(entry) = self.index.find_entry(hash, is_it) {
             entry.remove();
         }
         self.free.push(slot);
-        Some(gone)
     }
 
     fn insert(&mut self, entry: Slot) -> u32 {
@@ -532,11 +584,6 @@ impl Changes {
         };
         self.index.find(hash, is_it).map(|&(_, slot)| slot)
     }
-}
-
-fn owner_of(change: Option<&Change>) -> SessionId {
-    let znode = change.and_then(|change| change.znode.as_ref());
-    znode.map_or(SessionId::NONE, |znode| znode.stat.owner)
 }
 
 /// Whether a path is `top` or below it.

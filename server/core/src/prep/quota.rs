@@ -160,10 +160,9 @@ impl Attempt<'_> {
     fn set_usage(&mut self, subject: &str, usage: &Quota) {
         let path = stats_path(subject);
         let text = Bytes::from(usage.to_string());
+        let (tree, zxid, at) = (self.tree, self.zxid, self.locate(&path));
         self.outstanding
-            .alter(self.tree, self.zxid, &path, |znode| {
-                znode.set_data(&path, Some(&text));
-            });
+            .set_data(tree, zxid, at, &path, Some(&text), |_| {});
     }
 
     /// The usage of a subtree, from scratch.

@@ -100,12 +100,12 @@ impl Attempt<'_> {
         }
         let znode = self.existing(CONFIG_PATH)?;
         self.check_acl(znode.acl(), Perms::WRITE)?;
+        let at = znode.spot();
 
         let data = Bytes::copy_from_slice(changed.text().as_bytes());
         let (zxid, time) = (self.zxid, self.time);
         self.outstanding
-            .alter(self.tree, zxid, CONFIG_PATH, |znode| {
-                znode.set_data(CONFIG_PATH, Some(&data));
+            .set_data(self.tree, zxid, at, CONFIG_PATH, Some(&data), |znode| {
                 znode.stat.version = VERSION;
                 znode.stat.mzxid = zxid;
                 znode.stat.mtime = time;

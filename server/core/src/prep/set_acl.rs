@@ -27,15 +27,16 @@ impl Attempt<'_> {
         let acl = self.normal_acl(acl)?;
         let znode = self.existing(path)?;
         self.check_acl(znode.acl(), Perms::ADMIN)?;
-        let current = znode.stat().aversion;
+        let (at, current) = (znode.spot(), znode.stat().aversion);
         check_version(current, version)?;
 
         let version = next_version(current);
         let list = self.lists.share(&acl);
-        self.outstanding.alter(self.tree, self.zxid, path, |znode| {
-            znode.acl = list;
-            znode.stat.aversion = version;
-        });
+        self.outstanding
+            .alter(self.tree, self.zxid, at, path, |znode| {
+                znode.acl = list;
+                znode.stat.aversion = version;
+            });
         Ok(Op::SetAcl(SetAclTxn {
             path: path.clone(),
             acl: Some(acl),

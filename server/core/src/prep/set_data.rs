@@ -27,19 +27,19 @@ impl Attempt<'_> {
         let path = path::legal(path)?;
         let znode = self.existing(path)?;
         self.check_acl(znode.acl(), Perms::WRITE)?;
-        let current = znode.stat().version;
+        let (at, current) = (znode.spot(), znode.stat().version);
         let difference = len_of(data.map_or(0, Bytes::len)) - len_of(znode.data_len());
         self.check_quota(path, 0, difference)?;
         check_version(current, version)?;
 
         let (zxid, time) = (self.zxid, self.time);
         let version = next_version(current);
-        self.outstanding.alter(self.tree, zxid, path, |znode| {
-            znode.set_data(path, data);
-            znode.stat.version = version;
-            znode.stat.mzxid = zxid;
-            znode.stat.mtime = time;
-        });
+        self.outstanding
+            .set_data(self.tree, zxid, at, path, data, |znode| {
+                znode.stat.version = version;
+                znode.stat.mzxid = zxid;
+                znode.stat.mtime = time;
+            });
         self.count_usage(path, 0, difference);
         Ok(Op::SetData(SetDataTxn {
             path: path.clone(),

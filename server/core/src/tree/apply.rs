@@ -130,8 +130,8 @@ impl Tree {
     }
 
     /// Has the memory at hand that these will take, which makes applying them faster and nothing else.
-    pub fn expect(&self, prepared: &[PreparedTxn]) {
-        self.index.expect(prepared.iter().map(|it| it.known));
+    pub fn prefetch(&self, prepared: &[PreparedTxn]) {
+        self.index.prefetch(prepared.iter().map(|it| it.known));
     }
 
     /// As [`Self::apply`], for a transaction that was prepared for a tree with these options.

@@ -11,7 +11,7 @@ const SLAB_LEN: u32 = 4096;
 
 /// Place of a znode, stable as long as the znode lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Handle(NonZeroU32);
+pub(crate) struct Handle(NonZeroU32);
 
 impl Handle {
     /// Of no znode.

@@ -21,13 +21,24 @@ pub fn znode_digest(path: &str, data: Option<&[u8]>, stat: &StoredStat) -> u64 {
     let mut all = [0; ONE_PASS];
     let len = path.len() + data.len() + StoredStat::LEN;
     let Some(mut rest) = all.get_mut(..len) else {
-        return finish(&content(path, Some(data)), stat);
+        return in_pieces(path, data, stat);
     };
     rest.put_slice(path.as_bytes());
     rest.put_slice(data);
     put_stat(stat, rest);
     let mut hasher = Hasher::new();
     hasher.update(all.get(..len).unwrap_or_default());
+    u64::from(hasher.finalize())
+}
+
+/// The same, whatever the length.
+fn in_pieces(path: &str, data: &[u8], stat: &StoredStat) -> u64 {
+    let mut last = [0; StoredStat::LEN];
+    put_stat(stat, &mut last);
+    let mut hasher = Hasher::new();
+    hasher.update(path.as_bytes());
+    hasher.update(data);
+    hasher.update(&last);
     u64::from(hasher.finalize())
 }
 
@@ -40,31 +51,19 @@ pub fn covers(path: &str) -> bool {
     !path.starts_with("/zookeeper/")
 }
 
-/// The part that does not depend on the stat, of a znode that is covered.
-#[derive(Clone)]
-pub(crate) struct Summed(Hasher);
-
-impl std::fmt::Debug for Summed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Summed").finish_non_exhaustive()
+/// Digest of a znode that is covered, when nothing but its stat changed. Sums of texts of equal length
+/// differ by the sum of what the texts differ by, which is nothing but for the stat.
+pub(crate) fn restated(digest: u64, before: &StoredStat, after: &StoredStat) -> u64 {
+    let (mut all, mut others) = ([0; StoredStat::LEN], [0; StoredStat::LEN]);
+    put_stat(before, &mut all);
+    put_stat(after, &mut others);
+    for (byte, other) in all.iter_mut().zip(others) {
+        *byte ^= other;
     }
-}
-
-/// See [`Summed`].
-pub(crate) fn content(path: &str, data: Option<&[u8]>) -> Summed {
-    let mut hasher = Hasher::new();
-    hasher.update(path.as_bytes());
-    hasher.update(data.unwrap_or_default());
-    Summed(hasher)
-}
-
-/// Adds the stat, in an order of its own.
-pub(crate) fn finish(content: &Summed, stat: &StoredStat) -> u64 {
-    let mut bytes = [0; StoredStat::LEN];
-    put_stat(stat, &mut bytes);
-    let mut hasher = content.0.clone();
-    hasher.update(&bytes);
-    u64::from(hasher.finalize())
+    // Neither begun nor finished with ones, as it is where zeros before it shall count for nothing.
+    let mut hasher = Hasher::new_with_initial(u32::MAX);
+    hasher.update(&all);
+    digest ^ u64::from(!hasher.finalize())
 }
 
 fn put_stat(stat: &StoredStat, mut rest: &mut [u8]) {
@@ -81,15 +80,45 @@ fn put_stat(stat: &StoredStat, mut rest: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use zk_proto::{SessionId, Version, Zxid};
+
     use super::*;
+    use crate::time::WallTime;
 
     #[test]
     fn one_pass_gives_what_several_give() {
         let stat = StoredStat::default();
         for len in [0, 1, 100, 400, 452 - 2, 452 - 1, 452, 4000] {
             let data = vec![7; len];
-            let several = finish(&content("/a", Some(&data)), &stat);
+            let several = in_pieces("/a", &data, &stat);
             assert_eq!(znode_digest("/a", Some(&data), &stat), several, "{len}");
+        }
+    }
+
+    #[test]
+    fn another_stat_gives_what_all_from_scratch_gives() {
+        let stats = [
+            StoredStat::default(),
+            StoredStat {
+                czxid: Zxid::new(0x1_0000_0001),
+                version: Version::new(-1),
+                ..StoredStat::default()
+            },
+            StoredStat {
+                pzxid: Zxid::new(-5),
+                mtime: WallTime::from_millis(1_700_000_000_000),
+                cversion: Version::new(7),
+                aversion: Version::new(3),
+                owner: SessionId::new(i64::MIN),
+                ..StoredStat::default()
+            },
+        ];
+        for data in [&b""[..], b"data", &[9; 1000]] {
+            for (before, after) in stats.iter().flat_map(|a| stats.iter().map(move |b| (a, b))) {
+                let digest = znode_digest("/a", Some(data), before);
+                let scratch = znode_digest("/a", Some(data), after);
+                assert_eq!(restated(digest, before, after), scratch);
+            }
         }
     }
 

@@ -61,7 +61,7 @@ impl PathIndex {
 
     /// Looks where these will stand, and at nothing else: one look does not wait for the other, as each
     /// would that is followed by what is done with it.
-    pub(super) fn expect(&self, znodes: impl Iterator<Item = Option<Known>>) {
+    pub(super) fn prefetch(&self, znodes: impl Iterator<Item = Option<Known>>) {
         let looks = znodes.flatten().map(|it| self.find(it.hash, |_| true));
         std::hint::black_box(looks.flatten().count());
     }

@@ -68,7 +68,7 @@ impl TreeLoader {
     /// # Errors
     /// As [`Self::add`].
     pub fn add_prepared(&mut self, prepared: &[PreparedItem]) -> Result<(), LoadError> {
-        self.tree.index.expect(prepared.iter().map(|it| it.known));
+        self.tree.index.prefetch(prepared.iter().map(|it| it.known));
         let mut items = prepared.iter();
         items.try_for_each(|it| self.add_known(&it.item, it.known))
     }

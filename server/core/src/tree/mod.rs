@@ -52,9 +52,10 @@ use crate::time::WallTime;
 use crate::wire::snapshot::{SnapshotDigest, StoredStat};
 use crate::wire::txn::TxnDigest;
 use acl_table::AclTable;
-use arena::{Arena, Handle};
+use arena::Arena;
+pub(crate) use arena::Handle;
 use capture::Captures;
-use digest::Summed;
+use digest::restated;
 use index::PathIndex;
 use owners::Owners;
 use quota::Quotas;
@@ -112,8 +113,6 @@ pub struct Tree {
 #[derive(Debug)]
 struct Altered {
     handle: Handle,
-    /// Of its path and data.
-    content: Summed,
     /// Invariant: its digest, as long as it is in [`Tree::last_altered`].
     digest: u64,
 }
@@ -349,22 +348,18 @@ impl Tree {
         }
         let record = self.arena.at(handle);
         let owner = self.owners.owner(rare.owner);
+        let before = record.stat(&rare, owner);
         let last = self.last_altered.take();
-        let last = last.filter(|last| last.handle == handle);
-        let (content, old) = if let Some(last) = last {
-            (last.content, last.digest)
-        } else {
-            let content = digest::content(path, self.arena.data(record));
-            let old = digest::finish(&content, &record.stat(&rare, owner));
-            (content, old)
+        let old = match last.filter(|last| last.handle == handle) {
+            Some(last) => last.digest,
+            None => znode_digest(path, self.arena.data(record), &before),
         };
         let record = self.arena.at_mut(handle);
         change(record, &mut rare);
-        let new = digest::finish(&content, &record.stat(&rare, owner));
+        let new = restated(old, &before, &record.stat(&rare, owner));
         self.arena.set_rare(handle, &rare);
         self.last_altered = Some(Altered {
             handle,
-            content,
             digest: new,
         });
         self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
@@ -381,17 +376,26 @@ impl Tree {
     ) {
         self.captures.keep(handle, &self.arena, &self.owners);
         self.last_altered = None;
-        let (old, old_bytes) = (self.digest_of(path, handle), self.data_len(handle));
-        let mut value = self.arena.at(handle).data;
+        let is_summed = self.options.digest && covers(path);
+        let record = self.arena.at(handle);
+        let mut rare = self.arena.rare(record);
+        let owner = self.owners.owner(rare.owner);
+        if is_summed {
+            let old = znode_digest(path, self.arena.data(record), &record.stat(&rare, owner));
+            self.digest = self.digest.wrapping_sub(old);
+        }
+        let mut value = record.data;
+        self.bytes = self.bytes.wrapping_sub(value.len() as u64);
         self.arena.values.replace(&mut value, data);
-        let mut rare = self.arena.rare(self.arena.at(handle));
+        self.bytes = self.bytes.wrapping_add(value.len() as u64);
         let record = self.arena.at_mut(handle);
         record.data = value;
         change(record, &mut rare);
+        if is_summed {
+            let new = znode_digest(path, data, &record.stat(&rare, owner));
+            self.digest = self.digest.wrapping_add(new);
+        }
         self.arena.set_rare(handle, &rare);
-        let (new, new_bytes) = (self.digest_of(path, handle), self.data_len(handle));
-        self.bytes = self.bytes.wrapping_sub(old_bytes).wrapping_add(new_bytes);
-        self.digest = self.digest.wrapping_sub(old).wrapping_add(new);
     }
 
     /// Links a new znode below its parent and enters it everywhere; its digest is computed if it is not

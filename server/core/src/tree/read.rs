@@ -51,16 +51,15 @@ impl Tree {
         self.find(path).map(|handle| self.view(handle))
     }
 
-    /// Hash of a path, for [`Self::get_hashed`]; that of the root is to be empty.
+    /// Hash of a path, for [`Self::locate`]; that of the root is to be empty.
     pub(crate) fn path_hash(&self, path: &str) -> u64 {
         self.index.hash(path)
     }
 
-    /// The znode at a path with this hash.
-    pub(crate) fn get_hashed(&self, hash: u64, path: &str) -> Option<Znode<'_>> {
+    /// Where the znode at a path with this hash is, for [`Self::view`].
+    pub(crate) fn locate(&self, hash: u64, path: &str) -> Option<Handle> {
         let is_it = |handle| self.arena.stands_at(handle, path);
-        let handle = self.index.find(hash, is_it)?;
-        Some(self.view(handle))
+        self.index.find(hash, is_it)
     }
 
     /// The list of an id that a znode of this tree has.
@@ -221,7 +220,11 @@ impl Tree {
         }
     }
 
-    fn view(&self, handle: Handle) -> Znode<'_> {
+    /// The znode of a handle.
+    ///
+    /// # Panics
+    /// If it is gone since.
+    pub(crate) fn view(&self, handle: Handle) -> Znode<'_> {
         Znode {
             tree: self,
             record: self.arena.at(handle),

@@ -256,7 +256,11 @@ proptest! {
                 world.apply_one();
             }
             // A parent that is made anew begins anew.
-            last.retain(|parent, _| world.prep.outstanding.find(&world.tree, parent).is_some());
+            let outstanding = &world.prep.outstanding;
+            last.retain(|parent, _| {
+                let at = outstanding.locate(&world.tree, parent);
+                outstanding.see(&world.tree, at).is_some()
+            });
         }
     }
 
