@@ -108,8 +108,15 @@ pub enum Found<'a> {
         /// Offset of what follows.
         next: usize,
     },
+    /// None.
+    Ending(Ending),
+}
+
+/// How the records of a log come to their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
     /// Nothing, or padding, up to the end of the file.
-    End,
+    Clean,
     /// A record that was not written completely, and behind it nothing that was. It may be dropped
     /// if this is the last file; what it held was never acknowledged.
     Torn(Damage),
@@ -138,51 +145,63 @@ pub enum Damage {
 }
 
 /// Looks at what stands at `offset` of a whole log file. `entry_max` bounds the length of an entry.
-///
-/// A record is torn rather than corrupt if no whole record is found behind it: directly behind it
-/// where its length is known, anywhere where it is not.
-///
-/// # Source
-/// Apache `ZooKeeper` 3.9, `FileTxnLog.FileTxnIterator#next`, takes a missing end mark for the end
-/// wherever it is, and a wrong checksum for corruption wherever it is.
 pub fn read(file: &[u8], offset: usize, entry_max: usize) -> Found<'_> {
-    let rest = file.get(offset..).unwrap_or_default();
-    let damage = match frame(rest, entry_max) {
-        Ok((entry, len)) => {
-            return Found::Record {
-                entry,
-                next: offset + len,
-            };
-        }
-        Err(Broken::Damage(damage)) => damage,
-        Err(Broken::Zero) if rest.iter().all(|&byte| byte == 0) => return Found::End,
-        Err(Broken::Zero) => Damage::Zeros,
-    };
-    let follows = match damage {
-        Damage::Short => false,
-        Damage::NoEndMark | Damage::Checksum => {
-            let behind = claimed_len(rest).and_then(|len| rest.get(FRAME_LEN + len..));
-            behind.is_some_and(|behind| frame(behind, entry_max).is_ok())
-        }
-        Damage::Length(_) | Damage::Zeros => {
-            (1..rest.len()).any(|at| frame(rest.get(at..).unwrap_or_default(), entry_max).is_ok())
-        }
-    };
-    if follows {
-        Found::Corrupt(damage)
-    } else {
-        Found::Torn(damage)
+    match whole(file, offset, entry_max) {
+        Ok((entry, next)) => Found::Record { entry, next },
+        Err(none) => Found::Ending(none.judge(file, offset, entry_max)),
     }
 }
 
-/// The whole record at `offset`, if there is one: its entry, and the offset of what follows. What else
-/// may stand there [`read`] tells, when it is given the rest of the file.
-pub fn whole(bytes: &[u8], offset: usize, entry_max: usize) -> Option<(&[u8], usize)> {
-    let (entry, len) = frame(bytes.get(offset..)?, entry_max).ok()?;
-    Some((entry, offset + len))
+/// The whole record at `offset`: its entry, and the offset of what follows.
+///
+/// # Errors
+/// [`NoRecord`] if there is none, as far as these bytes go.
+pub fn whole(bytes: &[u8], offset: usize, entry_max: usize) -> Result<(&[u8], usize), NoRecord> {
+    let rest = bytes.get(offset..).unwrap_or_default();
+    let (entry, len) = frame(rest, entry_max).map_err(NoRecord)?;
+    Ok((entry, offset + len))
+}
+
+/// That no whole record stands at some offset. Whether one ever did can be told by all that follows
+/// only: see [`Self::judge`].
+#[derive(Debug)]
+pub struct NoRecord(Broken);
+
+impl NoRecord {
+    /// Tells what stands at the offset that this comes from, of a file that is there to its end.
+    ///
+    /// A record is torn rather than corrupt if no whole record is found behind it: directly behind it
+    /// where its length is known, anywhere where it is not.
+    ///
+    /// # Source
+    /// Apache `ZooKeeper` 3.9, `FileTxnLog.FileTxnIterator#next`, takes a missing end mark for the end
+    /// wherever it is, and a wrong checksum for corruption wherever it is.
+    pub fn judge(self, file: &[u8], offset: usize, entry_max: usize) -> Ending {
+        let rest = file.get(offset..).unwrap_or_default();
+        let damage = match self.0 {
+            Broken::Damage(damage) => damage,
+            Broken::Zero if rest.iter().all(|&byte| byte == 0) => return Ending::Clean,
+            Broken::Zero => Damage::Zeros,
+        };
+        let follows = match damage {
+            Damage::Short => false,
+            Damage::NoEndMark | Damage::Checksum => {
+                let behind = claimed_len(rest).and_then(|len| rest.get(FRAME_LEN + len..));
+                behind.is_some_and(|behind| frame(behind, entry_max).is_ok())
+            }
+            Damage::Length(_) | Damage::Zeros => (1..rest.len())
+                .any(|at| frame(rest.get(at..).unwrap_or_default(), entry_max).is_ok()),
+        };
+        if follows {
+            Ending::Corrupt(damage)
+        } else {
+            Ending::Torn(damage)
+        }
+    }
 }
 
 /// Why bytes do not begin with a whole record.
+#[derive(Debug)]
 enum Broken {
     /// The length is zero, or nothing is left: the end, if only zeros follow.
     Zero,
@@ -251,7 +270,7 @@ mod tests {
         (out.to_vec(), offsets)
     }
 
-    fn read_all(file: &[u8]) -> (Vec<Vec<u8>>, Found<'_>) {
+    fn read_all(file: &[u8]) -> (Vec<Vec<u8>>, Ending) {
         let (mut offset, mut entries) = (HEADER_LEN, Vec::new());
         loop {
             match read(file, offset, ENTRY_MAX) {
@@ -259,7 +278,7 @@ mod tests {
                     entries.push(entry.to_vec());
                     offset = next;
                 }
-                end @ (Found::End | Found::Torn(_) | Found::Corrupt(_)) => return (entries, end),
+                Found::Ending(end) => return (entries, end),
             }
         }
     }
@@ -269,7 +288,7 @@ mod tests {
         for padding in [0, 1, 11, 12, 13, 5000] {
             let (file, _) = log(&[b"one", b"two"], padding);
             let (entries, end) = read_all(&file);
-            assert_eq!((entries.len(), end), (2, Found::End));
+            assert_eq!((entries.len(), end), (2, Ending::Clean));
         }
     }
 
@@ -282,7 +301,7 @@ mod tests {
             file[at] ^= byte;
             let (entries, found) = read_all(&file);
             assert_eq!(entries.len(), 1);
-            let Found::Torn(damage) = found else {
+            let Ending::Torn(damage) = found else {
                 panic!("{found:?}");
             };
             damage
@@ -293,9 +312,9 @@ mod tests {
         assert!(matches!(damaged(last + 8, 0x80), Damage::Length(_)));
         assert_eq!(damaged(last + 11, 12), Damage::Zeros);
         let (_, found) = read_all(&file[..last + 20]);
-        assert_eq!(found, Found::Torn(Damage::Short));
+        assert_eq!(found, Ending::Torn(Damage::Short));
         let (_, found) = read_all(&file[..last + 5]);
-        assert_eq!(found, Found::Torn(Damage::Short));
+        assert_eq!(found, Ending::Torn(Damage::Short));
     }
 
     #[test]
@@ -306,7 +325,7 @@ mod tests {
             file[offsets[1] + at] ^= byte;
             let (entries, found) = read_all(&file);
             assert_eq!(entries.len(), 1);
-            assert!(matches!(found, Found::Corrupt(_)), "{at}: {found:?}");
+            assert!(matches!(found, Ending::Corrupt(_)), "{at}: {found:?}");
         }
     }
 
@@ -343,7 +362,7 @@ mod tests {
             prop_assert_eq!(&read[..], &entries[..whole]);
             let clean = cut == HEADER_LEN || ends.clone().any(|end| end == cut);
             // Up to four bytes of a checksum are zeros, which cannot be told from padding.
-            let as_expected = if clean { end == Found::End } else { !matches!(end, Found::Corrupt(_)) };
+            let as_expected = if clean { end == Ending::Clean } else { !matches!(end, Ending::Corrupt(_)) };
             prop_assert!(as_expected);
         }
 

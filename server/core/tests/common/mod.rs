@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use zk_core::tree::{Applied, DigestCheck, LoadError, OwnerRules, Tree, TreeLoader, TreeOptions};
 use zk_core::wire::file_name::{Compression, FileName};
-use zk_core::wire::log_record::{self, ENTRY_MAX, Found};
+use zk_core::wire::log_record::{self, ENTRY_MAX, Ending, Found};
 use zk_core::wire::recovery::{self, Refusal, Replay, Start, Step};
 use zk_core::wire::snapshot::{self, Item, SnapshotDecoder, Trailer};
 use zk_core::wire::txn::{Op, Txn, TxnEntry};
@@ -124,11 +124,11 @@ fn read_log(file: &Bytes, replay: &mut Replay, to: &mut Recovered) -> Result<(),
                     to.applied.push((entry, applied));
                 }
             }
-            Found::End | Found::Torn(_) => {
+            Found::Ending(Ending::Clean | Ending::Torn(_)) => {
                 replay.end_log();
                 return Ok(());
             }
-            Found::Corrupt(damage) => return Err(replay.damaged(damage)),
+            Found::Ending(Ending::Corrupt(damage)) => return Err(replay.damaged(damage)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reading a log, and telling what a crash did to it from what nothing should have done.
 
 use bytes::Bytes;
-use zk_core::wire::log_record::{self, BadHeader, Damage, Found};
+use zk_core::wire::log_record::{self, BadHeader, Damage, Ending};
 use zk_core::wire::recovery::{Replay, Step};
 use zk_core::wire::txn::TxnHeader;
 use zk_proto::Zxid;
@@ -179,34 +179,34 @@ pub(super) fn scan<D: Disk>(
     let mut at = log_record::HEADER_LEN;
     loop {
         let offset = window.start + at;
-        if let Some((entry, next)) = log_record::whole(&window.bytes, at, entry_bytes_max) {
-            let (header, _) = TxnHeader::decode(&mut Reader::new(entry))
-                .map_err(|_| LogError::NoTransaction { name, offset })?;
-            if !each(header.zxid, window.bytes.slice_ref(entry), offset)? {
-                return Ok(ScanEnd::Stopped);
+        let none = match log_record::whole(&window.bytes, at, entry_bytes_max) {
+            Ok((entry, next)) => {
+                let (header, _) = TxnHeader::decode(&mut Reader::new(entry))
+                    .map_err(|_| LogError::NoTransaction { name, offset })?;
+                if !each(header.zxid, window.bytes.slice_ref(entry), offset)? {
+                    return Ok(ScanEnd::Stopped);
+                }
+                at = next;
+                continue;
             }
-            at = next;
-            continue;
-        }
+            Err(none) => none,
+        };
         // What is no record can be told apart by all that follows only.
         if window.advance(&mut at)? {
             continue;
         }
-        match log_record::read(&window.bytes, at, entry_bytes_max) {
-            Found::Record { next, .. } => at = next,
-            Found::End => return Ok(ScanEnd::End(offset)),
-            Found::Torn(damage) => return Ok(ScanEnd::Torn { offset, damage }),
-            Found::Corrupt(damage) if lost_a_sector(&window.bytes, at) => {
-                return Ok(ScanEnd::Torn { offset, damage });
+        return match none.judge(&window.bytes, at, entry_bytes_max) {
+            Ending::Clean => Ok(ScanEnd::End(offset)),
+            Ending::Torn(damage) => Ok(ScanEnd::Torn { offset, damage }),
+            Ending::Corrupt(damage) if lost_a_sector(&window.bytes, at) => {
+                Ok(ScanEnd::Torn { offset, damage })
             }
-            Found::Corrupt(source) => {
-                return Err(LogError::Corrupt {
-                    name,
-                    offset,
-                    source,
-                });
-            }
-        }
+            Ending::Corrupt(source) => Err(LogError::Corrupt {
+                name,
+                offset,
+                source,
+            }),
+        };
     }
 }
 
