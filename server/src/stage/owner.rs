@@ -46,8 +46,9 @@ pub(crate) trait Stage {
 /// An owner with its mailbox.
 pub(crate) struct Owner<S: Stage> {
     mailbox: Arc<Mailbox<S::Item>>,
-    /// Empty once it has failed or stopped.
-    seat: Mutex<Option<Seat<S>>>,
+    /// Empty once it has failed or stopped. Boxed, as a turn takes it out and puts it back: a stage
+    /// has some kilobytes in place.
+    seat: Mutex<Option<Box<Seat<S>>>>,
     fail_stop: Arc<FailStop>,
     /// What happens while the seat is held by one who finds nothing to do.
     #[cfg(test)]
@@ -66,7 +67,7 @@ impl<S: Stage> Owner<S> {
         mailbox.arm(stage.deadline());
         Self {
             mailbox,
-            seat: Mutex::new(Some(Seat { stage, items })),
+            seat: Mutex::new(Some(Box::new(Seat { stage, items }))),
             fail_stop: Arc::clone(fail_stop),
             #[cfg(test)]
             found_nothing: Mutex::new(None),
@@ -132,7 +133,7 @@ impl<S: Stage> Owner<S> {
     }
 
     /// Takes a turn. If it fails or panics, the seat stays empty and the server stops: law L7.
-    fn turn(&self, seat: &mut MutexGuard<'_, Option<Seat<S>>>) {
+    fn turn(&self, seat: &mut MutexGuard<'_, Option<Box<Seat<S>>>>) {
         let Some(mut at_work) = seat.take() else {
             return;
         };
