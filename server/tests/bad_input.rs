@@ -14,7 +14,8 @@ use support::{SOON, attach, client, configure, dial, fails, hello, read_frame, r
 use zk_proto::connect::ConnectResponse;
 use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Reader};
-use zk_proto::{ErrorCode, OpCode, SessionId, Xid};
+use zk_proto::request::{CreateRequest, ExistsRequest, Request};
+use zk_proto::{Acl, ErrorCode, Id, OpCode, Perms, SessionId, Xid};
 use zk_server::Server;
 use zk_server::faults::Faults;
 
@@ -483,4 +484,156 @@ async fn damaged_files_are_named_and_left_alone() {
         let path = format!("/n{number}");
         assert!(zk.exists(&path).await.expect("read").is_some(), "{path}");
     }
+}
+
+/// The frame of a request.
+fn frame(xid: i32, request: &Request) -> Vec<u8> {
+    let mut wire = bytes::BytesMut::new();
+    zk_proto::frame::write_request(&mut wire, Xid::new(xid), request);
+    wire.to_vec()
+}
+
+fn create(path: &str, len: usize) -> Request {
+    Request::Create(CreateRequest {
+        path: Some(path.into()),
+        data: Some(vec![b'x'; len].into()),
+        acl: Some(vec![Acl::new(Perms::ALL, Id::ANYONE)]),
+        flags: 0,
+    })
+}
+
+/// Xid and error of the next answer.
+fn answered(socket: &mut TcpStream) -> (i32, i32) {
+    let frame = read_frame(socket);
+    let header = ReplyHeader::decode(&mut Reader::shared(&frame)).expect("a header");
+    (header.xid.get(), header.err)
+}
+
+/// Waits until the answer to a four-letter word has this in it.
+fn until(address: SocketAddr, word: &str, part: &str) {
+    let start = Instant::now();
+    loop {
+        let mut socket = dial(address);
+        socket.write_all(word.as_bytes()).expect("sent");
+        let told = String::from_utf8(rest(socket)).expect("text");
+        if told.contains(part) {
+            return;
+        }
+        assert!(start.elapsed() < SOON, "{word} does not tell {part}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_requests_beyond_what_they_may_take_end_their_connection() {
+    let faults = Faults::default();
+    let server = Server::builder()
+        .set("largeRequestThreshold", 1000)
+        .set("largeRequestMaxBytes", 5000)
+        .set("4lw.commands.whitelist", "*")
+        .faults(&faults)
+        .start()
+        .await
+        .expect("started");
+    let address = server.client_address();
+    aside(move || {
+        let (mut first, mut second) = (attach(address), attach(address));
+        let mut small = attach(address);
+        faults.pause();
+        first
+            .write_all(&frame(1, &create("/first", 3000)))
+            .expect("sent");
+        until(address, "cons", "queued=1,");
+        // Its length is refused before the rest is there.
+        second
+            .write_all(
+                frame(1, &create("/second", 3000))
+                    .get(..10)
+                    .expect("a part"),
+            )
+            .expect("sent");
+        assert_eq!(rest(second), b"");
+        until(address, "mntr", "zk_large_requests_rejected\t1\n");
+        small
+            .write_all(&frame(1, &create("/small", 900)))
+            .expect("sent");
+        faults.resume();
+        assert_eq!(answered(&mut first), (1, 0));
+        assert_eq!(answered(&mut small), (1, 0));
+        // What was answered takes nothing any more; nor does one whose connection is gone.
+        for xid in 2..10 {
+            let path = format!("/again-{xid}");
+            first
+                .write_all(&frame(xid, &create(&path, 3000)))
+                .expect("sent");
+            assert_eq!(answered(&mut first), (xid, 0));
+        }
+        let mut lost = attach(address);
+        faults.pause();
+        lost.write_all(&frame(1, &create("/lost", 3000)))
+            .expect("sent");
+        drop(lost);
+        faults.resume();
+        first
+            .write_all(&frame(10, &create("/last", 4000)))
+            .expect("sent");
+        assert_eq!(answered(&mut first), (10, 0));
+    })
+    .await;
+    still_serves(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_too_long_to_be_let_in_is_refused_in_its_place() {
+    let faults = Faults::default();
+    let server = Server::builder()
+        .set("request_throttle_max_requests", 1)
+        .set("throttled_op_wait_time", 50)
+        .set("4lw.commands.whitelist", "*")
+        .faults(&faults)
+        .start()
+        .await
+        .expect("started");
+    let address = server.client_address();
+    aside(move || {
+        let (mut first, mut second) = (attach(address), attach(address));
+        faults.pause();
+        first
+            .write_all(&frame(1, &create("/first", 1)))
+            .expect("sent");
+        until(address, "cons", "queued=1,");
+        let exists = Request::Exists(ExistsRequest {
+            path: Some("/first".into()),
+            watch: false,
+        });
+        let late = [
+            (1, create("/second", 1)),
+            (2, exists.clone()),
+            (-2, Request::Ping),
+        ];
+        let late: Vec<u8> = late.iter().flat_map(|(xid, of)| frame(*xid, of)).collect();
+        second.write_all(&late).expect("sent");
+        until(address, "mntr", "zk_request_throttle_wait_count\t1\n");
+        std::thread::sleep(Duration::from_millis(100));
+        faults.resume();
+        let throttled = ErrorCode::ThrottledOp.code();
+        assert_eq!(answered(&mut first), (1, 0));
+        assert_eq!(answered(&mut second), (1, throttled));
+        assert_eq!(answered(&mut second), (2, throttled));
+        assert_eq!(answered(&mut second), (-2, 0));
+        until(address, "mntr", "zk_throttled_ops\t2\n");
+        // What comes in time is executed, and nothing of the other was.
+        second
+            .write_all(&frame(3, &create("/second", 1)))
+            .expect("sent");
+        assert_eq!(answered(&mut second), (3, 0));
+        first.write_all(&frame(2, &exists)).expect("sent");
+        assert_eq!(answered(&mut first), (2, 0));
+        second
+            .write_all(&frame(4, &Request::CloseSession))
+            .expect("sent");
+        assert_eq!(answered(&mut second), (4, 0));
+    })
+    .await;
+    still_serves(server).await;
 }

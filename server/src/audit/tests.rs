@@ -20,7 +20,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let schemes = Schemes::new(vec![Box::new(IpScheme), Box::new(DigestScheme::new(None))]);
-        let limits = PipelineLimits {
+        let limits = &PipelineLimits {
             waiting_max: 100,
             waiting_bytes_max: 100,
             outgoing_max: 1,

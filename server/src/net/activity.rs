@@ -22,9 +22,9 @@ pub(crate) struct Activity {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct LatencyMs {
-    last: u64,
-    min: Option<u64>,
-    max: u64,
+    last: u32,
+    min: Option<u32>,
+    max: u32,
     sum: u64,
     count: u64,
 }
@@ -53,12 +53,12 @@ impl Activity {
     /// Notes answers, and the last transaction they tell of.
     pub(crate) fn answered(&mut self, took: &[Duration], zxid: Zxid, now_ms: i64) {
         for took in took {
-            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            let ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
             let latency = &mut self.latency;
             latency.last = ms;
             latency.min = Some(latency.min.map_or(ms, |min| min.min(ms)));
             latency.max = latency.max.max(ms);
-            latency.sum = latency.sum.saturating_add(ms);
+            latency.sum = latency.sum.saturating_add(ms.into());
             latency.count += 1;
         }
         self.last_zxid = zxid;
@@ -84,10 +84,10 @@ impl Activity {
             last_cxid: self.last_cxid,
             last_zxid: self.last_zxid,
             last_response_ms: self.last_response_ms,
-            last_latency_ms: latency.last,
-            min_latency_ms: latency.min.unwrap_or(0),
+            last_latency_ms: latency.last.into(),
+            min_latency_ms: latency.min.unwrap_or(0).into(),
             avg_latency_ms: latency.sum / latency.count.max(1),
-            max_latency_ms: latency.max,
+            max_latency_ms: latency.max.into(),
         }
     }
 }

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::Identities;
 use zk_core::conn::handshake::ServingMode;
 use zk_proto::SessionId;
 
 use super::activity::Activity;
+use super::admission::Admission;
 use super::outbox::Outbox;
 
 /// How long after a change to serving nobody clients are kept waiting for the next one. Members that
@@ -43,8 +44,8 @@ pub(crate) struct Conn {
     pub(crate) sent: AtomicU64,
     /// What it did last, once it has a session.
     pub(crate) activity: Mutex<Option<Activity>>,
-    /// Its session, once there is one.
-    session: Mutex<Option<SessionId>>,
+    /// Its session, [`SessionId::NONE`] until there is one.
+    session: AtomicI64,
     /// Where the handshake waits for the core.
     handshake: Mutex<Option<oneshot::Sender<SessionReply>>>,
 }
@@ -71,7 +72,8 @@ impl Conn {
     }
 
     pub(crate) fn session(&self) -> Option<SessionId> {
-        *self.session.lock()
+        let session = SessionId::new(self.session.load(Ordering::Acquire));
+        (session != SessionId::NONE).then_some(session)
     }
 
     /// Where the reply to a handshake will come.
@@ -98,8 +100,7 @@ pub(crate) struct Connections {
     next: AtomicU32,
     /// What clients may do, and since when.
     mode: watch::Sender<(ServingMode, Instant)>,
-    /// One for each write that may be on its way: `globalOutstandingLimit`.
-    permits: Arc<Semaphore>,
+    admission: Arc<Admission>,
 }
 
 /// A place among the connections of an address; given back when dropped.
@@ -122,9 +123,9 @@ impl Drop for Place {
 }
 
 impl Connections {
-    pub(crate) fn new(permits: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(admission: Arc<Admission>) -> Self {
         Self {
-            permits,
+            admission,
             by_id: RwLock::new(BTreeMap::new()),
             by_session: Mutex::new(BTreeMap::new()),
             per_address: Mutex::new(BTreeMap::new()),
@@ -166,12 +167,12 @@ impl Connections {
             id,
             remote: caller.remote,
             is_secure: caller.is_secure,
-            outbox: Outbox::new(Arc::clone(&self.permits)),
+            outbox: Outbox::new(Arc::clone(&self.admission)),
             identities: Mutex::new(caller.identities.clone()),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             activity: Mutex::new(None),
-            session: Mutex::new(None),
+            session: AtomicI64::new(SessionId::NONE.get()),
             handshake: Mutex::new(None),
         });
         by_id.insert(id, Arc::clone(&conn));
@@ -192,7 +193,7 @@ impl Connections {
     /// Makes a session that of a connection; another one that had it is closed.
     pub(crate) fn bind(&self, conn: &Conn, session: SessionId) {
         self.close_session(session);
-        *conn.session.lock() = Some(session);
+        conn.session.store(session.get(), Ordering::Release);
         self.by_session.lock().insert(session, conn.id);
     }
 
@@ -278,9 +279,10 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::admission::of_lines;
 
     fn connections() -> Connections {
-        Connections::new(Arc::new(Semaphore::new(1)))
+        Connections::new(Arc::new(of_lines(1, "")))
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@
 //! | before there is a session | [`handshake::FRAME_MAX`] | closed |
 //! | requests waiting on a connection | [`outbox::LIMITS`] | not read |
 //! | requests waiting in the server | `globalOutstandingLimit` | not read |
+//! | bytes of large writes in the server | `largeRequestMaxBytes`, if there are large ones | closed |
 //! | answers and events to a connection | [`outbox::LIMITS`] | closed |
 //! | packets to a member | 64 MiB | closed, and synchronised anew |
 //! | transactions of a leader, read and not durable | [`intake::BYTES_MAX`] | not read |
@@ -24,6 +25,7 @@
 //! [`intake::BYTES_MAX`]: crate::stage::intake::BYTES_MAX
 
 mod activity;
+pub(crate) mod admission;
 pub(crate) mod client_conn;
 pub(crate) mod client_listener;
 pub(crate) mod connections;

@@ -16,7 +16,6 @@ use atomic_waker::AtomicWaker;
 
 use bytes::{Buf as _, BytesMut};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use zk_core::answer::{ConnWatches, Viewer, answer_read};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::{Access, Identities};
@@ -29,6 +28,7 @@ use zk_core::watch::WatchKind;
 use zk_proto::request::WatcherType;
 use zk_proto::{Bytes, SessionId, Xid, Zxid};
 
+use super::admission::{Admission, NoRoom};
 use super::delivery::Scratch;
 use super::shared_writer::SharedWriter;
 use crate::shared_tree::WatchSet;
@@ -137,23 +137,41 @@ pub(crate) struct Outbox {
     is_touched: AtomicBool,
     /// Whether the connection is to end without another word.
     is_aborted: AtomicBool,
-    /// Where the permits of writes go that are never answered.
-    permits: Arc<Semaphore>,
+    /// Where the permits of writes go that are never answered, and the room of large ones.
+    admission: Arc<Admission>,
 }
 
 #[derive(Debug)]
 struct Inner {
     pipeline: Pipeline<ReadJob>,
-    /// When the writes in flight came in, oldest first.
-    started: VecDeque<Instant>,
+    /// The writes in flight, oldest first.
+    started: VecDeque<Started>,
     /// How long writes took, since the connection task looked.
     took: Vec<Duration>,
     /// The socket, if others than the connection task may write there.
     socket: Option<SharedWriter>,
     /// Whether the connection task has written all that it took.
     is_resting: bool,
-    /// What somebody else took for the socket, which did not take it.
-    unsent: Bytes,
+    /// What somebody else took for the socket, which did not take it: rare, and so elsewhere.
+    unsent: Option<Box<Bytes>>,
+}
+
+/// A write in flight.
+#[derive(Debug)]
+struct Started {
+    /// When it came in.
+    at: Instant,
+    /// Room that it took as a large one.
+    large_bytes: usize,
+}
+
+/// Why a write is not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotAdmitted {
+    /// By the pipeline.
+    Refused(Refused),
+    /// It is large, and there are too many of those.
+    NoRoom(NoRoom),
 }
 
 /// Bytes that are written in the place of the connection task at most: more is its own business.
@@ -162,16 +180,16 @@ const SENT_MAX: usize = 16 << 10;
 const SLICES_MAX: usize = 16;
 
 impl Outbox {
-    pub(crate) fn new(permits: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(admission: Arc<Admission>) -> Self {
         Self {
-            permits,
+            admission,
             inner: Mutex::new(Inner {
-                pipeline: Pipeline::new(LIMITS),
+                pipeline: Pipeline::new(&LIMITS),
                 started: VecDeque::new(),
                 took: Vec::new(),
                 socket: None,
                 is_resting: false,
-                unsent: Bytes::new(),
+                unsent: None,
             }),
             bell: Bell::default(),
             is_touched: AtomicBool::new(false),
@@ -203,11 +221,20 @@ impl Outbox {
     }
 
     /// Takes in a write that came at `now`.
-    pub(crate) fn admit_write(&self, bytes: usize, now: Instant) -> Result<Ticket, Refused> {
+    pub(crate) fn admit_write(&self, bytes: usize, now: Instant) -> Result<Ticket, NotAdmitted> {
+        let large_bytes = self.admission.take(bytes).map_err(NotAdmitted::NoRoom)?;
         let mut inner = self.inner.lock();
-        let ticket = inner.pipeline.admit_write(bytes)?;
-        inner.started.push_back(now);
-        Ok(ticket)
+        match inner.pipeline.admit_write(bytes) {
+            Ok(ticket) => {
+                let at = now;
+                inner.started.push_back(Started { at, large_bytes });
+                Ok(ticket)
+            }
+            Err(refused) => {
+                self.admission.give_back(large_bytes);
+                Err(NotAdmitted::Refused(refused))
+            }
+        }
     }
 
     /// The reads to be executed now, if there are any.
@@ -236,8 +263,8 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.is_resting = false;
         took.append(&mut inner.took);
-        if !inner.unsent.is_empty() {
-            out.push(std::mem::take(&mut inner.unsent));
+        if let Some(unsent) = inner.unsent.take() {
+            out.push(*unsent);
         }
         inner.pipeline.drain(bytes_max, out)
     }
@@ -289,13 +316,14 @@ impl Outbox {
     ) -> Result<bool, Broken> {
         let mut inner = self.inner.lock();
         let started = inner.started.pop_front();
-        if let Some(started) = started {
-            inner.took.push(now.saturating_duration_since(started));
+        if let Some(started) = &started {
+            inner.took.push(now.saturating_duration_since(started.at));
+            self.admission.give_back(started.large_bytes);
         }
         let committed = inner.pipeline.commit(ticket, zxid, answer, run);
         drop(inner);
         if committed.is_err() && started.is_some() {
-            self.permits.add_permits(1);
+            self.admission.permits.add_permits(1);
         }
         committed.map(|()| started.is_some())
     }
@@ -322,11 +350,12 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.pipeline.abort();
         inner.socket = None;
-        inner.unsent = Bytes::new();
-        let unanswered = inner.started.len();
-        inner.started.clear();
+        inner.unsent = None;
+        let unanswered = std::mem::take(&mut inner.started);
         drop(inner);
-        self.permits.add_permits(unanswered);
+        self.admission.permits.add_permits(unanswered.len());
+        let large_bytes = unanswered.iter().map(|write| write.large_bytes).sum();
+        self.admission.give_back(large_bytes);
         self.is_aborted.store(true, Ordering::Release);
         self.bell.ring();
     }
@@ -350,10 +379,11 @@ impl Inner {
             let slices = slices.get(..pieces.len().min(SLICES_MAX));
             // Whatever is wrong with the socket, the connection task will meet it.
             let written = slices.map_or(0, |slices| socket.try_write(slices).unwrap_or(0));
-            self.unsent = rest_of(pieces, written);
+            let unsent = rest_of(pieces, written);
+            self.unsent = (!unsent.is_empty()).then(|| Box::new(unsent));
             pieces.clear();
         }
-        self.is_resting = self.unsent.is_empty();
+        self.is_resting = self.unsent.is_none();
         self.is_resting && drained == Drained::Empty
     }
 }
@@ -380,6 +410,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::net::admission::of_lines;
 
     /// An outbox with a socket, and its other end.
     async fn connected() -> (Outbox, SharedWriter, std::net::TcpStream) {
@@ -390,7 +421,7 @@ mod tests {
         near.writable().await.expect("writable");
         let (_, writer) = near.into_split();
         let writer = SharedWriter::new(writer);
-        let outbox = Outbox::new(Arc::new(Semaphore::new(1)));
+        let outbox = Outbox::new(Arc::new(of_lines(1, "")));
         outbox.lend(writer.clone());
         (outbox, writer, far)
     }

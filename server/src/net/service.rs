@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use zk_core::conn::auth::Access;
 use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{Peer, PeerStatus};
 use zk_core::session::TimeoutBounds;
 
+use super::admission::Admission;
 use super::connections::Connections;
 use super::members::Members;
 use super::sasl::Sasl;
@@ -59,8 +60,7 @@ pub(crate) struct Service {
     pub(crate) owners: Arc<Owners>,
     pub(crate) heard: Arc<Heard>,
     pub(crate) connections: Arc<Connections>,
-    /// One for each request that may be on its way: `globalOutstandingLimit`.
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) status: Arc<Mutex<PeerStatus>>,
     pub(crate) fail_stop: Arc<FailStop>,
     pub(crate) clock: Clock,

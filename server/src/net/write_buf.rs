@@ -20,10 +20,16 @@ pub(crate) struct WriteBuf {
     /// In front of all others. It is sent from where it is, whatever its size: mostly it is all there
     /// is, and the socket takes it at once.
     first: Bytes,
+    /// All others. An idle connection has none of it.
+    rest: Option<Box<Rest>>,
+    len: usize,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
     pieces: VecDeque<Bytes>,
     /// Behind all pieces.
     tail: BytesMut,
-    len: usize,
 }
 
 impl WriteBuf {
@@ -32,13 +38,16 @@ impl WriteBuf {
         self.len += piece.len();
         if is_only {
             self.first = piece;
-        } else if piece.len() < SHARED_MIN {
-            self.tail.extend_from_slice(&piece);
+            return;
+        }
+        let rest = self.rest.get_or_insert_default();
+        if piece.len() < SHARED_MIN {
+            rest.tail.extend_from_slice(&piece);
         } else {
-            if !self.tail.is_empty() {
-                self.pieces.push_back(self.tail.split().freeze());
+            if !rest.tail.is_empty() {
+                rest.pieces.push_back(rest.tail.split().freeze());
             }
-            self.pieces.push_back(piece);
+            rest.pieces.push_back(piece);
         }
     }
 
@@ -84,9 +93,11 @@ impl WriteBuf {
     }
 
     fn slices(&self) -> Vec<IoSlice<'_>> {
-        let all = std::iter::once(&*self.first)
-            .chain(self.pieces.iter().map(|piece| &**piece))
-            .chain(std::iter::once(&*self.tail));
+        let rest = self.rest.iter().flat_map(|rest| {
+            let pieces = rest.pieces.iter().map(|piece| &**piece);
+            pieces.chain(std::iter::once(&*rest.tail))
+        });
+        let all = std::iter::once(&*self.first).chain(rest);
         let slices = all.filter(|piece| !piece.is_empty());
         slices.take(SLICES_MAX).map(IoSlice::new).collect()
     }
@@ -120,18 +131,20 @@ impl WriteBuf {
         }
         written -= self.first.len();
         self.first = Bytes::new();
-        while let Some(first) = self.pieces.front_mut() {
+        let Some(rest) = &mut self.rest else {
+            return;
+        };
+        while let Some(first) = rest.pieces.front_mut() {
             if first.len() > written {
                 first.advance(written);
                 return;
             }
             written -= first.len();
-            self.pieces.pop_front();
+            rest.pieces.pop_front();
         }
-        self.tail.advance(written);
-        if self.tail.is_empty() {
-            // An idle connection holds no buffer.
-            self.tail = BytesMut::new();
+        rest.tail.advance(written);
+        if rest.tail.is_empty() {
+            self.rest = None;
         }
     }
 }

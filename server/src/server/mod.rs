@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zk_core::peer::{Actions, Event, Peer, PeerOptions, PeerStatus, RecoveredEpochs};
@@ -34,6 +33,7 @@ use crate::config::{Config, Topology};
 use crate::entropy::random;
 use crate::faults::{FaultDisk, Faults};
 use crate::metrics::{Basic, Metrics};
+use crate::net::admission::Admission;
 use crate::net::connections::Connections;
 use crate::net::delivery::{Delivery, Scratch};
 use crate::net::service::{Service, Stats};
@@ -272,8 +272,9 @@ impl Server {
         }
         let tree = Arc::new(tree);
         let heard = Arc::new(Heard::default());
-        let permits = Arc::new(Semaphore::new(plan::in_flight_max(&config)));
-        let connections = Arc::new(Connections::new(Arc::clone(&permits)));
+        let in_flight_max = plan::in_flight_max(&config);
+        let admission = Arc::new(Admission::new(in_flight_max, &config.throttle));
+        let connections = Arc::new(Connections::new(Arc::clone(&admission)));
         let fail_stop = Arc::new(FailStop::new());
         let wants_audit = config.service.audit_enabled;
         let audit = wants_audit.then(|| Arc::new(Audit::new(access.schemes.clone())));
@@ -347,7 +348,7 @@ impl Server {
             snapshots: snapshot_box,
             connections: Arc::clone(&connections),
             access: access.clone(),
-            permits: Arc::clone(&permits),
+            admission: Arc::clone(&admission),
             pace: plan::snapshot_pace(&config),
             peers: peers.clone(),
             captures,
@@ -423,7 +424,7 @@ impl Server {
             owners: Arc::clone(&owners),
             heard,
             connections,
-            permits,
+            admission,
             status,
             fail_stop: Arc::clone(&fail_stop),
             clock,

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::BytesMut;
-use tokio::sync::Semaphore;
 use zk_core::answer::{answer_sync, answer_write};
 use zk_core::conn::ConnId;
 use zk_core::conn::auth::Access;
@@ -24,6 +23,7 @@ use super::mailbox::Mailbox;
 use super::owner::Stage;
 use super::snapshot::{SnapshotItem, SnapshotOrder, SnapshotPurpose};
 use crate::audit::{Audit, Line, Period};
+use crate::net::admission::Admission;
 use crate::net::connections::{Conn, Connections};
 use crate::net::delivery::{Delivery, Scratch};
 use crate::net::learner_links::CaptureLease;
@@ -127,8 +127,8 @@ pub(crate) struct ApplyStage {
     pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) access: Access,
-    /// Permits of requests that were let in; one is given back for each that is answered.
-    pub(crate) permits: Arc<Semaphore>,
+    /// Where the permits come from; one is given back for each write that is answered.
+    pub(crate) admission: Arc<Admission>,
     pub(crate) pace: SnapshotPace,
     pub(crate) captures: Captures,
     /// The answer being written; short ones are copied from here.
@@ -271,7 +271,7 @@ impl ApplyStage {
         let applied = guard.applied();
         drop(guard);
         self.tell();
-        self.permits.add_permits(touched.answered);
+        self.admission.permits.add_permits(touched.answered);
         self.delivery.deliver(touched.conns, &mut self.scratch);
         if !snapshots.is_empty() {
             self.snapshots.send(snapshots);

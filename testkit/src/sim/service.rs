@@ -150,7 +150,7 @@ impl World {
             timeout: SessionTimeout::from_millis(0),
             identities: Identities::none(),
             outside: None,
-            pipeline: Pipeline::new(LIMITS),
+            pipeline: Pipeline::new(&LIMITS),
             held: VecDeque::new(),
             answers: None,
             group_is_due: false,

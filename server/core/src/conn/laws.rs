@@ -59,7 +59,7 @@ fn execute(table: &mut WatchTable, id: ConnId, script: &[Ask], request: usize, z
 
 impl Server {
     fn new(scripts: Vec<Vec<Ask>>) -> Self {
-        let limits = PipelineLimits {
+        let limits = &PipelineLimits {
             waiting_max: 5,
             waiting_bytes_max: 1 << 20,
             outgoing_max: 1 << 20,

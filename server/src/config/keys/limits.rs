@@ -50,6 +50,15 @@ settings! {
         /// Requests in flight on this member; `None` is unlimited.
         max_requests: Option<NonZeroU32> =
             "request_throttle_max_requests" or "requestThrottleLimit", Prefixed, int(0, 0);
+        /// Ms that a request may wait to be let in; later it is answered that it was throttled. 0 is
+        /// for ever.
+        op_wait: Option<Duration> =
+            "throttled_op_wait_time" or "throttledOpWaitTime", Prefixed, int(0, 0);
+        /// Bytes of a request above which it is large; `None` takes none for large.
+        large_request_threshold: Option<NonZeroU32> = "largeRequestThreshold", Prefixed, int(-1, -1);
+        /// Bytes that large writes in the server may have together; what goes beyond is refused, and
+        /// its connection closed.
+        large_request_max_bytes: u32 = "largeRequestMaxBytes", Prefixed, int(104_857_600, 1);
         /// Bucket size of new sessions; `None` does not throttle.
         connection_tokens: Option<NonZeroU32> =
             "connection_throttle_tokens" or "connectionMaxTokens", Prefixed, int(0, 0);

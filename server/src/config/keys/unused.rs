@@ -103,7 +103,6 @@ const BACKUP: &str = "the command restore is not there yet";
 const ADDRESSES: &str = "the addresses of a member are tried in turn";
 const SYNCS: &str = "learners are synchronised as they come";
 const PAUSES: &str = "pauses between attempts are fixed";
-const LARGE: &str = "requests of a connection that wait are bounded together, whatever their size";
 const THROTTLED: &str =
     "a request that has to wait is not read from its connection before its turn";
 const PIPELINE: &str = "switches a stage of the JVM server's pipeline";
@@ -303,14 +302,6 @@ pub(super) const UNREAD: &[Key] = &[
         },
         "files are purged by number and by size only",
     ),
-    unread("largeRequestThreshold", &[], Prefixed, int(-1, -1), LARGE),
-    unread(
-        "largeRequestMaxBytes",
-        &[],
-        Prefixed,
-        int(104_857_600, 1),
-        LARGE,
-    ),
     unread(
         "enableEagerACLCheck",
         &[],
@@ -351,13 +342,6 @@ pub(super) const UNREAD: &[Key] = &[
         &["requestStaleLatencyCheck"],
         Prefixed,
         Flag(false),
-        THROTTLED,
-    ),
-    unread(
-        "throttled_op_wait_time",
-        &["throttledOpWaitTime"],
-        Prefixed,
-        int(0, 0),
         THROTTLED,
     ),
     unread(

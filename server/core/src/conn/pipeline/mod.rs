@@ -155,7 +155,7 @@ pub enum CloseCause {
 /// Requests of one connection on their way, and bytes on theirs. See the module for its contract.
 #[derive(Debug)]
 pub struct Pipeline<R> {
-    limits: PipelineLimits,
+    limits: &'static PipelineLimits,
     /// Reads that the connection task is to run, oldest first.
     group: Vec<R>,
     /// Whether a group has been taken out and not been finished.
@@ -187,7 +187,7 @@ enum Work<R> {
 
 impl<R> Pipeline<R> {
     /// The pipeline of a connection whose handshake is done.
-    pub fn new(limits: PipelineLimits) -> Self {
+    pub fn new(limits: &'static PipelineLimits) -> Self {
         Self {
             limits,
             group: Vec::new(),

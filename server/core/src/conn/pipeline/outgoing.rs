@@ -49,6 +49,15 @@ pub enum Broken {
 /// - `last_event` and `last_reply` are the highest zxids ever appended of either kind.
 #[derive(Debug)]
 pub(super) struct Outgoing {
+    /// What is there; nothing most of the time, and then it takes no room.
+    waiting: Option<Box<Waiting>>,
+    last_event: Zxid,
+    last_reply: Zxid,
+    sent: Zxid,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
     pieces: VecDeque<Piece>,
     /// Short replies from the apply thread, behind all pieces, put together: they leave as one. What
     /// is put in place by its zxid is never older than the last reply, so nothing goes between them.
@@ -57,9 +66,6 @@ pub(super) struct Outgoing {
     bytes: usize,
     /// Number and bytes of those that the apply thread put here.
     pushed: (usize, usize),
-    last_event: Zxid,
-    last_reply: Zxid,
-    sent: Zxid,
 }
 
 #[derive(Debug)]
@@ -80,10 +86,7 @@ const NO_STATE: Zxid = Zxid::new(i64::MIN);
 impl Default for Outgoing {
     fn default() -> Self {
         Self {
-            pieces: VecDeque::new(),
-            tail: BytesMut::new(),
-            bytes: 0,
-            pushed: (0, 0),
+            waiting: None,
             last_event: NO_STATE,
             last_reply: NO_STATE,
             sent: NO_STATE,
@@ -110,10 +113,11 @@ impl Outgoing {
             return Err(Broken::AnswerTooLate { zxid, last });
         }
         if bytes.len() <= SHORT {
-            self.bytes += bytes.len();
-            self.pushed.0 += usize::from(self.tail.is_empty());
-            self.pushed.1 += bytes.len();
-            self.tail.extend_from_slice(&bytes);
+            let waiting = self.waiting.get_or_insert_default();
+            waiting.bytes += bytes.len();
+            waiting.pushed.0 += usize::from(waiting.tail.is_empty());
+            waiting.pushed.1 += bytes.len();
+            waiting.tail.extend_from_slice(&bytes);
         } else {
             self.push(bytes, zxid, true);
         }
@@ -141,7 +145,8 @@ impl Outgoing {
         }
         // The later ones are few, if any; they change places with the replies.
         if later > 0
-            && let Some(tail) = self.pieces.make_contiguous().get_mut(at..)
+            && let Some(waiting) = &mut self.waiting
+            && let Some(tail) = waiting.pieces.make_contiguous().get_mut(at..)
         {
             tail.rotate_left(later);
         }
@@ -157,11 +162,14 @@ impl Outgoing {
     pub(super) fn truncate_behind(&mut self, zxid: Zxid) {
         self.settle_tail();
         let (at, count) = self.later_than(zxid);
-        for piece in self.pieces.drain(at..at + count) {
-            self.bytes -= piece.bytes.len();
+        let Some(waiting) = &mut self.waiting else {
+            return;
+        };
+        for piece in waiting.pieces.drain(at..at + count) {
+            waiting.bytes -= piece.bytes.len();
             if piece.is_pushed {
-                self.pushed.0 -= 1;
-                self.pushed.1 -= piece.bytes.len();
+                waiting.pushed.0 -= 1;
+                waiting.pushed.1 -= piece.bytes.len();
             }
         }
     }
@@ -169,9 +177,12 @@ impl Outgoing {
     /// Takes out pieces until there are `bytes_max` bytes or none is left.
     pub(super) fn drain(&mut self, bytes_max: usize, out: &mut Vec<Bytes>) {
         self.settle_tail();
+        let Some(waiting) = &mut self.waiting else {
+            return;
+        };
         let mut taken = 0;
         while taken < bytes_max {
-            let Some(piece) = self.pieces.pop_front() else {
+            let Some(piece) = waiting.pieces.pop_front() else {
                 break;
             };
             assert!(
@@ -181,46 +192,47 @@ impl Outgoing {
                 self.sent
             );
             self.sent = self.sent.max(piece.zxid);
-            self.bytes -= piece.bytes.len();
+            waiting.bytes -= piece.bytes.len();
             if piece.is_pushed {
-                self.pushed.0 -= 1;
-                self.pushed.1 -= piece.bytes.len();
+                waiting.pushed.0 -= 1;
+                waiting.pushed.1 -= piece.bytes.len();
             }
             taken += piece.bytes.len().max(1);
             out.push(piece.bytes);
         }
-        if self.pieces.is_empty() {
+        if waiting.pieces.is_empty() {
             // An idle connection holds no buffer.
-            self.pieces = VecDeque::new();
+            self.waiting = None;
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.pieces = VecDeque::new();
-        self.tail = BytesMut::new();
-        self.bytes = 0;
-        self.pushed = (0, 0);
+        self.waiting = None;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.tail.is_empty()
+        let mut waiting = self.waiting.iter();
+        waiting.all(|waiting| waiting.pieces.is_empty() && waiting.tail.is_empty())
     }
 
     /// Bytes of all pieces.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes)
     }
 
     /// Number and bytes of the pieces from the apply thread.
     pub(super) fn pushed(&self) -> (usize, usize) {
-        self.pushed
+        let waiting = self.waiting.as_ref();
+        waiting.map_or((0, 0), |waiting| waiting.pushed)
     }
 
     /// Makes the tail a piece, so that others can follow on it.
     fn settle_tail(&mut self) {
-        if !self.tail.is_empty() {
-            self.pieces.push_back(Piece {
-                bytes: std::mem::take(&mut self.tail).freeze(),
+        if let Some(waiting) = &mut self.waiting
+            && !waiting.tail.is_empty()
+        {
+            waiting.pieces.push_back(Piece {
+                bytes: std::mem::take(&mut waiting.tail).freeze(),
                 zxid: self.last_reply,
                 is_pushed: true,
             });
@@ -229,19 +241,24 @@ impl Outgoing {
 
     /// Where the pieces begin that show states after `zxid`, and how many stand from there on.
     fn later_than(&self, zxid: Zxid) -> (usize, usize) {
-        let later = self.pieces.iter().position(|piece| piece.zxid > zxid);
-        let at = later.unwrap_or(self.pieces.len());
-        (at, self.pieces.len() - at)
+        let Some(waiting) = &self.waiting else {
+            return (0, 0);
+        };
+        let len = waiting.pieces.len();
+        let later = waiting.pieces.iter().position(|piece| piece.zxid > zxid);
+        let at = later.unwrap_or(len);
+        (at, len - at)
     }
 
     fn push(&mut self, bytes: Bytes, zxid: Zxid, is_pushed: bool) {
         self.settle_tail();
-        self.bytes += bytes.len();
+        let waiting = self.waiting.get_or_insert_default();
+        waiting.bytes += bytes.len();
         if is_pushed {
-            self.pushed.0 += 1;
-            self.pushed.1 += bytes.len();
+            waiting.pushed.0 += 1;
+            waiting.pushed.1 += bytes.len();
         }
-        self.pieces.push_back(Piece {
+        waiting.pieces.push_back(Piece {
             bytes,
             zxid,
             is_pushed,

@@ -100,7 +100,7 @@ struct World {
 impl World {
     fn new(script: Vec<Ask>) -> Self {
         Self {
-            pipeline: Pipeline::new(LIMITS),
+            pipeline: Pipeline::new(&LIMITS),
             script,
             asked: 0,
             in_flight: VecDeque::new(),
@@ -474,7 +474,7 @@ fn say(text: &'static str) -> Answer {
 }
 
 fn pipeline() -> Pipeline<&'static str> {
-    Pipeline::new(LIMITS)
+    Pipeline::new(&LIMITS)
 }
 
 fn z(zxid: i64) -> Zxid {
@@ -644,7 +644,7 @@ fn closing_answer_in_a_group_drops_later_events() {
 
 #[test]
 fn l6_slow_client_is_closed_by_events_it_does_not_take() {
-    let mut p = Pipeline::<&str>::new(PipelineLimits {
+    let mut p = Pipeline::<&str>::new(&PipelineLimits {
         outgoing_max: 3,
         ..LIMITS
     });
@@ -687,7 +687,7 @@ fn single_request_above_the_byte_bound_is_taken_in() {
 
 #[test]
 fn undrained_answers_of_the_connection_task_stop_reading_but_do_not_close() {
-    let mut p = Pipeline::new(PipelineLimits {
+    let mut p = Pipeline::new(&PipelineLimits {
         outgoing_bytes_max: 10,
         ..LIMITS
     });

@@ -75,7 +75,7 @@ impl World {
             out: Actions::default(),
             answers: Vec::new(),
             synced: Vec::new(),
-            tickets: Pipeline::new(PipelineLimits {
+            tickets: Pipeline::new(&PipelineLimits {
                 waiting_max: 1000,
                 waiting_bytes_max: 1000,
                 outgoing_max: 1000,

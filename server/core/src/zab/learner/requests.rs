@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_was_proposed_before_a_request_does_not_answer_it() {
-        let mut pipeline = Pipeline::<()>::new(PipelineLimits {
+        let mut pipeline = Pipeline::<()>::new(&PipelineLimits {
             waiting_max: 1,
             waiting_bytes_max: 1,
             outgoing_max: 1,

@@ -70,7 +70,7 @@ impl World {
             links: 0,
             adjust: |_| (),
             adjust_prep: |_| (),
-            tickets: Pipeline::new(PipelineLimits {
+            tickets: Pipeline::new(&PipelineLimits {
                 waiting_max: 100_000,
                 waiting_bytes_max: 1000,
                 outgoing_max: 1000,
