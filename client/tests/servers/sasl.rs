@@ -24,15 +24,21 @@ const JAAS: &str = r#"Server {
 
 const SECRET: &str = "bob,\"secret\"";
 
-/// A server that knows bob and super, and lets nobody else do anything if that is so.
-async fn servers(is_enforced: bool) -> (Servers, tempfile::TempDir) {
+/// A server that speaks SASL, and has this file of users.
+fn setup(jaas: &str) -> (Setup, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jaas.conf");
-    fs::write(&path, JAAS).unwrap();
+    fs::write(&path, jaas).unwrap();
     let provider = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
-    let mut setup = Setup::alone()
+    let setup = Setup::alone()
         .config("authProvider.1", provider)
         .property("java.security.auth.login.config", path.to_str().unwrap());
+    (setup, dir)
+}
+
+/// A server that knows bob and super, and lets nobody else do anything if that is so.
+async fn servers(is_enforced: bool) -> (Servers, tempfile::TempDir) {
+    let (mut setup, dir) = setup(JAAS);
     if is_enforced {
         setup = setup.property("zookeeper.sessionRequireClientSASLAuth", "true");
     }
@@ -152,6 +158,19 @@ async fn server_without_sasl_is_not_believed() {
         .sasl(Sasl::digest_md5("bob", SECRET));
     assert_eq!(
         zk.connect().await.unwrap_err().kind(),
+        ErrorKind::AuthFailed
+    );
+}
+
+#[tokio::test]
+async fn server_whose_file_names_no_users_serves_without_sasl() {
+    let (setup, _dir) = setup("");
+    let servers = setup.start().await;
+    let zk = servers.builder().connect().await.unwrap();
+    zk.create("/plain", "").await.unwrap();
+    let bob = servers.builder().sasl(Sasl::digest_md5("bob", SECRET));
+    assert_eq!(
+        bob.connect().await.unwrap_err().kind(),
         ErrorKind::AuthFailed
     );
 }

@@ -24,12 +24,24 @@ pub(crate) struct Sasl {
 
 impl Sasl {
     /// As configured; `None` if SASL is not spoken.
+    ///
+    /// Nor is it where no file or no section names users, unless nobody could be served then.
+    ///
+    /// # Source
+    /// Apache `ZooKeeper` 3.9, `ServerCnxnFactory#configureSaslLogin`.
     pub(crate) fn new(config: &Config, is_demanded: bool) -> Result<Option<Self>, JaasError> {
         if !config.auth_providers.contains(&AuthProvider::Sasl) {
             return Ok(None);
         }
         let auth = &config.auth;
-        let mut passwords = jaas::users(&auth.jaas_file, &auth.sasl_server_section)?;
+        let mut passwords = match jaas::users(&auth.jaas_file, &auth.sasl_server_section) {
+            Ok(passwords) => passwords,
+            Err(err @ (JaasError::NotConfigured | JaasError::NoSection { .. })) if !is_demanded => {
+                tracing::warn!(%err, "no client can log in by SASL");
+                return Ok(None);
+            }
+            Err(err) => return Err(err),
+        };
         if let Some(password) = &auth.sasl_super_password {
             passwords.insert("super".to_owned(), password.expose().to_owned());
         }
