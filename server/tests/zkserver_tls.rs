@@ -1,11 +1,23 @@
 //! TLS on client ports, with certificates made here.
 
+use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use zk_client::{Acl, Client, Tls};
 use zk_server::{Server, StartError};
 
@@ -301,4 +313,127 @@ async fn bad_key_material_is_named_before_anything_starts() {
         .await
         .expect("started");
     assert!(Path::new(&crt).exists());
+}
+
+/// Made by `openssl x509 -req` without extensions, as in many a tutorial.
+const FIRST_VERSION: &str = include_str!("vectors/certificate-v1.pem");
+
+/// Java's clients accept such certificates.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_the_first_version_is_shown_to_clients() {
+    let papers = Papers::new();
+    papers.write("server.pem", FIRST_VERSION);
+    let server = papers
+        .start(&[("ssl.clientAuth", "none")])
+        .await
+        .expect("started");
+    let stream = shake_hands(&server, accepts().with_no_client_auth()).await;
+    let shown = stream.get_ref().1.peer_certificates().expect("shown");
+    let own = CertificateDer::from_pem_slice(FIRST_VERSION.as_bytes()).expect("a certificate");
+    assert_eq!(shown, [own]);
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_first_version_with_another_key_is_refused() {
+    let papers = Papers::new();
+    let (_, certificate) = FIRST_VERSION
+        .split_once("-----END PRIVATE KEY-----\n")
+        .expect("a key");
+    papers.write(
+        "server.pem",
+        &format!(
+            "{}{certificate}",
+            String::from_utf8_lossy(&papers.read("client.key"))
+        ),
+    );
+    let error = papers.start(&[]).await.expect_err("not together");
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        said = format!("{said}: {error}");
+        source = error.source();
+    }
+    assert!(said.contains("KeyMismatch"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_a_certificate_of_the_first_version_is_refused() {
+    let papers = Papers::new();
+    let server = papers.start(&[]).await.expect("started");
+    let own = FIRST_VERSION.as_bytes();
+    let certificate = CertificateDer::from_pem_slice(own).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(own).expect("a key");
+    let key = provider()
+        .key_provider
+        .load_private_key(key)
+        .expect("known");
+    let identity = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+    let config = accepts().with_client_cert_resolver(Arc::new(identity));
+    let mut stream = shake_hands(&server, config).await;
+    let refused = timeout(SOON, stream.read_u8()).await.expect("soon");
+    let refused = refused.expect_err("the server ends it");
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidData, "{refused}");
+}
+
+/// A client that believes every server.
+fn accepts() -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
+    rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("known versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anything))
+}
+
+async fn shake_hands(server: &Server, config: rustls::ClientConfig) -> TlsStream<TcpStream> {
+    let address = server.secure_client_address().expect("a TLS port");
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let connected = timeout(SOON, connecting).await.expect("soon");
+    connected.expect("a handshake")
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Believes every server.
+#[derive(Debug)]
+struct Anything;
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
 }

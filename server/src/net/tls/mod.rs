@@ -13,14 +13,16 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Mutex, MutexGuard};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
-    SignatureScheme, SupportedProtocolVersion,
+    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore,
+    ServerConfig, SignatureScheme, SupportedProtocolVersion,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use x509_cert::der::Decode as _;
+use x509_cert::Version;
+use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::name::RdnSequence;
 use zk_core::conn::auth::{AuthRefused, AuthScheme, Identity};
 
@@ -294,6 +296,33 @@ impl AuthScheme for X509Scheme {
     }
 }
 
+/// Refuses a key that is not the certificate's.
+///
+/// The certificate may be of X.509's first version, as `openssl x509 -req` makes them, which rustls does
+/// not look into: it is for the other side to accept it or not, and Java does.
+fn go_together(identity: CertifiedKey) -> Result<CertifiedKey, rustls::Error> {
+    let checked = match identity.keys_match() {
+        // Keys that do not tell their public half are taken at their word, as rustls itself does.
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
+        Err(error @ rustls::Error::InvalidCertificate(_)) => match first_version_key(&identity) {
+            Some(known) if identity.key.public_key().is_some_and(|key| *key == *known) => Ok(()),
+            Some(_) => Err(InconsistentKeys::KeyMismatch.into()),
+            None => Err(error),
+        },
+        checked => checked,
+    };
+    checked.map(|()| identity)
+}
+
+/// The public key in a certificate of X.509's first version.
+fn first_version_key(identity: &CertifiedKey) -> Option<Vec<u8>> {
+    let certificate = identity.end_entity_cert().ok()?;
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+    let content = certificate.tbs_certificate;
+    let key = content.subject_public_key_info.to_der().ok()?;
+    (content.version == Version::V1).then_some(key)
+}
+
 /// Reads what the settings of one side name.
 struct Reader<'a> {
     settings: &'a TlsSettings,
@@ -328,11 +357,7 @@ impl Reader<'_> {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let (chain, key) = self.identity()?;
-        builder
-            .with_single_cert(chain, key)
-            .map(Arc::new)
-            .map_err(failed)
+        Ok(Arc::new(builder.with_cert_resolver(self.identity()?)))
     }
 
     /// How other servers are dialled.
@@ -348,8 +373,7 @@ impl Reader<'_> {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
             .map_err(|error| failed(rustls::Error::General(error.to_string())))?;
-        let (chain, key) = self.identity()?;
-        ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions()?)
             .map_err(failed)?
             .dangerous()
@@ -357,13 +381,12 @@ impl Reader<'_> {
                 chain: verifier,
                 names,
             }))
-            .with_client_auth_cert(chain, key)
-            .map(Arc::new)
-            .map_err(failed)
+            .with_client_cert_resolver(self.identity()?);
+        Ok(Arc::new(config))
     }
 
     /// The own certificates and key, of one file or of two.
-    fn identity(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    fn identity(&self) -> Result<Arc<SingleCertAndKey>, TlsError> {
         let settings = self.settings;
         let or_whole = |key: &'static str, path| match path {
             "" => ("keyStore.location", &*settings.key_store_location),
@@ -378,7 +401,13 @@ impl Reader<'_> {
             path: path.into(),
             what: "private key",
         })?;
-        Ok((chain, private))
+        let identity = rustls::crypto::ring::sign::any_supported_type(&private)
+            .and_then(|signs| go_together(CertifiedKey::new(chain, signs)))
+            .map_err(|source| TlsError::Rustls {
+                prefix: self.prefix,
+                source,
+            })?;
+        Ok(Arc::new(identity.into()))
     }
 
     fn own(&self, key: &'static str, path: &str) -> Result<Store, TlsError> {
