@@ -132,6 +132,8 @@ mod on {
         RoundNotRaised = "G82 ZK-2930",
         /// A leader that could not be followed is elected again.
         StalledLeaderTrusted = "G86 Cloudflare 2020",
+        /// Who is for one that cannot be elected stays so.
+        NeverGivesWay = "G86 Cloudflare 2020",
         /// Votes are sent once.
         VotesNotRepeated = "G82 ZK-2164",
         /// What is proposed behind a change of members is committed by the old ones alone.
@@ -146,6 +148,8 @@ mod on {
         UnloggedChangeKept = "G87 ZK-2778",
         /// Servers tell each other nothing of members that are only proposed.
         ProposedNotHeard = "G87 ZK-2778",
+        /// Who hears that it is about to get a vote does not claim to lead.
+        HeardVoteNotClaimed = "G87 ZK-2778",
         /// A learner gets a change that is not committed, and does not know what it changes.
         ChangeWithoutPast = "G87 ZK-2778",
         /// Observers do not hear of commits.

@@ -21,6 +21,7 @@
 //! - Who has decided in this round counts as a vote of this round, whether or not the leader says so.
 //! - A peer that has just become reachable is sent the present vote.
 //! - A leader that could not be followed is not elected again at once, if there is a quorum without it.
+//! - Who is for one that cannot be elected, because too many are for others, gives way after a while.
 //!
 //! # Source
 //! Apache `ZooKeeper` 3.9, `FastLeaderElection`.
@@ -298,6 +299,7 @@ impl Election {
         } else if now >= self.resend_at {
             self.interval = (self.interval * 2).min(self.options.interval_max);
             self.trust_again(now, out);
+            self.give_way(now, out);
             if mutated!(VotesNotRepeated) {
                 self.resend_at = now + self.interval;
                 return;
@@ -439,7 +441,7 @@ impl Election {
     /// Claims to lead, if this server has just heard that it is about to get a vote. The others may need
     /// that vote, and may not be able to lead it: it may have followed a leader that they did not.
     fn claim_if_counted(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
-        if self.initial == self.claim || !self.counts() {
+        if self.initial == self.claim || !self.counts() || mutated!(HeardVoteNotClaimed) {
             return;
         }
         self.initial = self.claim;
@@ -480,6 +482,8 @@ impl Election {
             self.round = vote.round;
             self.received.clear();
             self.proposal = self.initial;
+            // Who will be elected in it may wait for a short time only, and be known only if it is asked.
+            self.interval = self.options.interval_min;
         }
         let is_better = self.is_better(now, &vote);
         if is_better {
@@ -538,11 +542,43 @@ impl Election {
         let config = &self.configs;
         let are_quorum =
             |trusted: &dyn Fn(&&ServerId) -> bool| config.is_quorum(heard.iter().filter(trusted));
-        if !self.distrusted.forget_unless(now, are_quorum) {
+        if self.distrusted.forget_unless(now, are_quorum) {
+            self.count_again(now, out);
+        }
+    }
+
+    /// Passes over whom this server is for, as far as that goes on, if too many are for others: they have
+    /// had time to be told. They may not have been able to follow it, and then all who can talk to each other
+    /// may have to agree, without it: of four, three.
+    fn give_way(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
+        let favourite = self.proposal.leader;
+        if !self.is_running || favourite == self.claim.leader || mutated!(NeverGivesWay) {
             return;
         }
+        let is_against = |id: &ServerId| {
+            let cast = self.received.get(id);
+            cast.is_some_and(|cast| {
+                cast.state == PeerState::Looking && cast.vote.leader != favourite
+            })
+        };
+        let config = &self.configs;
+        let could_be_for = config.all_voters().filter(|id| !is_against(id));
+        let are_for = could_be_for.collect::<Vec<_>>();
+        let others = self.received.keys().filter(|id| **id != favourite);
+        if config.is_quorum(&are_for) || !config.is_quorum(others) {
+            return;
+        }
+        self.distrusted.pass_over(favourite, now + self.interval);
+        self.proposal = self.initial;
+        self.finalize_at = None;
+        self.broadcast(now, out);
+        self.count_again(now, out);
+    }
+
+    /// Looks again at the votes of this round, because others may be voted for.
+    fn count_again(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
         for (from, cast) in self.received.clone() {
-            if self.is_running && cast.state == PeerState::Looking {
+            if self.is_running && cast.state == PeerState::Looking && from != self.options.me {
                 self.elect_looking(now, from, cast.vote, out);
             }
         }

@@ -181,3 +181,19 @@ fn who_has_decided_in_this_round_has_voted_so() {
         assert_eq!(leader, is_counted.then_some(sid(5)), "in round {round}");
     }
 }
+
+/// Whoever is elected in it may be known only to who asks, and gives up soon if nobody comes.
+#[test]
+fn votes_of_a_later_round_are_sent_again_as_soon_as_those_of_the_first() {
+    let (mut election, mut out) = looking(2, voters(4), 0, 0);
+    let mut last = Time::ZERO;
+    for _ in 0..6 {
+        last = election.next_deadline().unwrap();
+        election.handle_deadline(last, &mut out);
+    }
+    let pause = |election: &Election| election.next_deadline().unwrap().since(last);
+    assert!(pause(&election) > Duration::from_secs(5));
+    let later = vote(PeerState::Looking, 4, 0, 2, 0);
+    election.handle(last, sid(4), &later, &mut out);
+    assert_eq!(pause(&election), Duration::from_millis(200));
+}
