@@ -48,6 +48,14 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "whose vote is needed does not hear the last one that is, but that its sender has decided",
     ),
     (
+        803_313_887_139_017_743,
+        "two that cannot follow the leader begin to look in turns, and do not hear of each other",
+    ),
+    (
+        804_260_934_985_022_240,
+        "a leader waits for less time than there is between two votes",
+    ),
+    (
         5_411,
         "a change that was proposed and not logged is remembered for ever",
     ),

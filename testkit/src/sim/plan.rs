@@ -368,7 +368,9 @@ impl Plan {
         let clients = draw_clients(&mut rng, safety, members.tick_ms);
         let count = voters + observers;
         let mut faults = draw_faults(&mut rng, &members, count, safety);
-        let siege = draw_siege(&mut rng, voters, &members);
+        // Not where all others have to agree on whom to pass over: of four, one that trusts who cannot be
+        // followed may keep the other two from serving for long (seed 804421829586027430).
+        let siege = draw_siege(&mut rng, voters, &members).filter(|_| voters % 2 == 1);
         let changes = draw_changes(seed, (voters, observers), &members, safety, &mut faults);
         // A majority of whom, is not known before.
         let siege = siege.filter(|_| changes.is_none());

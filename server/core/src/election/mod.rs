@@ -19,7 +19,7 @@
 //! - Votes that come just before the start are kept for it: a server that notices the loss of the
 //!   leader a moment later than the others needs no resend.
 //! - Who has decided in this round counts as a vote of this round, whether or not the leader says so.
-//! - A peer that has just become reachable is sent the present vote.
+//! - A peer that has just become reachable is sent the present vote, and so is one that has just begun to look.
 //! - A leader that could not be followed is not elected again at once, if there is a quorum without it.
 //! - Who is for one that cannot be elected, because too many are for others, gives way after a while.
 //!
@@ -162,8 +162,9 @@ pub struct Election {
     noted: BTreeSet<ServerId>,
     /// When servers were told last of members that they do not know.
     told: BTreeMap<ServerId, Time>,
+    /// When all were told last of the present vote, and how long from then on until they are again.
+    told_at: Time,
     interval: Duration,
-    resend_at: Time,
     finalize_at: Option<Time>,
 }
 
@@ -187,8 +188,8 @@ impl Election {
             ours: BTreeSet::new(),
             noted: BTreeSet::new(),
             told: BTreeMap::new(),
+            told_at: Time::ZERO,
             interval: options.interval_min,
-            resend_at: Time::ZERO,
             finalize_at: None,
             configs: Configs::new(Arc::clone(&options.config)),
             options,
@@ -296,12 +297,12 @@ impl Election {
         }
         if self.finalize_at.is_some_and(|at| now >= at) {
             self.decide(self.proposed(), out);
-        } else if now >= self.resend_at {
+        } else if now >= self.told_at + self.interval {
             self.interval = (self.interval * 2).min(self.options.interval_max);
             self.trust_again(now, out);
             self.give_way(now, out);
             if mutated!(VotesNotRepeated) {
-                self.resend_at = now + self.interval;
+                self.told_at = now;
                 return;
             }
             if self.is_running {
@@ -312,9 +313,8 @@ impl Election {
 
     /// When [`Self::handle_deadline`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
-        let at = self
-            .finalize_at
-            .map_or(self.resend_at, |at| at.min(self.resend_at));
+        let again_at = self.told_at + self.interval;
+        let at = self.finalize_at.map_or(again_at, |at| at.min(again_at));
         self.is_running.then_some(at)
     }
 
@@ -454,7 +454,6 @@ impl Election {
 
     /// Counts a vote in the running election.
     fn elect(&mut self, now: Time, from: ServerId, cast: Cast, out: &mut Vec<ElectionOut>) {
-        self.resend_at = now + self.interval;
         // Who is about to get a vote is for nobody, until somebody who looks in its round tells better.
         let is_for_nobody =
             cast.vote.leader == Vote::NOBODY.leader && cast.state == PeerState::Looking;
@@ -493,7 +492,13 @@ impl Election {
             self.finalize_at = None;
             self.broadcast(now, out);
         }
-        self.received.insert(from, Cast::looking(vote));
+        let last = self.received.insert(from, Cast::looking(vote));
+        // It has begun to look since all were told, and does not remember. Whom it could not follow it
+        // would be for again, before it is told again, if it heard of nobody else.
+        let is_new = last.is_none() && now >= self.told_at + self.options.interval_min;
+        if is_new && !is_later && !is_better && vote.leader != self.proposal.leader {
+            self.send(from, self.proposed(), PeerState::Looking, out);
+        }
         self.settle(now, out);
     }
 
@@ -648,7 +653,7 @@ impl Election {
 
     /// Sends the proposal to all voters, and those that may be, and counts it as this server's own vote.
     fn broadcast(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
-        self.resend_at = now + self.interval;
+        self.told_at = now;
         let (me, proposed) = (self.options.me, self.proposed());
         let config = self.configs.clone();
         for id in config.all_voters() {

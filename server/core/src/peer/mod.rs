@@ -84,6 +84,8 @@ use crate::zab::learner::Learner;
 use local::Local;
 use shared::{Halt, Shared, Turn};
 
+/// Votes that a server sends while a leader waits for it, at least.
+const ASKS_MIN: u32 = 5;
 /// Time without a leader after which a member serves reads, if it is told to; at least a tick.
 ///
 /// # Source
@@ -244,9 +246,11 @@ impl Peer {
             configs.see(config);
         }
         let history = History::new(last, member.history_count_max, member.history_bytes_max);
+        // Who is elected waits no longer than this, and some hear of it only when they ask.
+        let patience = options.tick * member.init_limit.max(1);
         let election = Election::new(ElectionOptions {
             finalize_wait: member.finalize_wait,
-            interval_min: member.notification_interval.0,
+            interval_min: member.notification_interval.0.min(patience / ASKS_MIN),
             interval_max: member.notification_interval.1,
             adopts_configs: options.prep.reconfig_enabled,
             ..ElectionOptions::new(options.server, Arc::clone(&member.config))

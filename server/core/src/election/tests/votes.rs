@@ -197,3 +197,31 @@ fn votes_of_a_later_round_are_sent_again_as_soon_as_those_of_the_first() {
     election.handle(last, sid(4), &later, &mut out);
     assert_eq!(pause(&election), Duration::from_millis(200));
 }
+
+/// It was told while it followed somebody, and may wait long to be told again.
+#[test]
+fn who_begins_to_look_is_told_once() {
+    for (after, told) in [(199, 0), (200, 1)] {
+        let (mut election, mut out) = looking(2, voters(3), 0, 0);
+        let now = Time::ZERO + Duration::from_millis(after);
+        let theirs = vote(PeerState::Looking, 1, 0, 1, 0);
+        out.clear();
+        for _ in 0..2 {
+            election.handle(now, sid(1), &theirs, &mut out);
+        }
+        let own = (PeerState::Looking as i64, 2, 0, 1, 0);
+        assert_eq!(sent(&out), vec![(1, own); told], "after {after} ms");
+    }
+}
+
+#[test]
+fn votes_are_sent_again_in_time_whatever_comes() {
+    let (mut election, mut out) = looking(2, voters(3), 0, 0);
+    let due = election.next_deadline();
+    let theirs = vote(PeerState::Looking, 1, 0, 1, 0);
+    for after in [50, 199] {
+        let now = Time::ZERO + Duration::from_millis(after);
+        election.handle(now, sid(1), &theirs, &mut out);
+    }
+    assert_eq!(election.next_deadline(), due);
+}
