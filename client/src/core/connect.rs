@@ -159,7 +159,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         let none = || Bytes::from_static(&[0; PASSWORD_LEN]);
         ConnectRequest {
             protocol_version: 0,
-            last_zxid_seen: self.last_zxid,
+            last_zxid_seen: self.last_zxid(),
             timeout_ms: i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX),
             session_id: resumed.map_or(SessionId::NONE, |session| session.granted.id),
             password: Some(

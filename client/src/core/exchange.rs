@@ -661,6 +661,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             out.push(Action::Transition(ignored));
             return Ok(());
         };
+        // Not for the next registration of watches: others of the same transaction may be on their way.
+        self.event_zxid = self.event_zxid.max(zxid);
         // Copied: a held event must not hold the buffer that it came in.
         let path = ByteString::from(path.to_string());
         let zxid = (zxid > Zxid::ZERO).then_some(zxid);

@@ -149,6 +149,8 @@ pub(crate) struct Core<W, S> {
     epoch: u64,
     /// Highest zxid seen in a reply.
     last_zxid: Zxid,
+    /// Highest zxid seen in a watch event.
+    event_zxid: Zxid,
     /// The last one that a request had. It goes on over connections: a server takes a transaction of
     /// the session for the answer to the oldest request with its xid, even if it is one that was asked
     /// for on a former connection, at another server.
@@ -217,6 +219,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             session,
             epoch: 1,
             last_zxid: config.last_zxid,
+            event_zxid: Zxid::ZERO,
             // Somebody else may have asked for something in the session that is gone on with.
             xid: Xid::new(
                 config
@@ -267,9 +270,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         self.session.as_ref().map(|session| session.proven)
     }
 
-    /// Highest zxid seen.
+    /// Highest zxid seen: a server that has not got there must not be read from.
     pub(crate) fn last_zxid(&self) -> Zxid {
-        self.last_zxid
+        // Apache's client counts replies alone: it may be told of a change, move to another server, and
+        // read what was before.
+        self.last_zxid.max(self.event_zxid)
     }
 
     /// Number of watches held.

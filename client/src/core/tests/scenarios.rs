@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use zk_proto::connect::{ConnectResponse, PASSWORD_LEN};
+use zk_proto::connect::{ConnectRequest, ConnectResponse, PASSWORD_LEN};
 use zk_proto::header::{ReplyHeader, RequestHeader};
 use zk_proto::jute::{Decode as _, Encode, Reader};
 use zk_proto::request::{
@@ -642,4 +642,39 @@ fn change_of_a_list_is_told_while_one_recursive_watch_goes_and_the_next_comes() 
         *kind == EventType::NodeChildrenChanged && path == "/a"
     };
     assert!(actions.iter().any(is_told), "{actions:?}");
+}
+
+/// Another server may not have got there, and would be read from as it was before.
+#[test]
+fn what_an_event_tells_of_is_not_read_of_from_a_server_that_is_behind_it() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    let header = ReplyHeader {
+        xid: Xid::NOTIFICATION,
+        zxid: Zxid::new(9),
+        err: 0,
+    };
+    let event = WatcherEvent {
+        event_type: EventType::NodeDataChanged.code(),
+        state: 3,
+        path: Some("/a".into()),
+    };
+    let mut payload = BytesMut::new();
+    header.encode(&mut payload);
+    event.encode(&mut payload);
+    bench
+        .core
+        .frame(bench.now, payload.freeze(), &mut Vec::new());
+    bench.lose();
+    bench.now = bench.now.max(bench.core.next_deadline());
+    bench.handle(Event::Tick);
+    bench.handle(Event::Dialed);
+    let mut wire = BytesMut::new();
+    bench.core.transmit(bench.now, &mut wire);
+    let payload = frame::take(&mut wire, frame::DEFAULT_FRAME_MAX)
+        .unwrap()
+        .unwrap();
+    let request = ConnectRequest::decode(&mut Reader::shared(&payload)).unwrap();
+    assert_eq!(request.last_zxid_seen, Zxid::new(9));
 }
