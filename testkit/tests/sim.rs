@@ -52,6 +52,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "two that cannot follow the leader begin to look in turns, and do not hear of each other",
     ),
     (
+        100_036_886,
+        "three of four voters have to agree, and must not pass over whom the others are for in turns",
+    ),
+    (
         804_260_934_985_022_240,
         "a leader waits for less time than there is between two votes",
     ),

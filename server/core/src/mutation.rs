@@ -132,8 +132,6 @@ mod on {
         RoundNotRaised = "G82 ZK-2930",
         /// A leader that could not be followed is elected again.
         StalledLeaderTrusted = "G86 Cloudflare 2020",
-        /// Who is for one that cannot be elected stays so.
-        NeverGivesWay = "G86 Cloudflare 2020",
         /// Votes are sent once.
         VotesNotRepeated = "G82 ZK-2164",
         /// What is proposed behind a change of members is committed by the old ones alone.

@@ -54,14 +54,6 @@ impl Distrusted {
             .insert(leader, Distrust { join_from, until });
     }
 
-    /// One that cannot be elected, for as long as others do not want it.
-    pub(super) fn pass_over(&mut self, leader: ServerId, until: Time) {
-        let join_from = Time::ZERO;
-        self.passed_over
-            .entry(leader)
-            .or_insert(Distrust { join_from, until });
-    }
-
     /// Forgets them all.
     pub(super) fn clear(&mut self) {
         self.passed_over.clear();

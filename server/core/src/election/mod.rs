@@ -21,7 +21,6 @@
 //! - Who has decided in this round counts as a vote of this round, whether or not the leader says so.
 //! - A peer that has just become reachable is sent the present vote, and so is one that has just begun to look.
 //! - A leader that could not be followed is not elected again at once, if there is a quorum without it.
-//! - Who is for one that cannot be elected, because too many are for others, gives way after a while.
 //!
 //! # Source
 //! Apache `ZooKeeper` 3.9, `FastLeaderElection`.
@@ -300,7 +299,6 @@ impl Election {
         } else if now >= self.told_at + self.interval {
             self.interval = (self.interval * 2).min(self.options.interval_max);
             self.trust_again(now, out);
-            self.give_way(now, out);
             if mutated!(VotesNotRepeated) {
                 self.told_at = now;
                 return;
@@ -547,43 +545,11 @@ impl Election {
         let config = &self.configs;
         let are_quorum =
             |trusted: &dyn Fn(&&ServerId) -> bool| config.is_quorum(heard.iter().filter(trusted));
-        if self.distrusted.forget_unless(now, are_quorum) {
-            self.count_again(now, out);
-        }
-    }
-
-    /// Passes over whom this server is for, as far as that goes on, if too many are for others: they have
-    /// had time to be told. They may not have been able to follow it, and then all who can talk to each other
-    /// may have to agree, without it: of four, three.
-    fn give_way(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
-        let favourite = self.proposal.leader;
-        if !self.is_running || favourite == self.claim.leader || mutated!(NeverGivesWay) {
+        if !self.distrusted.forget_unless(now, are_quorum) {
             return;
         }
-        let is_against = |id: &ServerId| {
-            let cast = self.received.get(id);
-            cast.is_some_and(|cast| {
-                cast.state == PeerState::Looking && cast.vote.leader != favourite
-            })
-        };
-        let config = &self.configs;
-        let could_be_for = config.all_voters().filter(|id| !is_against(id));
-        let are_for = could_be_for.collect::<Vec<_>>();
-        let others = self.received.keys().filter(|id| **id != favourite);
-        if config.is_quorum(&are_for) || !config.is_quorum(others) {
-            return;
-        }
-        self.distrusted.pass_over(favourite, now + self.interval);
-        self.proposal = self.initial;
-        self.finalize_at = None;
-        self.broadcast(now, out);
-        self.count_again(now, out);
-    }
-
-    /// Looks again at the votes of this round, because others may be voted for.
-    fn count_again(&mut self, now: Time, out: &mut Vec<ElectionOut>) {
         for (from, cast) in self.received.clone() {
-            if self.is_running && cast.state == PeerState::Looking && from != self.options.me {
+            if self.is_running && cast.state == PeerState::Looking {
                 self.elect_looking(now, from, cast.vote, out);
             }
         }

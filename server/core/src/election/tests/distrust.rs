@@ -77,46 +77,6 @@ fn a_leader_that_refuses_is_passed_over_the_second_time() {
     }
 }
 
-/// Two of four cannot follow 4, and all three have to agree.
-#[test]
-fn who_is_for_one_that_cannot_be_elected_gives_way() {
-    let (mut election, mut out) = looking(3, voters(4), 0, 0);
-    let theirs = |leader| vote(PeerState::Looking, leader, 0, 1, 0);
-    for (from, leader) in [(4, 4), (1, 2), (2, 2)] {
-        election.handle(Time::ZERO, sid(from), &theirs(leader), &mut out);
-    }
-    out.clear();
-    let due = election.next_deadline().unwrap();
-    election.handle_deadline(due, &mut out);
-    let votes = sent(&out);
-    assert!(votes.iter().all(|(_, said)| said.1 == 3), "{votes:?}");
-    assert_eq!(votes.len(), 6, "at once, and when it is time: {votes:?}");
-    assert_eq!(decided(&out), None);
-    // Neither does the vote of the one that nobody can follow make it turn again.
-    election.handle(due, sid(4), &theirs(4), &mut out);
-    for from in [1, 2] {
-        election.handle(due, sid(from), &theirs(3), &mut out);
-    }
-    assert_eq!(decided(&out).map(|vote| vote.leader), Some(sid(3)));
-}
-
-/// One vote is missing, and may come.
-#[test]
-fn who_is_for_one_that_could_be_elected_stays_so() {
-    let (mut election, mut out) = looking(3, voters(4), 0, 0);
-    let theirs = |leader| vote(PeerState::Looking, leader, 0, 1, 0);
-    for (from, leader) in [(4, 4), (1, 2)] {
-        election.handle(Time::ZERO, sid(from), &theirs(leader), &mut out);
-    }
-    out.clear();
-    for _ in 0..3 {
-        let due = election.next_deadline().unwrap();
-        election.handle_deadline(due, &mut out);
-    }
-    let votes = sent(&out);
-    assert!(votes.iter().all(|(_, said)| said.1 == 4), "{votes:?}");
-}
-
 /// Server 2 of three, which could not follow 3, when it looks again.
 fn looking_without_3(join_from: u64, until: u64) -> (Election, Vec<ElectionOut>) {
     let (mut election, mut out) = looking(2, config(THREE), 0, 0);
