@@ -578,10 +578,11 @@ async fn large_requests_beyond_what_they_may_take_end_their_connection() {
         // The server may learn of the end of `lost` after this, and refuses it until then.
         let start = Instant::now();
         let stored = || {
-            let mut last = attach(address);
-            last.write_all(&frame(1, &create("/last", 4000)))
+            let mut newest = attach(address);
+            newest
+                .write_all(&frame(1, &create("/last", 4000)))
                 .expect("sent");
-            last.read_exact(&mut [0; 4]).is_ok()
+            newest.read_exact(&mut [0; 4]).is_ok()
         };
         while !stored() {
             assert!(start.elapsed() < SOON, "there is no room again");
