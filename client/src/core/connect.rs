@@ -13,7 +13,7 @@ use super::link::{Link, Stage};
 use super::request::{Purpose, Queued};
 use super::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, Delivery, Failure, Granted,
-    NEVER, Phase, Secret, ServiceRecord, Session, Time, Transition, Urgent, Waiter,
+    Phase, Secret, ServiceRecord, Session, Time, Transition, Urgent, Waiter,
 };
 use crate::connect_string::Server;
 
@@ -488,7 +488,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 out.push(Action::Complete(waiter, Err(failure), exchange::AUTH));
             }
         }
-        self.requests_due = NEVER;
+        self.requests_due = Time::NEVER;
         self.closing = None;
         out.push(Action::Transition(Transition::Closed { reason }));
     }

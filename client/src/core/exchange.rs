@@ -17,21 +17,16 @@ use super::request::{Purpose, Queued};
 use super::watches::{Group, Removal};
 use super::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, Credential, Delivery,
-    Failure, Frame, NEVER, Phase, Reply, Request, Secret, Time, Transition, Trip, Urgent, Waiter,
+    Failure, Frame, Phase, Reply, Request, Secret, Time, Transition, Trip, Urgent, Waiter,
     WatchKind,
 };
 
 /// Bytes that one transmission puts on the wire before it lets the driver write them.
 const TRANSMIT_MAX: usize = 64 * 1024;
-/// Requests on their way from which on a few more wait for each other: a write for each of them would cost
-/// this client and its server more than the request itself does.
-const GATHER_MIN: usize = 32;
-/// The part of those on their way that goes in one write then.
-const GATHER_PART: usize = 8;
 /// The trip of a credential.
 pub(super) const AUTH: Trip = Trip {
     op: Some(OpCode::Auth),
-    submitted: Time::from_start(Duration::ZERO),
+    submitted: Time::START,
     sent: None,
 };
 /// Requests in the queue before it is searched for those that nobody waits for any more.
@@ -139,9 +134,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if link.stage != Stage::Ready || !link.auth_sent.is_empty() {
             return false;
         }
-        // What is on its way keeps the server at work, and its next reply wakes this client.
-        let in_flight = link.in_flight_len();
-        if in_flight >= GATHER_MIN && self.queue.load().requests < in_flight / GATHER_PART {
+        // What is on its way keeps the server at work, and its next replies wake this client.
+        if self.queue.load().requests < link.gathered() {
             return false;
         }
         while wire.len() < TRANSMIT_MAX {
@@ -195,6 +189,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             link.send(now, self.xid, queued, wire);
         }
         true
+    }
+
+    /// How many replies are worth a wake-up.
+    pub(crate) fn replies_worthwhile(&self) -> usize {
+        let Phase::Linked(link) = &self.phase else {
+            return 0;
+        };
+        link.gathered()
     }
 
     /// Tells whoever waits for a request that it failed.
@@ -256,7 +258,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     /// replies can still be checked.
     pub(super) fn time_out_requests(&mut self, now: Time, out: &mut Vec<Action<W, S>>) {
         let session = self.session_id();
-        let mut due = NEVER;
+        let mut due = Time::NEVER;
         let mut gone = Vec::new();
         if let Phase::Linked(link) = &mut self.phase {
             for in_flight in link.in_flight_mut() {

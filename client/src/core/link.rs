@@ -16,6 +16,12 @@ use crate::connect_string::Server;
 /// Apache `ZooKeeper` 3.9, `ClientCnxn.SendThread#run`, `MAX_SEND_PING_INTERVAL`.
 const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
+/// Requests on their way from which on a few more wait for each other: a write for each of them would cost
+/// this client and its server more than the request itself does.
+const GATHER_MIN: usize = 32;
+/// The part of those on their way that goes in one write then.
+const GATHER_PART: usize = 8;
+
 /// One connection on which the handshake succeeded.
 ///
 /// Everything that was sent and not answered is here; the order of replies is checked against it.
@@ -128,9 +134,13 @@ impl<W, S> Link<W, S> {
         self.timeout / 3
     }
 
-    /// Ordinary requests without an answer.
-    pub(super) fn in_flight_len(&self) -> usize {
-        self.in_flight.len()
+    /// How many requests, and how many replies, wait for each other: none, unless many are on their way.
+    pub(super) fn gathered(&self) -> usize {
+        let in_flight = self.in_flight.len();
+        if in_flight < GATHER_MIN {
+            return 0;
+        }
+        in_flight / GATHER_PART
     }
 
     /// Whether another ordinary request may be sent.
@@ -270,7 +280,7 @@ impl<W, S> Link<W, S> {
     /// A server that answers, however slowly, is not dead: what counts is the last byte that came.
     pub(super) fn dead_at(&self) -> Time {
         if mutated!(DeathUnnoticed) {
-            return super::NEVER;
+            return Time::NEVER;
         }
         let silent = self.last_received + self.silence_max;
         let oldest = [

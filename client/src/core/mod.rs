@@ -199,9 +199,6 @@ pub(crate) struct Core<W, S> {
     is_shared: bool,
 }
 
-/// Never.
-const NEVER: Time = Time::from_start(Duration::MAX);
-
 impl<W: Waiter, S: Clone> Core<W, S> {
     /// A client that has not begun to connect: it does at the first [`Event::Tick`].
     pub(crate) fn new(config: CoreConfig) -> Self {
@@ -235,7 +232,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             queue: Queue::new(),
             withdraw_at: exchange::WITHDRAW_MIN,
             watches: Watches::new(),
-            requests_due: NEVER,
+            requests_due: Time::NEVER,
             holds: 0,
             closing: None,
             probe: None,
@@ -309,16 +306,16 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     pub(crate) fn next_deadline(&self) -> Time {
         let phase = match &self.phase {
             Phase::Waiting { until } => *until,
-            Phase::Dialing { .. } => NEVER,
+            Phase::Dialing { .. } => Time::NEVER,
             Phase::Handshaking { deadline, .. } => *deadline,
             Phase::Linked(link) => link.deadline(),
-            Phase::Closed(_) => return NEVER,
+            Phase::Closed(_) => return Time::NEVER,
         };
-        let probe = self.probe.map_or(NEVER, |(at, _)| at);
+        let probe = self.probe.map_or(Time::NEVER, |(at, _)| at);
         phase
             .min(probe)
             .min(self.requests_due)
-            .min(self.closing.unwrap_or(NEVER))
+            .min(self.closing.unwrap_or(Time::NEVER))
     }
 
     /// Takes in what happened.

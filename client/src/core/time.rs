@@ -1,19 +1,26 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A moment on the driver's monotonic clock, counted from when the client was made.
+const NANOS_A_SECOND: u64 = 1_000_000_000;
+
+/// A moment on the driver's monotonic clock: nanoseconds from when the client was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Time(Duration);
+pub(crate) struct Time(u64);
 
 impl Time {
+    /// When the client was made.
+    pub(crate) const START: Self = Self(0);
+    /// Five hundred years later.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// The moment this long after the client was made.
-    pub(crate) const fn from_start(elapsed: Duration) -> Self {
-        Self(elapsed)
+    pub(crate) fn from_start(elapsed: Duration) -> Self {
+        Self::START + elapsed
     }
 
     /// How long after the client was made this is.
     pub(crate) const fn since_start(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.0)
     }
 }
 
@@ -22,7 +29,9 @@ impl Add<Duration> for Time {
 
     /// Saturates: a wait of [`Duration::MAX`] never ends.
     fn add(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(wait))
+        let seconds = wait.as_secs().saturating_mul(NANOS_A_SECOND);
+        let nanos = seconds.saturating_add(wait.subsec_nanos().into());
+        Self(self.0.saturating_add(nanos))
     }
 }
 
@@ -31,6 +40,6 @@ impl Sub for Time {
 
     /// Zero if `earlier` is later.
     fn sub(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }

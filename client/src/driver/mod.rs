@@ -4,6 +4,7 @@
 mod dial;
 #[cfg(feature = "srv")]
 mod dns;
+mod low_water;
 mod measure;
 mod transport;
 
@@ -24,6 +25,7 @@ pub(crate) use self::transport::TcpConnector;
 pub use self::transport::{ConnectError, ConnectErrorKind, Connector, Io, Resolver};
 
 use self::dial::Dialed;
+use self::low_water::LowWater;
 use self::measure::Measure;
 use crate::connect_string::Server;
 use crate::core::{
@@ -63,6 +65,7 @@ pub(crate) struct Driver {
     /// Session timeout asked for.
     session_timeout: Duration,
     io: Option<Box<dyn Io>>,
+    low_water: LowWater,
     /// Received and not complete.
     input: BytesMut,
     /// To be sent.
@@ -94,6 +97,7 @@ impl Driver {
             frame_max,
             start,
             io: None,
+            low_water: LowWater::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
             needs_flush: false,
@@ -148,6 +152,10 @@ impl Driver {
         let is_cut = self.core.transmit(now, &mut self.output);
         busy |= self.write(now, cx) || is_cut && self.output.is_empty();
         busy |= self.perform();
+        if let Some(io) = &self.io {
+            self.low_water
+                .set(now, io.as_ref(), self.core.replies_worthwhile());
+        }
         busy |= self.poll_timer(cx);
         busy
     }
@@ -173,6 +181,7 @@ impl Driver {
             Ok(Dialed::Found(records)) => Event::Found(records),
             Ok(Dialed::Connected(io, proofs)) => {
                 self.io = Some(io);
+                self.low_water = LowWater::new();
                 if let Some(proofs) = proofs {
                     let event = Event::Provided(Box::new(proofs));
                     self.core.handle(now, event, &mut self.actions);
@@ -216,7 +225,8 @@ impl Driver {
                 Poll::Ready(Ok(count)) => {
                     self.shared.counters.bytes_in.add(count as u64);
                     self.core.received(now);
-                    self.take_frames(now);
+                    let frames = self.take_frames(now);
+                    self.low_water.came(now, count, frames);
                     if self.core.is_connected() {
                         continue;
                     }
@@ -236,11 +246,16 @@ impl Driver {
         true
     }
 
-    fn take_frames(&mut self, now: Time) {
+    /// Returns how many there were.
+    fn take_frames(&mut self, now: Time) -> usize {
+        let mut count = 0;
         while self.core.is_connected() {
             match frame::take(&mut self.input, self.frame_max) {
-                Ok(Some(payload)) => self.core.frame(now, payload, &mut self.actions),
-                Ok(None) => return,
+                Ok(Some(payload)) => {
+                    self.core.frame(now, payload, &mut self.actions);
+                    count += 1;
+                }
+                Ok(None) => break,
                 Err(err) => {
                     let (kind, message) = if self.input.starts_with(TLS_ALERT) {
                         let message = "the server speaks TLS, which is not configured here";
@@ -251,10 +266,11 @@ impl Driver {
                         (AttemptErrorKind::Protocol, err.to_string())
                     };
                     self.lost(now, kind, message);
-                    return;
+                    break;
                 }
             }
         }
+        count
     }
 
     /// Writes what there is. Returns whether the connection was lost over it.
@@ -296,8 +312,8 @@ impl Driver {
 
     /// Arms the timer for the core's next deadline. Returns whether that has come already.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let wait = self.core.next_deadline().since_start();
-        let wait = wait.min(WAIT_MAX);
+        let due = self.core.next_deadline().min(self.low_water.until());
+        let wait = due.since_start().min(WAIT_MAX);
         let deadline = self.start + wait;
         // A timer that goes off early costs less than one that is set anew each turn.
         if self.timer.is_elapsed() || self.timer.deadline() > deadline {

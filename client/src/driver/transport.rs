@@ -1,5 +1,6 @@
 //! Connections to servers.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use crate::core::ServiceRecord;
 pub(super) const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
 /// A connection: bytes both ways.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait Io: Any + AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::super::super::{Cause, NEVER, Time};
+use super::super::super::{Cause, Time};
 use super::super::ensemble::ConnId;
 use super::super::world::Fact;
 use super::Check;
@@ -67,7 +67,7 @@ impl Check for Resolution {
                         return Err(format!("{id} was answered with another's reply"));
                     }
                     // Credentials are not executed.
-                    (Ok(_), None) if open.deadline != NEVER => {
+                    (Ok(_), None) if open.deadline != Time::NEVER => {
                         return Err(format!("{id} was answered without an answer"));
                     }
                     (Err(failure), answer) => {

@@ -27,7 +27,7 @@ use super::checks::{Checks, Violation};
 use super::ensemble::{Change, ConnId, Ensemble};
 use crate::connect_string::Server;
 use crate::core::{
-    Action, AttemptError, AttemptErrorKind, Core, CoreConfig, Event, NEVER, Time, Waiter, WatchKind,
+    Action, AttemptError, AttemptErrorKind, Core, CoreConfig, Event, Time, Waiter, WatchKind,
 };
 
 /// Time to get over all faults, and then to tidy up.
@@ -224,7 +224,7 @@ impl World {
         while !self.is_over && !self.checks.has_violation() {
             let due = self.core.next_deadline().max(self.now);
             let first = self.heap.first_key_value().map(|(key, _)| key.0);
-            let at = first.unwrap_or(NEVER).min(due);
+            let at = first.unwrap_or(Time::NEVER).min(due);
             if at > self.now {
                 self.now = at;
                 self.turns = 0;

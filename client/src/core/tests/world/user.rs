@@ -12,7 +12,7 @@ use zk_proto::request::{
 };
 
 use super::{Ask, Asked, Do, Fact, Held, Ticket, World};
-use crate::core::{Event, Frame, NEVER, Request, Secret, WatchId, WatchKind, WatchRequest};
+use crate::core::{Event, Frame, Request, Secret, Time, WatchId, WatchKind, WatchRequest};
 
 impl World {
     pub(super) fn ask(&mut self, ask: &Ask) {
@@ -129,7 +129,7 @@ impl World {
         });
         self.see(&Fact::Submitted {
             id,
-            deadline: NEVER,
+            deadline: Time::NEVER,
             pinned: None,
             resend: true,
         });
