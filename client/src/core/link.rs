@@ -283,17 +283,14 @@ impl<W, S> Link<W, S> {
             return Time::NEVER;
         }
         let silent = self.last_received + self.silence_max;
-        let oldest = [
-            self.in_flight.front().map(|request| request.sent),
-            self.ping_sent,
-            self.sasl_asked().map(|(_, sent)| sent),
-            self.auth_sent.front().map(|(_, sent)| *sent),
-            self.watches_sent.front().copied(),
-        ];
-        match oldest.into_iter().flatten().min() {
-            Some(sent) => silent.min(self.last_received.max(sent) + self.answer_max),
-            None => silent,
-        }
+        // Asked for at every turn: none is as good as never.
+        let sent = |request: Option<Time>| request.unwrap_or(Time::NEVER);
+        let oldest = sent(self.in_flight.front().map(|request| request.sent))
+            .min(sent(self.ping_sent))
+            .min(sent(self.sasl_asked().map(|(_, sent)| sent)))
+            .min(sent(self.auth_sent.front().map(|(_, sent)| *sent)))
+            .min(sent(self.watches_sent.front().copied()));
+        silent.min(self.last_received.max(oldest) + self.answer_max)
     }
 
     /// The next moment at which something is to be done.

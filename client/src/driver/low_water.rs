@@ -130,13 +130,16 @@ mod tests {
     );
 
     async fn socket() -> (TcpStream, TcpListener) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        (TcpStream::connect(address).await.unwrap(), listener)
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("bound");
+        (
+            TcpStream::connect(address).await.expect("connected"),
+            listener,
+        )
     }
 
     fn told(socket: &TcpStream) -> usize {
-        getsockopt(socket, RecvLowat).unwrap()
+        getsockopt(socket, RecvLowat).expect("told")
     }
 
     #[tokio::test]

@@ -148,6 +148,7 @@ impl Driver {
             self.core.handle(now, Event::Tick, &mut self.actions);
             busy = true;
         }
+        self.tell_progress();
         busy |= self.perform();
         let is_cut = self.core.transmit(now, &mut self.output);
         busy |= self.write(now, cx) || is_cut && self.output.is_empty();
@@ -322,14 +323,18 @@ impl Driver {
         self.timer.as_mut().poll(cx).is_ready()
     }
 
-    /// Carries out what the core wants done, in its order. Returns whether there is something else
-    /// to wait for than before.
-    fn perform(&mut self) -> bool {
+    /// Lets handles see how far replies have come, before anybody has one of them.
+    fn tell_progress(&self) {
         self.shared.set_last_zxid(self.core.last_zxid());
         if let Some(confirmed) = self.core.proven() {
             let start = self.start.into_std();
             self.shared.set_confirmed(start, confirmed.since_start());
         }
+    }
+
+    /// Carries out what the core wants done, in its order. Returns whether there is something else
+    /// to wait for than before.
+    fn perform(&mut self) -> bool {
         let mut actions = std::mem::take(&mut self.actions);
         let mut busy = false;
         // First, so that whoever is told something finds the count that goes with it; and without
