@@ -110,8 +110,13 @@ impl DoubleBarrier {
     /// # Cancel safety
     /// Dropping the future leaves no member behind.
     pub async fn enter(&self) -> Result<Entered, BarrierError> {
+        self.enter_noting(&mut false).await
+    }
+
+    /// Notes when others may count this member.
+    async fn enter_noting(&self, counts: &mut bool) -> Result<Entered, BarrierError> {
         loop {
-            let entered = self.attempt().await;
+            let entered = self.attempt(counts).await;
             match entered {
                 Ok(Some(entered)) => return Ok(entered),
                 Ok(None) => {}
@@ -130,8 +135,9 @@ impl DoubleBarrier {
     /// # Cancel safety
     /// Dropping the future leaves no member behind.
     pub async fn enter_within(&self, within: Duration) -> Result<Entered, BarrierError> {
-        let error = match by(&self.path, within, self.enter()).await {
-            Err(error @ BarrierError::Timeout { .. }) => error,
+        let mut counts = false;
+        let error = match by(&self.path, within, self.enter_noting(&mut counts)).await {
+            Err(error @ BarrierError::Timeout { .. }) if counts => error,
             result => return result,
         };
         // One look, not a wait: without a connection there is no telling.
@@ -146,7 +152,7 @@ impl DoubleBarrier {
     }
 
     /// `None` if the own znode was deleted by somebody.
-    async fn attempt(&self) -> Result<Option<Entered>, Error> {
+    async fn attempt(&self, counts: &mut bool) -> Result<Option<Entered>, Error> {
         let session = self.options.client.session().await?;
         let flag = join(&self.path, READY);
         if self.stale == StaleReady::Clear {
@@ -159,6 +165,7 @@ impl DoubleBarrier {
             mode: CreateMode::Ephemeral,
             data: self.options.identity.clone(),
         };
+        *counts = true;
         let claim = Claim::stake(&session, &self.options, stake).await?;
         let Some(mut watches) = watch_own(&claim).await? else {
             return Ok(None);

@@ -23,13 +23,14 @@ use zk_testkit::fault::Proxy;
 use crate::servers;
 
 /// Long enough for whatever is to happen soon, on a machine that has a lot else to do.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_mins(2);
 
-/// Session timeout of clients that are not to lose their session.
-pub(crate) const CALM: Duration = Duration::from_secs(20);
+/// Session timeout of clients that are not to lose their session, nor their connection: they bear the
+/// silence of a server for a quarter of it, which a busy machine may come to.
+pub(crate) const CALM: Duration = Duration::from_mins(1);
 
 /// Session timeout of clients that are to lose it soon.
-pub(crate) const BRISK: Duration = Duration::from_millis(1_500);
+pub(crate) const BRISK: Duration = Duration::from_secs(3);
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 static APACHE: OnceCell<Ensemble> = OnceCell::const_new();
@@ -54,7 +55,9 @@ impl World {
             addr,
             chroot,
         };
-        let root = Client::connect(&world.addr.to_string())
+        let root = Client::builder(&world.addr.to_string())
+            .session_timeout(CALM)
+            .connect()
             .await
             .expect("a client connects");
         root.ensure_path(&world.chroot)

@@ -380,25 +380,23 @@ async fn body_and_its_tasks_are_dropped_with_the_leadership() {
     });
     let leadership = soon("it leads", told.recv()).await.unwrap();
     let next = tokio::spawn({
-        let lock = Lock::new(&zk, "/leader");
-        async move { lock.acquire().await.map(|guard| (guard, Instant::now())) }
+        let (dropped, lock) = (Arc::clone(&dropped), Lock::new(&zk, "/leader"));
+        async move {
+            let guard = lock.acquire().await;
+            guard.map(|guard| (guard, dropped.load(Ordering::SeqCst)))
+        }
     });
     until_children(&zk, "/leader", 2).await;
     party.proxy.stall(Direction::Both, true);
     soon("it is lost", leadership.lost()).await;
-    until("both are dropped", async || {
-        dropped.load(Ordering::SeqCst) == 2
-    })
-    .await;
-    let gone = Instant::now();
+    let (guard, dropped) = soon("the next leads", next).await.unwrap().unwrap();
+    assert_eq!(dropped, 2, "both are dropped before");
+    assert!(guard.token() > leadership.token());
     party.proxy.heal();
     let error = soon("it ends", running).await.unwrap().unwrap_err();
     assert!(
         matches!(error, ElectionError::Lost(lost) if lost.reason == LossReason::PresumedExpired)
     );
-    let (guard, since) = soon("the next leads", next).await.unwrap().unwrap();
-    assert!(since > gone);
-    assert!(guard.token() > leadership.token());
 }
 
 #[tokio::test]

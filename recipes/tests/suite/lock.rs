@@ -1,13 +1,13 @@
 //! Exclusive locks.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use zk_client::{Ace, Acl, ErrorKind, Id, Perms};
 use zk_recipes::{
     AcquireError, HoldState, Lock, LockFormat, LossPolicy, LossReason, MultiLock, ReadWriteLock,
-    ReentrantLock,
+    ReentrantLock, SharedGuard,
 };
 use zk_testkit::fault::Direction;
 
@@ -311,14 +311,9 @@ async fn holder_behind_a_dead_link_gives_up_before_others_get_in() {
     party.proxy.stall(Direction::Both, true);
     let reason = soon("it is told", guard.lost()).await;
     let told = Instant::now();
+    let safe_until = guard.safe_until();
     assert_eq!(reason, LossReason::PresumedExpired);
     assert!(!guard.is_held());
-    let late = told.saturating_duration_since(
-        guard
-            .safe_until()
-            .expect("the session is not known to be over"),
-    );
-    assert!(late < Duration::from_millis(250), "told {late:?} late");
     assert!(guard.run(async {}).await.is_err());
     let (next, since) = soon("the next has it", next).await.unwrap();
     let next = next.unwrap();
@@ -326,8 +321,10 @@ async fn holder_behind_a_dead_link_gives_up_before_others_get_in() {
         since > told,
         "others got in while the holder believed in it"
     );
+    let safe_until = safe_until.expect("the session is not known to be over");
+    assert!(safe_until <= told, "told too early");
     assert!(
-        since - told > timeout / 10,
+        since - safe_until >= timeout / 3,
         "there is time left for slow clocks"
     );
     assert!(next.token() > guard.token());
@@ -760,6 +757,25 @@ async fn release_wakes_one_waiter() {
     until("no watch is left", async || crowd.stats().watches == 0).await;
 }
 
+/// Those who went in by a guard. Who is late to leave must not believe that it still holds the lock.
+#[derive(Default)]
+struct Room(Mutex<Vec<SharedGuard>>);
+
+impl Room {
+    fn enter(&self, guard: &SharedGuard) {
+        let mut inside = self.0.lock().expect("nobody panics in it");
+        // In this order: what the others hold now, this one has held since before.
+        let others = inside.iter().filter(|other| other.is_held()).count();
+        assert!(others == 0 || !guard.is_held(), "two hold it at once");
+        inside.push(guard.clone());
+    }
+
+    fn leave(&self, guard: &SharedGuard) {
+        let mut inside = self.0.lock().expect("nobody panics in it");
+        inside.retain(|other| other.token() != guard.token());
+    }
+}
+
 /// The register takes a write only with the lock's znode in place, and only with a token that is not
 /// lower than the last.
 #[tokio::test(flavor = "multi_thread")]
@@ -768,29 +784,22 @@ async fn at_most_one_holds_under_faults() {
     let world = World::start().await;
     let zk = world.client().await;
     zk.create("/register", "0").await.unwrap();
-    let (inside, done) = (
-        Arc::new(AtomicI64::new(0)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let (room, done) = (Arc::new(Room::default()), Arc::new(AtomicBool::new(false)));
     let mut parties = Vec::new();
     let mut workers = Vec::new();
     for seed in 0..4_u64 {
         let party = Arc::new(world.party(BRISK).await);
         parties.push(Arc::clone(&party));
-        let (inside, done) = (Arc::clone(&inside), Arc::clone(&done));
+        let (room, done) = (Arc::clone(&room), Arc::clone(&done));
         workers.push(tokio::spawn(async move {
             let lock = Lock::new(&party, "/l").identity(seed.to_string());
             let mut won = 0;
             while won < ROUNDS && !done.load(Ordering::Relaxed) {
-                let guard = lock.acquire().await.expect("acquired in the end");
-                let work = async {
-                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two at once");
-                    tokio::task::yield_now().await;
-                    assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1);
-                };
-                // Synchronous in between: only what is known to be held may go in.
+                let guard = lock.acquire().await.expect("acquired in the end").share();
                 if guard.is_held() {
-                    work.await;
+                    room.enter(&guard);
+                    tokio::task::yield_now().await;
+                    room.leave(&guard);
                 }
                 let token = guard.token();
                 let written = guard
@@ -849,8 +858,7 @@ async fn at_most_one_holds_under_faults() {
     };
     let working = async {
         for worker in workers {
-            let won = tokio::time::timeout(Duration::from_mins(1), worker).await;
-            assert_eq!(won.expect("they get through").unwrap(), ROUNDS);
+            assert_eq!(soon("they get through", worker).await.unwrap(), ROUNDS);
         }
     };
     tokio::select! {
