@@ -20,7 +20,7 @@ const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// this client and its server more than the request itself does.
 const GATHER_MIN: usize = 32;
 /// The part of those on their way that goes in one write then.
-const GATHER_PART: usize = 8;
+pub(crate) const GATHER_PART: usize = 8;
 
 /// One connection on which the handshake succeeded.
 ///

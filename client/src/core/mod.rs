@@ -50,6 +50,7 @@ use crate::connect_string::Server;
 
 pub(crate) use self::action::{Action, Delivery, Transition, Trip};
 pub(crate) use self::event::{AttemptError, AttemptErrorKind, Event, Proofs};
+pub(crate) use self::link::GATHER_PART;
 pub(crate) use self::queue::Load;
 pub use self::request::CloseReason;
 pub(crate) use self::request::{

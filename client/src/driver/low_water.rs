@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use super::transport::Io;
-use crate::core::Time;
+use crate::core::{GATHER_PART, Time};
 
 /// Longest that replies are left alone for others to come.
 const PATIENCE: Duration = Duration::from_millis(1);
 /// Most bytes that are waited for.
 const BYTES_MAX: usize = 16 * 1024;
-/// Length of a reply before any has come: the least that one has, in bytes.
+/// The least that a reply has, in bytes.
 const REPLY_LEN: usize = 20;
+/// The most that one counts, in bytes. A part of the replies that are due is waited for: all of them together
+/// have as many bytes, however short they are.
+const REPLY_LEN_MAX: usize = GATHER_PART * REPLY_LEN;
 
 /// Where much is on its way, a server that answers one request at a time wakes the driver for each of
 /// its replies, which costs more than to take them in. So the socket is told to wait for a few of them,
@@ -25,7 +28,7 @@ pub(super) struct LowWater {
     until: Time,
     /// Whether it came to that, and nothing has come since.
     is_given_up: bool,
-    /// Mean length of the replies that came last, in bytes.
+    /// Mean length of the replies that came last, as far as it counts.
     reply_len: usize,
 }
 
@@ -48,7 +51,7 @@ impl LowWater {
     /// Something came, with so many replies in it.
     pub(super) fn came(&mut self, now: Time, bytes: usize, replies: usize) {
         if let Some(len) = bytes.checked_div(replies) {
-            self.reply_len = len;
+            self.reply_len = len.min(REPLY_LEN_MAX);
         }
         self.is_given_up = false;
         self.wait_from(now);
@@ -64,10 +67,13 @@ impl LowWater {
         };
         // Each change is a system call.
         let is_near = wanted > 1 && wanted < self.bytes * 2 && self.bytes < wanted * 2;
-        if wanted != self.bytes && !is_near && tell(io, wanted) {
-            self.bytes = wanted;
-            self.wait_from(now);
+        if wanted == self.bytes || is_near {
+            return;
         }
+        if tell(io, wanted) {
+            self.bytes = wanted;
+        }
+        self.wait_from(now);
     }
 
     fn wait_from(&mut self, now: Time) {
@@ -161,6 +167,9 @@ mod tests {
         assert_eq!(mark.until(), later + PATIENCE);
         mark.set(later, &socket, 8);
         assert_eq!(told(&socket), 800);
+        mark.came(later, 1 << 20, 1);
+        mark.set(later, &socket, 16);
+        assert_eq!(told(&socket), 16 * REPLY_LEN_MAX);
         mark.set(later, &socket, usize::MAX);
         assert_eq!(told(&socket), BYTES_MAX);
         mark.set(later, &socket, 0);
