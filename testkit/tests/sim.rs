@@ -63,6 +63,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         5_411,
         "a change that was proposed and not logged is remembered for ever",
     ),
+    (
+        100_282_241,
+        "who promised a later epoch and has lost its vote since can never follow",
+    ),
 ];
 
 /// Time for fresh seeds, in seconds; `ZK_SIM_SECS` says otherwise.

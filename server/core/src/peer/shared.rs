@@ -37,8 +37,8 @@ pub(crate) struct Shared {
     /// Whether the next leader is to be asked for the whole tree, because what the last one sent
     /// could not be used.
     pub(crate) wants_tree: bool,
-    /// The highest epoch that a voter was heard to have promised: a new one has to be above, or that
-    /// voter could not follow.
+    /// The highest epoch that a learner was heard to have promised: a new one has to be above, or that
+    /// one could not follow.
     pub(crate) epoch_floor: Epoch,
     /// Whether it was told to stop: then it looks for no leader any more.
     pub(crate) is_shutting_down: bool,

@@ -121,7 +121,7 @@ pub enum LeaveReason {
     SupportLost,
     /// Leader: a quorum does not follow any more.
     QuorumLost,
-    /// Leader: a voter has promised a later epoch, and could never follow in this one.
+    /// Leader: a learner has promised a later epoch, and could never follow in this one.
     EpochBehind,
     /// Leader: the epoch has no number left for another transaction.
     EpochExhausted,

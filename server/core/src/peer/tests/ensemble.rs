@@ -585,19 +585,23 @@ fn epoch_without_a_number_left_ends_in_order() {
     world.assert_equal();
 }
 
-/// A voter that promised an epoch to a leader that then died.
+/// A member that promised an epoch to a leader that then died.
 #[test]
-fn leader_makes_way_for_a_voter_that_promised_a_later_epoch() {
-    let (mut world, session) = three();
-    world.kill(1);
-    world.members.get_mut(&1).unwrap().epochs.accepted = Epoch::new(4);
-    world.start(1);
-    world.pass(1000);
-    let leader = world.leader();
-    assert_eq!(world.status(leader).current_epoch, Epoch::new(5));
-    assert_eq!(world.status(1).phase, Phase::Broadcast);
-    world.create(1, session, "/b");
-    world.assert_equal();
+fn leader_makes_way_for_whoever_promised_a_later_epoch() {
+    for id in [1, 4] {
+        let mut world = World::started(3, 1);
+        world.pass(1000);
+        let session = world.open(2);
+        world.kill(id);
+        world.members.get_mut(&id).unwrap().epochs.accepted = Epoch::new(4);
+        world.start(id);
+        world.pass(1000);
+        let leader = world.leader();
+        assert_eq!(world.status(leader).current_epoch, Epoch::new(5), "{id}");
+        assert_eq!(world.status(id).phase, Phase::Broadcast, "{id}");
+        world.create(2, session, "/b");
+        world.assert_equal();
+    }
 }
 
 fn open_local(world: &mut World, id: i64) -> SessionId {

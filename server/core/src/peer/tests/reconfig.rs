@@ -125,6 +125,23 @@ fn a_removed_follower_follows_on_without_a_vote() {
 }
 
 #[test]
+fn a_voter_that_is_removed_after_a_promise_comes_back() {
+    let (mut world, session) = three();
+    world.kill(2);
+    world.members.get_mut(&2).unwrap().epochs.accepted = Epoch::new(4);
+    world.reconfig(1, session, "", "2");
+    assert_members(&world, &[1, 3], &[1, 3]);
+    world.start(2);
+    world.pass(1000);
+    assert_eq!(world.status(2).phase, Phase::Broadcast);
+    world.reconfig(1, session, &joiner(2, "participant"), "");
+    assert_eq!(last_error(&world, 1), None);
+    assert_members(&world, &[1, 2, 3], &[1, 2, 3]);
+    world.create(1, session, "/a");
+    world.assert_equal();
+}
+
+#[test]
 fn a_leader_that_is_removed_hands_over_without_an_election() {
     let (mut world, session) = three();
     for member in world.members.values_mut() {

@@ -57,18 +57,13 @@ impl Leader {
             && info
                 .server
                 .is_some_and(|server| shared.configs.is_voter(server));
-        if votes {
-            shared.epoch_floor = shared.epoch_floor.max(accepted);
-        }
+        shared.epoch_floor = shared.epoch_floor.max(accepted);
         let is_later = accepted > self.epoch && !mutated!(OldEpochAccepted);
         if self.phase != LeaderPhase::CollectingEpochs && is_later {
-            // It gave its promise to a leader that nobody else heard of. The next epoch is above.
+            // It gave its promise to a leader that nobody else heard of. The next epoch is above. That is
+            // so without a vote, too: it may have lost it since, and can get none before it is in step.
             self.drop_link(id, DropReason::LaterEpoch, turn);
-            return if votes {
-                self.stop(LeaveReason::EpochBehind, shared)
-            } else {
-                Ok(())
-            };
+            return self.stop(LeaveReason::EpochBehind, shared);
         }
         if info.server.is_some() {
             // Whatever comes through the old connection is of a server that is not there any more.
