@@ -1,0 +1,17 @@
+//! The driver over connections in memory, in paused time, with a scripted server on the other side:
+//! what dropped futures leave behind, limits, broken servers, the order of states.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of a test may panic, and the server knows few operations"
+)]
+
+mod dropping;
+mod limits;
+#[cfg(feature = "metrics")]
+mod metered;
+mod script;
+mod states;
+mod traces;
+mod trouble;
