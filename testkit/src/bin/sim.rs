@@ -18,7 +18,7 @@ use zk_testkit::sim::shrink::shrink;
 
 const USAGE: &str = "\
 usage: sim [--seeds N | --seconds T] [--start S | --fresh] [--jobs J] [--keep-going] [--changes]
-       sim --seed S [--trace] [--plan] [--shrink]
+       sim --seed S [--calm] [--trace] [--plan] [--shrink]
 
   --seeds N     run so many seeds (1000)
   --seconds T   run as many seeds as there is time for
@@ -30,6 +30,7 @@ usage: sim [--seeds N | --seconds T] [--start S | --fresh] [--jobs J] [--keep-go
   --changes     only seeds in which members come and go
   --keep-going  do not stop at the first violation
   --seed S      run one seed
+  --calm        without the faults and sieges that were added last
   --trace       and print all that happened
   --plan        and print the plan
   --shrink      and cut the plan down first, if it fails";
@@ -49,6 +50,7 @@ struct Options {
     has_changes: bool,
     keeps_going: bool,
     one: Option<u64>,
+    is_calm: bool,
     has_trace: bool,
     has_plan: bool,
     shrinks: bool,
@@ -100,6 +102,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> anyhow::Result<Options> {
             "--changes" => options.has_changes = true,
             "--twice" => options.is_twice = true,
             "--keep-going" => options.keeps_going = true,
+            "--calm" => options.is_calm = true,
             "--trace" => options.has_trace = true,
             "--plan" => options.has_plan = true,
             "--shrink" => options.shrinks = true,
@@ -120,7 +123,11 @@ fn replay(seed: u64) -> String {
 /// One seed, in detail.
 fn one(seed: u64, options: &Options) -> ExitCode {
     println!("{}", replay(seed));
-    let mut plan = Plan::draw(seed);
+    let mut plan = if options.is_calm {
+        Plan::draw_calm(seed)
+    } else {
+        Plan::draw(seed)
+    };
     let mut outcome = run(&plan, options.has_trace);
     if let Some(violation) = &outcome.violation
         && options.shrinks

@@ -53,7 +53,9 @@ pub fn announced(member: Member, epoch: Epoch, stored: Stored) -> Verdict {
     })
 }
 
-/// A member follows or leads: its current epoch cannot be below the one of its last transaction.
+/// A member looks for a leader, follows or leads: its current epoch cannot be below the one of its last
+/// transaction. It would say that it knows less than it does, and Apache's servers do not start on such a
+/// disk (`QuorumPeer#loadDataBase`).
 ///
 /// # Errors
 /// If it is.

@@ -1,5 +1,5 @@
 //! S22: a write that begins when another has been answered gets a higher zxid, and a sync shows every
-//! write that was answered before it began.
+//! write that was answered, or only committed, before it began.
 //!
 //! Apache's servers do not keep the second half: a leader that was deposed and has not noticed answers
 //! a sync from an old state (ZOOKEEPER-1675). Ours asks a quorum first whether it still follows.

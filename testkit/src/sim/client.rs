@@ -80,7 +80,7 @@ struct Asked {
     xid: Xid,
     kind: Kind,
     begin: Micros,
-    /// What was answered to anybody when it began.
+    /// What was answered to anybody, or committed, when it began.
     floor: Zxid,
 }
 
@@ -275,7 +275,9 @@ impl World {
 
     fn ask(&mut self, place: usize, request: &Request, kind: Kind) {
         let now = self.schedule.now();
-        let floor = self.laws.real_time.begin();
+        let laws = &self.laws;
+        let committed = laws.pasts.last(laws.committed.past());
+        let floor = laws.real_time.begin().max(committed);
         let client = self.client(place);
         let Some(conn) = client.conn else { return };
         let xid = Xid::new(client.next_xid);

@@ -131,11 +131,14 @@ impl Disk {
         }
     }
 
-    /// Loses what was not synced, or a part of it.
+    /// Loses what was not synced, or a part of it. If that is nothing, it is only the process that has
+    /// died: what it wrote is there, and does not last yet.
     pub fn crash(&mut self, rng: &mut Rng) -> usize {
         let lost = rng.index(self.unsynced() + 1);
-        self.log.truncate(self.log.len() - lost);
-        self.synced = self.log.len();
+        if lost > 0 {
+            self.log.truncate(self.log.len() - lost);
+            self.synced = self.log.len();
+        }
         lost
     }
 
@@ -312,9 +315,10 @@ mod tests {
             for zxid in 2..5 {
                 disk.append(record(zxid)).unwrap();
             }
-            disk.crash(&mut Rng::new(seed, 0));
+            let lost = disk.crash(&mut Rng::new(seed, 0));
             kept[disk.log().len() - 1] += 1;
-            assert_eq!(disk.unsynced(), 0);
+            assert_eq!(disk.log().len(), 4 - lost);
+            assert_eq!(disk.unsynced(), if lost == 0 { 3 } else { 0 });
         }
         assert!(kept.iter().all(|&count| count > 20), "{kept:?}");
     }

@@ -5,6 +5,7 @@ use zk_core::session::SessionTimeout;
 
 use super::event::Happening;
 use super::plan::Fault;
+use super::schedule::Micros;
 use super::service::ToServer;
 use super::trace::say;
 use super::world::World;
@@ -28,6 +29,11 @@ impl World {
         say!(self, "fault: {fault:?}");
         match fault {
             Fault::Crash { member, down } => self.crash(member, down),
+            Fault::CrashLeader { down } => self.crash_leader(down),
+            Fault::CrashElected { times, down } => {
+                self.elected_die = (times, down);
+                self.crash_leader(down);
+            }
             Fault::CrashAt {
                 member,
                 step,
@@ -111,6 +117,14 @@ impl World {
         Ok(())
     }
 
+    fn crash_leader(&mut self, down: Micros) {
+        let leads = |place: &u8| self.peek(*place).leads.is_some();
+        if let Some(leader) = (0..self.plan.count()).find(leads) {
+            self.coverage.note("fault: death of the leader");
+            self.crash(leader, down);
+        }
+    }
+
     /// Sets the clock on the wall of a member by so much.
     pub(crate) fn set_clock(&mut self, member: u8, by_ms: i64) {
         self.coverage.note("fault: clock jump");
@@ -129,6 +143,7 @@ impl World {
         self.plan.disk.snapshot = (1, 500);
         self.plan.disk.snapshot_chunk = 10_000;
         self.heal_cuts();
+        self.elected_die = (0, 0);
         for place in 0..self.plan.count() {
             let member = self.member(place);
             member.dies_at = None;

@@ -38,9 +38,9 @@ pub struct Plan {
 pub struct Siege {
     /// Whether who leads then is the first of the minority.
     pub takes_leader: bool,
-    /// The minority, and who comes after it where a leader takes a place.
+    /// The minority, and who comes after it where a leader takes a place, or where one has no vote then.
     pub order: Vec<u8>,
-    /// How many they are.
+    /// How many they are, at most.
     pub count: usize,
     /// What does not pass.
     pub holds: Holds,
@@ -186,6 +186,19 @@ pub enum Fault {
     Crash {
         /// Who.
         member: u8,
+        /// For how long.
+        down: Micros,
+    },
+    /// The same, of whoever leads then.
+    CrashLeader {
+        /// For how long.
+        down: Micros,
+    },
+    /// Who leads dies, and so does each of the next that are elected, with its new epoch on disk and before
+    /// anybody hears of that.
+    CrashElected {
+        /// How many of them.
+        times: u64,
         /// For how long.
         down: Micros,
     },
@@ -342,11 +355,55 @@ const MS: Micros = 1000;
 /// Where in a seed the stream of what is about other members begins: its own, so that it moves nothing
 /// else.
 const CHANGES: u64 = 4;
+/// The same of what befalls servers around changes. Streams 1, 2, 3 and 5 are those of the run.
+const STORMS: u64 = 6;
+/// And of leaders that die at birth, and clients that only read.
+const REST: u64 = 7;
 
 impl Plan {
     /// Everything that a seed says. Swarm: each kind of fault is off in about half of all runs, and
     /// wild in some.
     pub fn draw(seed: u64) -> Self {
+        let mut plan = Self::draw_all(seed);
+        if plan.changes.is_some() {
+            draw_storms(seed, &plan.members, plan.count(), &mut plan.faults);
+        }
+        plan.draw_rest();
+        plan
+    }
+
+    /// The same with no leaders that die at birth or around changes of the members, no clients that only
+    /// read, and sieges of an odd number of voters only: what a seed said before there was more.
+    pub fn draw_calm(seed: u64) -> Self {
+        let mut plan = Self::draw_all(seed);
+        if plan.voters.is_multiple_of(2) || plan.changes.is_some() {
+            plan.siege = None;
+        }
+        plan
+    }
+
+    /// In some runs, leaders die at birth, so that servers have promised different epochs; in some, a
+    /// client only reads, and goes on to do so where writes come to a halt.
+    fn draw_rest(&mut self) {
+        let mut rng = Rng::new(self.seed, REST);
+        if rng.one_in(4) && self.count() > 1 {
+            for _ in 0..=rng.below(3) {
+                let times = rng.between((1, 3));
+                let down = rng.pick(&[MS, 10 * MS, 100 * MS, 500 * MS, 2_000 * MS]);
+                let at = rng.below(self.safety);
+                self.faults.push((at, Fault::CrashElected { times, down }));
+            }
+            self.faults.sort_by_key(|(at, _)| *at);
+        }
+        if rng.one_in(3) && self.clients.len() > 1 {
+            let reader = rng.index(self.clients.len());
+            if let Some(client) = self.clients.get_mut(reader) {
+                client.read_per_mille = 1000;
+            }
+        }
+    }
+
+    fn draw_all(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 0);
         let (voters, observers) = rng.pick(&[
             (3, 0),
@@ -368,12 +425,8 @@ impl Plan {
         let clients = draw_clients(&mut rng, safety, members.tick_ms);
         let count = voters + observers;
         let mut faults = draw_faults(&mut rng, &members, count, safety);
-        // Not where all others have to agree on whom to pass over: of four, one that trusts who cannot be
-        // followed may keep the other two from serving for long (seed 804421829586027430).
-        let siege = draw_siege(&mut rng, voters, &members).filter(|_| voters % 2 == 1);
+        let siege = draw_siege(&mut rng, voters, &members);
         let changes = draw_changes(seed, (voters, observers), &members, safety, &mut faults);
-        // A majority of whom, is not known before.
-        let siege = siege.filter(|_| changes.is_none());
         Self {
             seed,
             voters,
@@ -659,6 +712,38 @@ fn draw_changes(
     }
     faults.sort_by_key(|(at, _)| *at);
     Some(changes)
+}
+
+/// In most runs with changes, leaders die while one is under way, and others come back to be synchronised
+/// meanwhile.
+fn draw_storms(seed: u64, members: &MemberKnobs, count: u8, faults: &mut Vec<(Micros, Fault)>) {
+    let mut rng = Rng::new(seed, STORMS);
+    if rng.one_in(3) {
+        return;
+    }
+    let patience = members.tick_ms * u64::from(members.sync_limit) * MS;
+    let spans = [20 * MS, 200 * MS, patience, patience * 2];
+    let is_change = |(_, fault): &&(Micros, Fault)| matches!(fault, Fault::Change { .. });
+    let changes: Vec<Micros> = faults.iter().filter(is_change).map(|(at, _)| *at).collect();
+    for at in changes {
+        if !rng.one_in(3) {
+            continue;
+        }
+        let soon = rng.pick(&[1, 3, 10, 30, 100]) * MS;
+        let down = rng.pick(&spans);
+        faults.push((at + rng.below(soon), Fault::CrashLeader { down }));
+        if rng.one_in(2) {
+            let member = u8::try_from(rng.below(u64::from(count))).unwrap_or(0);
+            let span = rng.pick(&spans);
+            let fault = match rng.below(3) {
+                0 => Fault::Reset { member },
+                1 => Fault::Crash { member, down: span },
+                _ => Fault::Isolate { member, span },
+            };
+            faults.push((at.saturating_sub(rng.below(2 * span)), fault));
+        }
+    }
+    faults.sort_by_key(|(at, _)| *at);
 }
 
 /// A random subset is cut off one by one, and comes back in another order.

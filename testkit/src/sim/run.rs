@@ -78,15 +78,24 @@ impl Outcome {
 
 impl World {
     fn run(&mut self) -> Verdict {
-        let (safety, liveness) = (self.plan.safety, self.plan.liveness);
-        self.run_until(safety)?;
+        self.run_until(self.plan.safety)?;
         self.bury();
         self.heal();
         if let Some(siege) = self.plan.siege.clone() {
+            if self.plan.changes.is_some() {
+                // Of whom a majority is one, is known when no change is under way any more.
+                self.become_well()?;
+            }
             self.besiege(&siege)?;
         }
-        let healed = self.schedule.now();
-        let end = healed + liveness;
+        self.become_well()?;
+        self.stay_quiet()?;
+        self.judge()
+    }
+
+    /// Lets time pass until all is as it should be.
+    fn become_well(&mut self) -> Verdict {
+        let (healed, liveness) = (self.schedule.now(), self.plan.liveness);
         let mut at = healed;
         loop {
             at += LOOK;
@@ -95,19 +104,18 @@ impl World {
             if missing.is_empty() {
                 break;
             }
-            if at >= end {
+            if at >= healed + liveness {
                 return liveness::well(liveness / 1000, &missing);
             }
         }
         self.coverage
             .add("virtual ms until all was well", (at - healed) / 1000);
-        self.stay_quiet(at)?;
-        self.judge()
+        Ok(())
     }
 
     /// Nobody asks for anything for longer than sessions last, but every client shows that it lives:
     /// then every session does.
-    fn stay_quiet(&mut self, since: Micros) -> Verdict {
+    fn stay_quiet(&mut self) -> Verdict {
         if !self.plan.seed.is_multiple_of(4) {
             return Ok(());
         }
@@ -119,7 +127,7 @@ impl World {
             .map(|client| client.timeout_ms)
             .max();
         let longest = u64::try_from(longest.unwrap_or(0)).unwrap_or(0) * 1000;
-        self.run_until(since + longest * 3 / 2)?;
+        self.run_until(self.schedule.now() + longest * 3 / 2)?;
         let after = self.clients.iter().map(Client::kept_session);
         liveness::sessions_last(&sessions, &after.collect::<Vec<_>>(), &self.laws.model)?;
         self.coverage.note("quiet time in which sessions last");

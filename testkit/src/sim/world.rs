@@ -57,6 +57,8 @@ pub struct World {
     pub(crate) disk_rng: Rng,
     pub(crate) fault_rng: Rng,
     pub(crate) change_rng: Rng,
+    /// How many that are elected die as soon as they have a new epoch, and for how long.
+    pub(crate) elected_die: (u64, Micros),
     /// Whether all faults are over.
     pub(crate) is_healed: bool,
     pub(crate) events: u64,
@@ -129,6 +131,7 @@ impl World {
             disk_rng: Rng::new(plan.seed, DISK),
             fault_rng,
             change_rng: Rng::new(plan.seed, CHANGES),
+            elected_die: (0, 0),
             is_healed: false,
             events: 0,
             plan: plan.clone(),
@@ -438,6 +441,14 @@ impl World {
 
     /// Whether a member is to die at this step, once it is done.
     pub(crate) fn dies_now(&mut self, place: u8, step: DurableStep) -> Option<(Side, Micros)> {
+        if step == DurableStep::AcceptedEpoch && self.elected_die.0 > 0 {
+            let peer = self.peek(place).peer.as_ref();
+            if peer.is_some_and(|peer| peer.status().role == Role::Leading) {
+                self.elected_die.0 -= 1;
+                self.coverage.note("fault: death of one that was elected");
+                return Some((Side::Before, self.elected_die.1));
+            }
+        }
         let member = self.member(place);
         let (at, side, down) = member.dies_at?;
         (at == step && side != Side::During).then(|| {
@@ -545,6 +556,7 @@ impl World {
                 let member = self.member(place);
                 member.summary = (*epoch, *logged);
                 member.looked_with = member.handed;
+                epochs::settled(place, member.stored(), *logged)?;
             }
             Transition::EpochAcked(epoch) => {
                 let life = self.peek(place).life;
