@@ -199,6 +199,12 @@ impl Audit {
         asked.retain(|_, (period, _)| *period > over);
     }
 
+    /// How many requests are neither answered nor forgotten.
+    #[cfg(test)]
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.lock().asked.len()
+    }
+
     /// Names of a client, if it has any.
     ///
     /// # Source

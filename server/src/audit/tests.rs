@@ -82,10 +82,6 @@ impl World {
             .map(|line| rest(line).expect("the fields that all have"))
             .collect()
     }
-
-    fn pending(&self) -> usize {
-        self.audit.pending.lock().asked.len()
-    }
 }
 
 fn texts(lines: Vec<Line>) -> Vec<String> {
@@ -157,7 +153,7 @@ fn lines_are_those_of_the_reference() {
         world.tell(&request, &TxnResult::Failed(ErrorCode::NoAuth)),
         ["reconfig\tresult=failure"]
     );
-    assert_eq!(world.pending(), 0);
+    assert_eq!(world.audit.pending(), 0);
 }
 
 #[test]
@@ -199,7 +195,7 @@ fn a_multi_is_told_of_by_its_parts_and_as_one_if_it_failed() {
 fn nothing_is_kept_of_what_is_not_told_of() {
     let mut world = World::new();
     world.ask(&Request::CloseSession);
-    assert_eq!(world.pending(), 0);
+    assert_eq!(world.audit.pending(), 0);
 }
 
 #[test]
@@ -228,7 +224,7 @@ fn what_is_not_answered_is_forgotten_with_its_period() {
     let done = TxnResult::Done(Done::Deleted);
     assert_eq!(world.answer(given, &done).len(), 1);
     world.audit.forget(over);
-    assert_eq!(world.pending(), 1);
+    assert_eq!(world.audit.pending(), 1);
     assert!(world.answer(lost, &done).is_empty());
     assert_eq!(world.answer(next, &done).len(), 1);
 }

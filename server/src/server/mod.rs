@@ -505,3 +505,6 @@ fn report(report: &RecoverReport) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
