@@ -213,6 +213,7 @@ impl DoubleBarrier {
             policy: self.options.policy,
             deletes: true,
             events,
+            asked: Vec::new(),
             watches,
         });
         Ok(Some(Entered {

@@ -1,9 +1,9 @@
 //! Standing in line: one attempt, in one session, from the creation of the own znodes to being first.
 
 use tokio::time::Instant;
-use zk_client::{ConnEvents, Error, ErrorKind, Session, Watch, WatchEnd};
+use zk_client::{ConnEvents, Error, ErrorKind, Pending, Session, Stat, Watch, WatchEnd};
 
-use super::claim::{Claim, Stake};
+use super::claim::{Claim, Listing, Stake};
 use super::hold::{Hold, Won};
 use super::line::{Place, place, sequence};
 use super::options::Options;
@@ -31,8 +31,10 @@ pub(crate) struct Rules<'a> {
 pub(crate) struct Attempt {
     pub(crate) claim: Claim,
     sequence: Sequence,
+    /// Who stands in line, if that has not been looked at yet.
+    names: Option<Vec<String>>,
     events: ConnEvents,
-    /// Of the own znodes, as far as they can be watched.
+    /// Of the own znodes, once there was something to wait for, as far as they can be watched.
     watches: Vec<Watch>,
 }
 
@@ -53,9 +55,12 @@ impl Attempt {
         options: &Options,
         stake: Stake<'_>,
     ) -> Result<Self, Error> {
-        let events = session.events();
         let marks: Vec<String> = stake.names.clone();
-        let claim = Claim::stake(session, options, stake).await?;
+        let mut claim = Claim::stake_in_line(session, options, stake).await?;
+        let (names, events) = match claim.take_listing() {
+            Some(Listing { names, events }) => (Some(names), events),
+            None => (None, session.events()),
+        };
         let own = claim.own_names();
         let number = own
             .first()
@@ -64,6 +69,7 @@ impl Attempt {
         Ok(Self {
             sequence: number.unwrap_or(Sequence::new(0)),
             claim,
+            names,
             events,
             watches: Vec::new(),
         })
@@ -77,27 +83,20 @@ impl Attempt {
         FencingToken::new(self.claim.stat().czxid, self.sequence)
     }
 
-    /// Looks at the line, and watches the own znodes if they are not watched yet, both in one turn.
+    /// Looks at the line.
+    ///
+    /// A list that is read after the own creation has every lower number, even of a server that is behind: it
+    /// answers the creation once it has applied it.
     pub(crate) async fn look(&mut self, rules: &Rules<'_>) -> Result<Turn, AcquireError> {
         let client = |error| AcquireError::client(rules.path, error);
-        // What happened to the connection before this look is of no interest to what is won by it.
-        self.events = self.claim.session().events();
-        let session = self.claim.session();
-        // A list that is read after the own creation has every lower number, even of a server that is
-        // behind: it answers the creation once it has applied it.
-        let list = async {
-            let names = settled(|| session.children(rules.directory)).await?;
-            Ok::<_, Error>(names.unwrap_or_default())
-        };
-        let names = if self.watches.is_empty() {
-            let (names, watches) = tokio::join!(list, watch_own(&self.claim));
-            match watches.map_err(client)? {
-                Some(watches) => self.watches = watches,
-                None => return Ok(Turn::Missing),
-            }
-            names.map_err(client)?
+        let names = if let Some(names) = self.names.take() {
+            names
         } else {
-            list.await.map_err(client)?
+            let session = self.claim.session();
+            // What happened to the connection before is of no interest to what is won by this look.
+            self.events = session.events();
+            let names = settled(|| session.children(rules.directory)).await;
+            names.map_err(client)?.unwrap_or_default()
         };
         if let Some(stranger) = (names.iter()).find(|name| {
             rules
@@ -132,7 +131,18 @@ impl Attempt {
         let path = join(rules.directory, name);
         let session = self.claim.session().clone();
         // A data watch, because one of existence would stay on a znode that is gone already.
-        let watch = match settled(|| session.get(&path).watch()).await {
+        let ahead = settled(|| session.get(&path).watch());
+        let ahead = if self.watches.is_empty() {
+            let (ahead, own) = tokio::join!(ahead, watch_own(&self.claim));
+            match own.map_err(client)? {
+                Some(own) => self.watches = own,
+                None => return Ok(()),
+            }
+            ahead
+        } else {
+            ahead.await
+        };
+        let watch = match ahead {
             Ok((_, watch)) => watch,
             Err(error) if error.kind() == ErrorKind::NoNode => return Ok(()),
             // One that is not for us to read can still be waited for, by its absence in the list.
@@ -185,6 +195,16 @@ impl Attempt {
         }
     }
 
+    /// Asks for watches of the own znodes, if there are none yet. Nobody who is first waits for them.
+    fn ask_own(&self) -> Vec<Pending<(Option<Stat>, Watch)>> {
+        if !self.watches.is_empty() {
+            return Vec::new();
+        }
+        let session = self.claim.session();
+        let ask = |path: &String| session.exists(path).watch().send();
+        self.claim.paths().iter().map(ask).collect()
+    }
+
     /// What was won by being first.
     pub(crate) fn hold(self, options: &Options, deletes: bool) -> (Claim, Hold) {
         let hold = Hold::new(Won {
@@ -193,6 +213,7 @@ impl Attempt {
             token: self.token(),
             policy: options.policy,
             deletes,
+            asked: self.ask_own(),
             events: self.events,
             watches: self.watches,
         });
@@ -210,6 +231,7 @@ impl Attempt {
             token: self.token(),
             policy: options.policy,
             deletes: false,
+            asked: self.ask_own(),
             events: std::mem::replace(&mut self.events, events),
             watches: std::mem::take(&mut self.watches),
         })

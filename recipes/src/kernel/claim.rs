@@ -7,7 +7,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use uuid::Uuid;
 use zk_client::{
-    CreateMode, Created, Error, ErrorKind, Outcome, Session, Stat, TransactionResult, Version, host,
+    ConnEvents, CreateMode, Created, Error, ErrorKind, Outcome, Session, Stat, TransactionResult,
+    Version, host,
 };
 
 use super::options::Options;
@@ -50,7 +51,16 @@ pub(crate) struct Claim {
     paths: Vec<String>,
     /// Stat of the first.
     stat: Stat,
+    listing: Option<Listing>,
     is_armed: bool,
+}
+
+/// The directory of a claim as it was right behind the creation of the znodes.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) names: Vec<String>,
+    /// What became of the connection since before it was asked for.
+    pub(crate) events: ConnEvents,
 }
 
 impl Claim {
@@ -67,6 +77,24 @@ impl Claim {
         options: &Options,
         stake: Stake<'_>,
     ) -> Result<Self, Error> {
+        Self::stake_with(session, options, stake, false).await
+    }
+
+    /// As [`Claim::stake`], and asks for the [`Listing`] in the same turn.
+    pub(crate) async fn stake_in_line(
+        session: &Session,
+        options: &Options,
+        stake: Stake<'_>,
+    ) -> Result<Self, Error> {
+        Self::stake_with(session, options, stake, true).await
+    }
+
+    async fn stake_with(
+        session: &Session,
+        options: &Options,
+        stake: Stake<'_>,
+        lists: bool,
+    ) -> Result<Self, Error> {
         let mut claim = Self {
             session: session.clone(),
             runtime: Handle::current(),
@@ -74,11 +102,19 @@ impl Claim {
             names: stake.names,
             paths: Vec::new(),
             stat: Stat::default(),
+            listing: None,
             is_armed: true,
         };
         let mut backoff = Backoff::new();
         loop {
-            let error = match claim.create(options, stake.mode, &stake.data).await {
+            let created = if lists {
+                claim
+                    .create_and_list(options, stake.mode, &stake.data)
+                    .await
+            } else {
+                claim.create(options, stake.mode, &stake.data).await
+            };
+            let error = match created {
                 Ok(()) => return Ok(claim),
                 Err(error) => error,
             };
@@ -111,6 +147,27 @@ impl Claim {
                 }
             }
         }
+    }
+
+    /// As [`Claim::create`]. What is asked for together is done in that order; a list that was not, or has
+    /// been asked for again, may lack the own names, and is of no use then.
+    async fn create_and_list(
+        &mut self,
+        options: &Options,
+        mode: CreateMode,
+        data: &Bytes,
+    ) -> Result<(), Error> {
+        let (session, parent) = (self.session.clone(), self.parent.clone());
+        let events = session.events();
+        let list = session.children(&parent).into_future();
+        let (created, names) = tokio::join!(self.create(options, mode, data), list);
+        created?;
+        let own = self.own_names();
+        let names = names.ok().flatten();
+        self.listing = names
+            .filter(|names| own.iter().all(|own| names.contains(own)))
+            .map(|names| Listing { names, events });
+        Ok(())
     }
 
     async fn create(
@@ -173,6 +230,11 @@ impl Claim {
 
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// What [`Claim::stake_in_line`] found, once.
+    pub(crate) fn take_listing(&mut self) -> Option<Listing> {
+        self.listing.take()
     }
 
     /// Paths of the znodes, in the order of their names.

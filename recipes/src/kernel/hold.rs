@@ -18,7 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zk_client::{
-    ConnEvents, ConnState, ErrorKind, Session, SessionHold, Version, Watch, WatchEnd, host, op,
+    ConnEvents, ConnState, ErrorKind, Pending, Session, SessionHold, Stat, Version, Watch,
+    WatchEnd, host, op,
 };
 
 use super::claim::delete_all;
@@ -123,6 +124,8 @@ pub(crate) struct Won {
     pub(crate) events: ConnEvents,
     /// Of the own znodes, as far as they can be watched.
     pub(crate) watches: Vec<Watch>,
+    /// For watches of the own znodes, if they are not watched yet.
+    pub(crate) asked: Vec<Pending<(Option<Stat>, Watch)>>,
 }
 
 impl Hold {
@@ -142,6 +145,7 @@ impl Hold {
             inner: Arc::clone(&inner),
             events: won.events,
             watches: won.watches,
+            asked: won.asked,
         };
         Self {
             monitor: host::spawn(monitor.run()),
@@ -390,6 +394,7 @@ struct Monitor {
     inner: Arc<Inner>,
     events: ConnEvents,
     watches: Vec<Watch>,
+    asked: Vec<Pending<(Option<Stat>, Watch)>>,
 }
 
 impl Monitor {
@@ -398,10 +403,14 @@ impl Monitor {
             inner,
             mut events,
             watches,
+            asked,
         } = self;
         let mut watches: FuturesUnordered<Watch> = watches.into_iter().collect();
         // A look at the own znodes that is under way.
         let mut looks = FuturesUnordered::new();
+        if !asked.is_empty() {
+            looks.push(look(Arc::clone(&inner), asked));
+        }
         loop {
             let deadline = inner.safe_until();
             let reason = tokio::select! {
@@ -418,7 +427,7 @@ impl Monitor {
                         Ok(false) => continue,
                         Ok(true) => {
                             looks.clear();
-                            looks.push(look(Arc::clone(&inner)));
+                            looks.push(look(Arc::clone(&inner), Vec::new()));
                             continue;
                         }
                     },
@@ -430,7 +439,7 @@ impl Monitor {
                             return;
                         }
                         looks.clear();
-                        looks.push(look(Arc::clone(&inner)));
+                        looks.push(look(Arc::clone(&inner), Vec::new()));
                         continue;
                     }
                     WatchEnd::SessionEnded(_) => LossReason::SessionExpired,
@@ -495,9 +504,13 @@ impl Inner {
     }
 }
 
-/// Looks whether the own znodes are still there, and watches them anew.
-async fn look(inner: Arc<Inner>) -> Seen {
+/// Looks whether the own znodes are still there, and watches them: by what was asked already, or else anew
+/// behind a sync.
+async fn look(inner: Arc<Inner>, asked: Vec<Pending<(Option<Stat>, Watch)>>) -> Seen {
     let session = &inner.session;
+    if let Some(seen) = answered(session, asked).await {
+        return seen;
+    }
     if let Err(error) = settled(|| session.sync(inner.path())).await
         && error.is_session_fatal()
     {
@@ -515,6 +528,23 @@ async fn look(inner: Arc<Inner>) -> Seen {
         }
     }
     Seen::There(watches)
+}
+
+/// What the answers say; `None` if there are none to go by.
+async fn answered(session: &Session, asked: Vec<Pending<(Option<Stat>, Watch)>>) -> Option<Seen> {
+    if asked.is_empty() {
+        return None;
+    }
+    let mut watches = Vec::new();
+    for answer in asked {
+        match answer.await {
+            Ok((Some(stat), watch)) if stat.ephemeral_owner == session.id() => watches.push(watch),
+            Ok(_) => return Some(Seen::Gone),
+            Err(error) if error.kind() == ErrorKind::NoAuth => {}
+            Err(_) => return None,
+        }
+    }
+    Some(Seen::There(watches))
 }
 
 /// Waits until then; for ever without a moment.

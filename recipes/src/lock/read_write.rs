@@ -413,6 +413,7 @@ impl WriteGuard {
             policy: options.policy,
             deletes: true,
             events,
+            asked: Vec::new(),
             watches,
         });
         Ok(ReadGuard {

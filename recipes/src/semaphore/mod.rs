@@ -322,6 +322,7 @@ impl Semaphore {
             policy: self.options.policy,
             deletes: true,
             events,
+            asked: Vec::new(),
             watches,
         });
         let paths = claim.paths().to_vec();

@@ -7,16 +7,23 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, interval, timeout};
-use zk_client::{Client, ConnState, OnExpire, SessionId};
+use zk_client::{
+    Client, ConnState, ConnectError, ConnectErrorKind, Connector, Io, OnExpire, Server, SessionId,
+};
 use zk_testkit::ensemble::reference::{Ensemble, Reference};
 use zk_testkit::fault::Proxy;
 
@@ -80,6 +87,18 @@ impl World {
             .expect("a client connects")
     }
 
+    /// A calm client whose turns are counted.
+    pub(crate) async fn counted(&self) -> (Client, Arc<AtomicU32>) {
+        let turns = Arc::new(AtomicU32::new(0));
+        let client = Client::builder(&format!("{}{}", self.addr, self.chroot))
+            .session_timeout(CALM)
+            .connector(Counted(Arc::clone(&turns)))
+            .connect()
+            .await
+            .expect("a client connects");
+        (client, turns)
+    }
+
     /// A client behind a proxy.
     pub(crate) async fn party(&self, session_timeout: Duration) -> Party {
         let proxy = Proxy::start(self.addr).await.expect("a proxy starts");
@@ -126,6 +145,65 @@ pub(crate) async fn apache() -> (Alive, SocketAddr) {
     };
     let ensemble = APACHE.get_or_init(start).await;
     (Box::new(()), ensemble.server(0).client_addr())
+}
+
+/// Makes connections whose turns are counted: how often something is sent behind something received.
+#[derive(Debug)]
+struct Counted(Arc<AtomicU32>);
+
+#[async_trait]
+impl Connector for Counted {
+    async fn connect(&self, server: &Server, _: Duration) -> Result<Box<dyn Io>, ConnectError> {
+        let addr = (server.host(), server.port());
+        let socket = TcpStream::connect(addr).await.map_err(|error| {
+            ConnectError::new(ConnectErrorKind::Io, format!("no connection: {error}"))
+        })?;
+        Ok(Box::new(CountedSocket {
+            socket,
+            has_received: true,
+            turns: Arc::clone(&self.0),
+        }))
+    }
+}
+
+struct CountedSocket {
+    socket: TcpStream,
+    has_received: bool,
+    turns: Arc<AtomicU32>,
+}
+
+impl AsyncRead for CountedSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.socket).poll_read(cx, out);
+        self.has_received |= read.is_ready();
+        read
+    }
+}
+
+impl AsyncWrite for CountedSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        if written.is_ready() && std::mem::take(&mut self.has_received) {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
 }
 
 /// A client behind a proxy of its own.

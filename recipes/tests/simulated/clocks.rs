@@ -4,7 +4,7 @@ use zk_client::Zxid;
 use zk_recipes::{HoldState, LeaderLatch, Lock};
 use zk_testkit::simulation::{History, Process, Simulation, World};
 
-use crate::{Outcome, Truth, holds, started};
+use crate::{Outcome, Truth, started};
 
 const DIRECTORY: &str = "/clocks";
 /// What clocks are set by, in milliseconds.
@@ -74,5 +74,5 @@ async fn sits_on(world: World) -> Outcome {
 
 #[test]
 fn clocks_that_are_set_cost_no_lock_no_lead_no_session_and_no_election() {
-    holds(&Simulation::new().without_faults(), 0..20, sits_on);
+    Simulation::new().without_faults().run(0..20, sits_on);
 }

@@ -47,6 +47,26 @@ async fn one_holds_and_others_follow_in_the_order_of_arrival() {
     assert!(children(&zk, "/locks/a").await.is_empty());
 }
 
+/// What is left to do once a lock is acquired, as to watch the own znode, nobody waits for.
+#[tokio::test]
+async fn a_free_lock_takes_one_round_trip_and_its_release_another() {
+    let world = World::start().await;
+    let (zk, turns) = world.counted().await;
+    let lock = Lock::new(&zk, "/l");
+    // Makes the directory.
+    lock.acquire().await.unwrap().release().await.unwrap();
+    for _ in 0..10 {
+        let before = turns.load(Ordering::Relaxed);
+        let guard = lock.acquire().await.unwrap();
+        assert_eq!(turns.load(Ordering::Relaxed) - before, 1, "acquired");
+        zk.sync("/l").await.unwrap();
+        let before = turns.load(Ordering::Relaxed);
+        guard.release().await.unwrap();
+        assert_eq!(turns.load(Ordering::Relaxed) - before, 1, "released");
+    }
+    until("no watch is left", async || zk.stats().watches == 0).await;
+}
+
 #[tokio::test]
 async fn names_are_those_of_each_format() {
     let world = World::start().await;
