@@ -53,8 +53,8 @@ async fn a_free_lock_takes_one_round_trip_and_its_release_another() {
     let world = World::start().await;
     let (zk, turns) = world.counted().await;
     let lock = Lock::new(&zk, "/l");
-    // Makes the directory.
-    lock.acquire().await.unwrap().release().await.unwrap();
+    // One that stays: a container may be gone when it is empty, and it takes answers to make another.
+    zk.create("/l", "").await.unwrap();
     for _ in 0..10 {
         let before = turns.load(Ordering::Relaxed);
         let guard = lock.acquire().await.unwrap();
