@@ -182,7 +182,6 @@ impl Driver {
             Ok(Dialed::Found(records)) => Event::Found(records),
             Ok(Dialed::Connected(io, proofs)) => {
                 self.io = Some(io);
-                self.low_water = LowWater::new();
                 if let Some(proofs) = proofs {
                     let event = Event::Provided(Box::new(proofs));
                     self.core.handle(now, event, &mut self.actions);
@@ -304,6 +303,8 @@ impl Driver {
 
     fn hang_up(&mut self) {
         self.io = None;
+        // What it waits for comes no more.
+        self.low_water = LowWater::new();
         self.dialing = None;
         self.probing = None;
         self.needs_flush = false;
