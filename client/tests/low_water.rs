@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test may panic")]
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use zk_client::{Client, Outcome, SessionId, Stat, Zxid};
@@ -42,6 +46,39 @@ async fn few_replies_are_taken_in_though_many_are_due() {
     for lost in pending {
         assert_eq!(lost.await.unwrap_err().outcome(), Outcome::Unknown);
     }
+}
+
+/// A connection that ends while replies are waited for leaves no deadline behind that has come already.
+#[tokio::test]
+async fn who_has_lost_the_connection_while_replies_were_due_rests() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (client, mut server) = tokio::join!(Client::connect(&address), granted(&listener));
+    let client = client.unwrap();
+    let pending: Vec<_> = (0..REQUESTS)
+        .map(|_| client.set("/a", "x").send())
+        .collect();
+    for _ in 0..REQUESTS {
+        next(&mut server).await;
+    }
+    drop((server, listener));
+    for lost in pending {
+        lost.await.unwrap_err();
+    }
+    // From here on the server refuses each attempt, and the client has nothing else to do.
+    let (before, wait) = (processor_time(), Duration::from_millis(500));
+    tokio::time::sleep(wait).await;
+    let spent = processor_time() - before;
+    assert!(spent < wait / 4, "{spent:?} of {wait:?}");
+}
+
+/// Of this thread, which is all that the client and its server run on.
+fn processor_time() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
+    [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|spent| Duration::from_micros(u64::try_from(spent.num_microseconds()).unwrap()))
+        .sum()
 }
 
 /// A connection whose handshake is done.
