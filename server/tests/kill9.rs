@@ -30,21 +30,31 @@ fn kills() -> u64 {
     text.parse().expect("ZK_KILLS is a number")
 }
 
-/// Each step creates two znodes and moves a counter, all of it or nothing.
-async fn write(zk: Client, base: String, total: watch::Sender<u64>) -> Account {
+/// Each step creates two znodes and moves a counter, all of it or nothing. Ends with the server, or when it is
+/// known to be gone: a step that was not sent would wait for another one.
+async fn write(
+    zk: Client,
+    base: String,
+    total: watch::Sender<u64>,
+    mut life: watch::Receiver<()>,
+) -> Account {
     let mut account = Account::default();
     loop {
         let step = account.tried;
         account.tried += 1;
         let (left, right) = (format!("{base}/a{step}"), format!("{base}/b{step}"));
-        let done = zk
+        let step = zk
             .transaction()
             .create(&left, vec![b'l'; 100])
             .set(&base, step.to_string(), i32::try_from(step).expect("few"))
             .create(&right, vec![b'r'; 100])
-            .timeout(SOON)
-            .await;
-        if done.is_err() {
+            .timeout(SOON);
+        let done = tokio::select! {
+            biased;
+            done = step => done.is_ok(),
+            _ = life.changed() => false,
+        };
+        if !done {
             return account;
         }
         account.acknowledged += 1;
@@ -115,14 +125,15 @@ async fn a_killed_server_loses_no_acknowledged_step_and_halves_none() {
             break;
         }
         let (total, mut progress) = watch::channel(0);
+        let (alive, life) = watch::channel(());
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
             let zk = client(process.address).await;
             let base = format!("/r{round}-w{writer}");
             zk.create(&base, "").await.expect("created");
-            let total = total.clone();
+            let (total, life) = (total.clone(), life.clone());
             writers.spawn(async move {
-                let account = write(zk, base.clone(), total).await;
+                let account = write(zk, base.clone(), total, life).await;
                 (base, account)
             });
         }
@@ -135,6 +146,7 @@ async fn a_killed_server_loses_no_acknowledged_step_and_halves_none() {
         let reached = tokio::time::timeout(SOON * 3, reached).await;
         reached.expect("in time").expect("somebody writes");
         process.kill();
+        drop(alive);
         while let Some(joined) = writers.join_next().await {
             let (base, account) = joined.expect("no panic");
             history.insert(base, (account, 0));

@@ -24,6 +24,9 @@ impl std::io::Write for Log {
 
 #[tokio::test(start_paused = true)]
 async fn requests_are_traced_and_neither_data_nor_credentials_are() {
+    // Where there is one subscriber only, tests on other threads, which have none, switch off for all what they
+    // come to first.
+    let _not_the_only_one = tracing::Dispatch::new(tracing_subscriber::registry());
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

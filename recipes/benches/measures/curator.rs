@@ -28,24 +28,33 @@ const JARS: [&str; 8] = [
 /// Runs of each, one after the other in turns.
 const RUNS: usize = 3;
 
+/// On a server as it comes, which waits for its disk at each write, and on one that does not, so that the
+/// locks are what is compared.
 pub(super) async fn compare() -> Outcome {
+    let classes = Path::new(env!("CARGO_TARGET_TMPDIR")).join("curator");
+    compile(&classes).await?;
+    compare_on("yes", &classes).await?;
+    compare_on("no", &classes).await
+}
+
+async fn compare_on(force_sync: &str, classes: &Path) -> Outcome {
     let server = Reference::builder()
         .session_timeouts(Duration::from_millis(400), Duration::from_mins(1))
         .config("tickTime", 200)
         .config("maxClientCnxns", 0)
+        .jvm_flag(format!("-Dzookeeper.forceSync={force_sync}"))
         .start()
         .await?;
     let servers = server.connect_string();
-    let classes = Path::new(env!("CARGO_TARGET_TMPDIR")).join("curator");
-    compile(&classes).await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         ours.push(our_turn(&servers).await?);
-        theirs.push(their_turn(&classes, &servers).await?);
+        theirs.push(their_turn(classes, &servers).await?);
     }
     let (ours, theirs) = (super::median(ours), super::median(theirs));
     println!(
-        "Apache's server    {CONTENDERS} want a lock: {ours:.1?} a turn, Curator {} {theirs:.1?}: {:.1} times its rate",
+        "Apache's server    forceSync={force_sync}, {CONTENDERS} want a lock: {ours:.1?} a turn, \
+         Curator {} {theirs:.1?}: {:.1} times its rate",
         version()?,
         theirs.as_secs_f64() / ours.as_secs_f64()
     );
