@@ -26,7 +26,7 @@ use zk_proto::{ServerId, Zxid};
 
 use super::learner_links::tell;
 use super::members::Members;
-use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes};
+use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes, within};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::stage::core::CoreItem;
 use crate::stage::intake::Intake;
@@ -65,6 +65,9 @@ pub(crate) struct LeaderLimits {
     pub(crate) auth: PeerAuth,
     /// Time to connect.
     pub(crate) connect: Duration,
+    /// Longest that nothing comes of a tree that is being sent: nobody else looks meanwhile whether the leader
+    /// is there.
+    pub(crate) patience: Duration,
     /// How trees that are sent are built.
     pub(crate) tree: TreeOptions,
     /// Longest entry of a tree that is sent.
@@ -239,7 +242,7 @@ async fn tree(
     let mut decoder = SnapshotDecoder::of_wire(limits.item_max);
     let mut loader = TreeLoader::new(limits.tree);
     loop {
-        decoder.feed(reader.bytes().await?);
+        decoder.feed(within(limits.patience, reader.bytes()).await?);
         while let Some(item) = decoder.next_item().map_err(damaged)? {
             loader.add(&item).map_err(damaged)?;
         }
@@ -248,7 +251,8 @@ async fn tree(
             break;
         }
     }
-    let signature = reader.exact(4 + SNAP_SIGNATURE.len()).await?;
+    let signature = reader.exact(4 + SNAP_SIGNATURE.len());
+    let signature = within(limits.patience, signature).await?;
     let signature = ByteString::decode(&mut Reader::shared(&signature))?;
     if signature != SNAP_SIGNATURE {
         return Err(damaged("the stream does not end with its signature"));
@@ -298,17 +302,20 @@ mod tests {
     use std::num::NonZeroU64;
 
     use tokio::net::TcpListener;
-    use zk_core::ensemble::{EnsembleConfig, Member, PeerAddress, Role};
+    use zk_core::ensemble::{Configs, EnsembleConfig, Member, PeerAddress, Role};
     use zk_core::peer::LinkId;
     use zk_core::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
     use zk_proto::{Bytes, SessionId, Xid};
 
-    use super::super::learner_links::{CaptureLease, LearnerLinks};
+    use super::super::learner_links::{CaptureLease, LearnerLimits, LearnerLinks};
     use super::*;
     use crate::shared_tree::SharedTree;
     use crate::stage::mailbox::Taken as Mail;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_hours(1);
+    /// For those who stand still on purpose.
+    const SHORT: Duration = Duration::from_millis(100);
     const LIMIT: LengthLimit = LengthLimit(1 << 20);
     const LINK: LinkId = LinkId::new(NonZeroU64::MIN);
     const ATTEMPT: Attempt = Attempt::new(7);
@@ -324,33 +331,42 @@ mod tests {
         tasks: TaskTracker,
     }
 
+    /// One member, which is the leader.
+    fn config_with(quorum_port: u16) -> Arc<EnsembleConfig> {
+        let member = Member {
+            id: ServerId::new(1),
+            addresses: vec![PeerAddress {
+                host: "127.0.0.1".into(),
+                quorum_port,
+                election_port: 1,
+            }],
+            role: Role::Voter,
+            client: None,
+            secure_client: None,
+        };
+        Arc::new(EnsembleConfig::new([member], None, Zxid::ZERO))
+    }
+
     /// Bytes of transactions that the learner lets in.
     const INTAKE_MAX: usize = 1000;
 
     impl Pair {
         async fn new() -> Self {
+            Self::with_patience(LONG).await
+        }
+
+        async fn with_patience(patience: Duration) -> Self {
             let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await;
             let listener = listener.expect("a port");
             let quorum_port = listener.local_addr().expect("bound").port();
-            let member = Member {
-                id: ServerId::new(1),
-                addresses: vec![PeerAddress {
-                    host: "127.0.0.1".into(),
-                    quorum_port,
-                    election_port: 1,
-                }],
-                role: Role::Voter,
-                client: None,
-                secure_client: None,
-            };
-            let config = Arc::new(EnsembleConfig::new([member], None, Zxid::ZERO));
-            let members = Members::from(config);
+            let members = Members::from(config_with(quorum_port));
             let (of_leader, of_learner) = (Inbox::new(), Inbox::new());
             let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
             let limits = LeaderLimits {
                 length: LIMIT,
                 auth: PeerAuth::default(),
                 connect: SOON,
+                patience,
                 tree: TreeOptions::default(),
                 item_max: 1 << 20,
             };
@@ -360,7 +376,10 @@ mod tests {
                     vec![listener],
                     (PeerAuth::default(), members.clone()),
                     Arc::clone(&of_leader.mailbox),
-                    LIMIT,
+                    LearnerLimits {
+                        length: LIMIT,
+                        patience,
+                    },
                     stopping.clone(),
                     &tasks,
                 ),
@@ -492,9 +511,8 @@ mod tests {
         pair.end().await;
     }
 
-    #[tokio::test]
-    async fn a_tree_is_sent_between_the_packets_around_it() {
-        let pair = Pair::linked().await;
+    /// A tree with one znode of so many bytes.
+    fn tree_of(bytes: usize) -> Tree {
         let mut tree = Tree::new(TreeOptions::default());
         let header = TxnHeader {
             session: SessionId::new(1),
@@ -504,20 +522,116 @@ mod tests {
         };
         let txn = Txn::from(Op::Create(CreateTxn {
             path: "/sent".into(),
-            data: Some(vec![7; 100_000].into()),
+            data: Some(vec![7; bytes].into()),
             acl: None,
             ephemeral: false,
             parent_cversion: CreateTxn::NEXT_CVERSION,
         }));
         tree.apply(&header, &txn);
-        let expected = tree.recompute_digest();
+        tree
+    }
+
+    type Returned = Arc<Mutex<Option<zk_core::tree::Capture>>>;
+
+    /// A capture of a tree, and where it is given back.
+    fn captured(tree: Tree) -> (Arc<SharedTree>, CaptureLease, Returned) {
         let shared = Arc::new(SharedTree::new(tree, 1));
         let capture = shared.apply().tree_mut().capture();
-        let returned = Arc::new(Mutex::new(None));
+        let returned = Returned::default();
         let back = Arc::clone(&returned);
         let lease = CaptureLease::new(capture, Arc::clone(&shared), move |capture| {
             *back.lock() = Some(capture);
         });
+        (shared, lease, returned)
+    }
+
+    /// A connection to the quorum port that takes nothing of what it is sent.
+    async fn deaf_learner(pair: &Pair) -> TcpStream {
+        pair.learners.listen(true);
+        let members = &pair.leader.shared.members;
+        let member = members.member(ServerId::new(1)).expect("there");
+        let port = member.addresses.first().expect("one").quorum_port;
+        let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("open");
+        assert!(matches!(next(&pair.of_leader).await, Event::LearnerUp { link } if link == LINK));
+        socket
+    }
+
+    /// More than the buffers of a connection take.
+    const MUCH: usize = 64 << 20;
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_a_tree_is_given_up() {
+        let pair = Pair::with_patience(SHORT).await;
+        let _socket = deaf_learner(&pair).await;
+        let (shared, lease, returned) = captured(tree_of(MUCH));
+        pair.learners.stream_snapshot(LINK, Zxid::new(5));
+        pair.learners.captured(LINK, lease);
+        assert!(matches!(next(&pair.of_leader).await, Event::LearnerDown { link } if link == LINK));
+        let capture = returned.lock().take().expect("given back");
+        shared.apply().tree_mut().end_capture(capture);
+        pair.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_tree_on_its_way_is_given_back_when_the_link_is_dropped() {
+        let pair = Pair::new().await;
+        let mut socket = deaf_learner(&pair).await;
+        let (shared, lease, returned) = captured(tree_of(MUCH));
+        pair.learners.stream_snapshot(LINK, Zxid::new(5));
+        pair.learners.captured(LINK, lease);
+        // The stream has begun.
+        tokio::io::AsyncReadExt::read_u8(&mut socket)
+            .await
+            .expect("sent");
+        pair.learners.drop_link(LINK);
+        assert!(matches!(next(&pair.of_leader).await, Event::LearnerDown { link } if link == LINK));
+        let capture = returned.lock().take().expect("given back");
+        shared.apply().tree_mut().end_capture(capture);
+        pair.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_stands_still_within_a_tree_is_given_up() {
+        let pair = Pair::with_patience(SHORT).await;
+        let mut link = deaf_leader(&pair).await;
+        let mut begun = BytesMut::new();
+        let zxid = Zxid::new(5);
+        LeaderPacket::Snap { zxid }.to_wire().encode(&mut begun);
+        begun.extend_from_slice(b"ZKSN");
+        link.write_all_buf(&mut begun).await.expect("sent");
+        let event = next(&pair.of_learner).await;
+        assert!(matches!(
+            event,
+            Event::LeaderPacket {
+                packet: LeaderPacket::Snap { .. },
+                ..
+            }
+        ));
+        let down = next(&pair.of_learner).await;
+        assert!(matches!(down, Event::LeaderDown { attempt } if attempt == ATTEMPT));
+        pair.end().await;
+    }
+
+    /// The leader's end of a connection, on which nobody speaks.
+    async fn deaf_leader(pair: &Pair) -> TcpStream {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        let listener = listener.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let configs = Configs::new(config_with(port));
+        pair.leader.shared.members.set(configs);
+        pair.leader.connect(ATTEMPT, ServerId::new(1));
+        let (socket, _) = listener.accept().await.expect("connected");
+        let up = next(&pair.of_learner).await;
+        assert!(matches!(up, Event::LeaderUp { attempt } if attempt == ATTEMPT));
+        socket
+    }
+
+    #[tokio::test]
+    async fn a_tree_is_sent_between_the_packets_around_it() {
+        let pair = Pair::linked().await;
+        let tree = tree_of(100_000);
+        let expected = tree.recompute_digest();
+        let (shared, lease, returned) = captured(tree);
         pair.learners.stream_snapshot(LINK, Zxid::new(5));
         pair.learners.send(LINK, LeaderPacket::UpToDate);
         pair.learners.captured(LINK, lease);

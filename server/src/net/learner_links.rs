@@ -25,7 +25,7 @@ use zk_proto::Zxid;
 use zk_proto::jute::Encode as _;
 
 use super::members::Members;
-use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes};
+use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes, within};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::shared_tree::SharedTree;
 use crate::stage::core::CoreItem;
@@ -33,7 +33,8 @@ use crate::stage::mailbox::{Mailbox, Refused};
 
 /// Connections at a time; an ensemble has a handful of learners, and each comes once.
 const LINKS_MAX: usize = 1000;
-/// Bytes that may wait for a learner. One that is further behind is better off with a new sync.
+/// Bytes that may wait for a learner, and as many more as a tree has that is being sent to it. One that is
+/// further behind is better off with a new sync.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes put together for one write.
 const WRITE_BYTES: usize = 256 << 10;
@@ -53,16 +54,28 @@ struct Shared {
     links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
     next: AtomicU64,
     core: Arc<Mailbox<CoreItem>>,
-    limit: LengthLimit,
+    limits: LearnerLimits,
     auth: PeerAuth,
     members: Members,
     stopping: CancellationToken,
+}
+
+/// Bounds of the connections of learners.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LearnerLimits {
+    /// Longest string or buffer of a packet.
+    pub(crate) length: LengthLimit,
+    /// Longest that a learner takes nothing of what it is sent.
+    pub(crate) patience: Duration,
 }
 
 struct Link {
     queue: SendQueue<Item>,
     capture: Mutex<Option<CaptureLease>>,
     captured: Notify,
+    /// Cancelled when nothing more will be sent: a tree that is on its way is of no use then, and what it was
+    /// captured from must not wait for a learner that takes nothing.
+    ended: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -92,6 +105,11 @@ impl CaptureLease {
         }
     }
 
+    /// About how much there is to send.
+    fn content_bytes(&self) -> usize {
+        usize::try_from(self.tree.read().content_bytes()).unwrap_or(usize::MAX)
+    }
+
     /// Appends a piece of the stream; false when it is complete.
     fn next_chunk(&mut self, out: &mut BytesMut) -> bool {
         let tree = self.tree.read();
@@ -114,7 +132,7 @@ impl LearnerLinks {
         listeners: Vec<TcpListener>,
         (auth, members): (PeerAuth, Members),
         core: Arc<Mailbox<CoreItem>>,
-        limit: LengthLimit,
+        limits: LearnerLimits,
         stopping: CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
@@ -123,7 +141,7 @@ impl LearnerLinks {
             links: Mutex::new(BTreeMap::new()),
             next: AtomicU64::new(0),
             core,
-            limit,
+            limits,
             auth,
             members,
             stopping,
@@ -162,6 +180,7 @@ impl LearnerLinks {
     pub(crate) fn drop_link(&self, link: LinkId) {
         if let Some(link) = self.0.link(link) {
             link.queue.close();
+            link.ended.cancel();
         }
     }
 
@@ -169,6 +188,7 @@ impl LearnerLinks {
         if let Some(link) = self.0.link(id)
             && !link.queue.push(item, bytes)
         {
+            link.ended.cancel();
             tracing::warn!(link = %id, "a learner is too far behind, its connection is closed");
         }
     }
@@ -200,6 +220,7 @@ impl Shared {
                 queue: SendQueue::new(QUEUE_BYTES_MAX),
                 capture: Mutex::new(None),
                 captured: Notify::new(),
+                ended: CancellationToken::new(),
             }),
         );
         self.links.lock().insert(id, Arc::clone(&link));
@@ -262,8 +283,8 @@ async fn serve(socket: PeerSocket, id: LinkId, link: Arc<Link>, shared: Arc<Shar
     tell(&shared.core, Event::LearnerUp { link: id }).await;
     let end = tokio::select! {
         () = shared.stopping.cancelled() => Ok(()),
-        end = read(PacketReader::new(source, shared.limit), id, &shared.core) => end,
-        end = write(sink, id, &link, &shared.core) => end.map_err(ReadError::Io),
+        end = read(PacketReader::new(source, shared.limits.length), id, &shared.core) => end,
+        end = write(sink, id, &link, &shared) => end.map_err(ReadError::Io),
     };
     match end {
         Ok(()) => tracing::debug!(link = %id, "connection of a learner closed"),
@@ -290,12 +311,8 @@ async fn read(
     }
 }
 
-async fn write(
-    mut sink: Sink,
-    id: LinkId,
-    link: &Link,
-    core: &Mailbox<CoreItem>,
-) -> io::Result<()> {
+async fn write(mut sink: Sink, id: LinkId, link: &Link, shared: &Shared) -> io::Result<()> {
+    let patience = shared.limits.patience;
     let mut items = VecDeque::new();
     let mut buffer = BytesMut::new();
     while link.queue.take(&mut items).await == Taken::Items {
@@ -304,23 +321,31 @@ async fn write(
                 Item::Packet(packet) => packet.to_wire().encode(&mut buffer),
                 Item::Snapshot(zxid) => {
                     LeaderPacket::Snap { zxid }.to_wire().encode(&mut buffer);
-                    stream(&mut sink, link, &mut buffer).await?;
-                    tell(core, Event::SnapshotSent { link: id }).await;
+                    tokio::select! {
+                        () = link.ended.cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                        sent = stream(&mut sink, link, patience, &mut buffer) => sent?,
+                    }
+                    tell(&shared.core, Event::SnapshotSent { link: id }).await;
                 }
             }
             if buffer.len() >= WRITE_BYTES {
-                sink.write_all_buf(&mut buffer).await?;
+                within(patience, sink.write_all_buf(&mut buffer)).await?;
             }
         }
-        sink.write_all_buf(&mut buffer).await?;
-        sink.flush().await?;
+        within(patience, sink.write_all_buf(&mut buffer)).await?;
+        within(patience, sink.flush()).await?;
         buffer.clear();
     }
-    sink.shutdown().await
+    within(patience, sink.shutdown()).await
 }
 
 /// Sends a whole tree, as soon as its capture is there.
-async fn stream(sink: &mut Sink, link: &Link, buffer: &mut BytesMut) -> io::Result<()> {
+async fn stream(
+    sink: &mut Sink,
+    link: &Link,
+    patience: Duration,
+    buffer: &mut BytesMut,
+) -> io::Result<()> {
     let mut lease = loop {
         let lease = link.capture.lock().take();
         match lease {
@@ -328,8 +353,10 @@ async fn stream(sink: &mut Sink, link: &Link, buffer: &mut BytesMut) -> io::Resu
             None => link.captured.notified().await,
         }
     };
+    // As much as the tree has may wait behind it: it takes about as long to send as to make.
+    link.queue.widen(lease.content_bytes());
     while lease.next_chunk(buffer) {
-        sink.write_all_buf(buffer).await?;
+        within(patience, sink.write_all_buf(buffer)).await?;
         buffer.clear();
     }
     buffer.put_i32(i32::try_from(SNAP_SIGNATURE.len()).unwrap_or(0));

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use zk_core::wire::quorum::{LeaderPacket, LengthLimit, QuorumPacket};
 use zk_proto::jute::DecodeError;
 
@@ -26,6 +28,8 @@ pub(super) struct SendQueue<T> {
 struct Inner<T> {
     items: VecDeque<T>,
     bytes: usize,
+    /// How many bytes more than usual may wait.
+    extra: usize,
     end: End,
 }
 
@@ -54,6 +58,7 @@ impl<T> SendQueue<T> {
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
+                extra: 0,
                 end: End::Open,
             }),
             bell: Notify::new(),
@@ -69,7 +74,8 @@ impl<T> SendQueue<T> {
             return true;
         }
         inner.bytes += bytes;
-        let fits = inner.bytes <= self.bytes_max || inner.items.is_empty();
+        let bytes_max = self.bytes_max.saturating_add(inner.extra);
+        let fits = inner.bytes <= bytes_max || inner.items.is_empty();
         if fits {
             inner.items.push_back(item);
         } else {
@@ -79,6 +85,11 @@ impl<T> SendQueue<T> {
         drop(inner);
         self.bell.notify_one();
         fits
+    }
+
+    /// Lets so many bytes more wait, until all that waits is taken.
+    pub(super) fn widen(&self, extra: usize) {
+        self.inner.lock().extra = extra;
     }
 
     /// Ends the link behind what waits.
@@ -115,6 +126,7 @@ impl<T> SendQueue<T> {
                 if !inner.items.is_empty() {
                     std::mem::swap(&mut inner.items, out);
                     inner.bytes = 0;
+                    inner.extra = 0;
                     return Taken::Items;
                 }
                 if inner.end == End::Closing {
@@ -129,6 +141,18 @@ impl<T> SendQueue<T> {
     fn waiting(&self) -> usize {
         self.inner.lock().items.len()
     }
+}
+
+/// Waits for the other side of a link, but not for ever: one that is cut off or stands still says nothing, and
+/// its connection may stay open.
+pub(super) async fn within<T, E: From<io::Error>>(
+    patience: Duration,
+    step: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    timeout(patience, step).await.unwrap_or_else(|_elapsed| {
+        let message = format!("the other side has stood still for {patience:?}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, message).into())
+    })
 }
 
 /// Bytes of the transaction in a packet; 0 if there is none.
@@ -251,6 +275,16 @@ mod tests {
         assert_eq!(out, [1, 2]);
         out.clear();
         assert_eq!(queue.take(&mut out).await, Taken::End);
+    }
+
+    #[tokio::test]
+    async fn more_may_wait_until_it_is_taken() {
+        let queue = SendQueue::new(10);
+        queue.widen(90);
+        assert!(queue.push(1, 50) && queue.push(2, 50));
+        assert_eq!(queue.take(&mut VecDeque::new()).await, Taken::Items);
+        assert!(queue.push(3, 10));
+        assert!(!queue.push(4, 1));
     }
 
     #[tokio::test]

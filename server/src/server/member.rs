@@ -17,7 +17,7 @@ use crate::config::{Config, DynamicFiles, Ensemble};
 use crate::entropy::random;
 use crate::net::election_mesh::{ElectionMesh, MeshEvent, MeshOptions};
 use crate::net::leader_link::{LeaderLimits, LeaderLink};
-use crate::net::learner_links::LearnerLinks;
+use crate::net::learner_links::{LearnerLimits, LearnerLinks};
 use crate::net::members::Members;
 use crate::net::peer_sasl::PeerSasl;
 use crate::net::peer_socket::{PeerAuth, PeerTls};
@@ -46,6 +46,7 @@ pub(super) struct Membership {
     /// Where it keeps who the members are, if they change.
     pub(super) dynamic: Option<DynamicFiles>,
     tick: Duration,
+    init_limit: u32,
     sync_limit: u32,
     cnx_timeout: Duration,
     handshake_timeout: Option<Duration>,
@@ -101,6 +102,7 @@ impl Membership {
             options,
             dynamic,
             tick: config.tick,
+            init_limit: ensemble.init_limit.get(),
             sync_limit: ensemble.sync_limit.get(),
             cnx_timeout: settings.cnx_timeout,
             handshake_timeout: settings.quorum_cnxn_timeout,
@@ -122,6 +124,7 @@ impl Membership {
         let members = Members::from(Arc::clone(&self.options.config));
         let bound = self.options.config.member(self.me).cloned();
         let length = LengthLimit(recover.entry_bytes_max);
+        let patience = self.tick * self.init_limit;
         let sink = {
             let core = Arc::clone(core);
             move |event| {
@@ -154,7 +157,7 @@ impl Membership {
             self.quorum,
             (self.auth.clone(), members.clone()),
             Arc::clone(core),
-            length,
+            LearnerLimits { length, patience },
             stopping.clone(),
             tasks,
         );
@@ -162,6 +165,7 @@ impl Membership {
             length,
             auth: self.auth,
             connect: self.tick * self.sync_limit,
+            patience,
             tree: recover.tree,
             item_max: 2 * recover.entry_bytes_max,
         };
