@@ -312,7 +312,7 @@ mod tests {
     use crate::shared_tree::SharedTree;
     use crate::stage::mailbox::Taken as Mail;
 
-    const SOON: Duration = Duration::from_secs(60);
+    const SOON: Duration = Duration::from_mins(1);
     const LONG: Duration = Duration::from_hours(1);
     /// For those who stand still on purpose.
     const SHORT: Duration = Duration::from_millis(100);
