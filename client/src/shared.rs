@@ -201,8 +201,9 @@ impl Shared {
                 .inspect(|cell| cell.push(state.clone()))
                 .is_some()
         });
-        drop(followers);
+        // Still locked: whoever begins to follow now has either been told or sees the new state.
         self.state.send_replace(state);
+        drop(followers);
     }
 
     /// Follows every change from now on.
@@ -212,9 +213,17 @@ impl Shared {
             .followers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        // The state may stay the same for ever, so those who left are forgotten here too: when the list
+        // would grow, and not again before as many have come as are there.
+        if followers.len() == followers.capacity() {
+            followers.retain(|follower| follower.strong_count() > 0);
+            let live = followers.len();
+            followers.reserve(live + 1);
+        }
         followers.push(Arc::downgrade(&cell));
+        let state = self.state.borrow().clone();
         drop(followers);
-        if let state @ ConnState::Closed(_) = self.state.borrow().clone() {
+        if state.is_closed() {
             cell.push(state);
         }
         ConnEvents::new(cell)
@@ -309,5 +318,54 @@ impl Shared {
         inbox.closed.get_or_insert(reason);
         inbox.driver = None;
         mem::take(&mut inbox.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn followers_that_left_are_forgotten_while_the_state_stays_the_same() {
+        let shared = Shared::new();
+        let stays = shared.follow();
+        for _ in 0..10_000 {
+            shared.follow();
+        }
+        let followers = shared.followers.lock().unwrap();
+        assert!(followers.capacity() <= 16, "{}", followers.capacity());
+        drop((followers, stays));
+    }
+
+    /// One begins over and over while it closes: at times between the one step of closing and the other.
+    #[test]
+    fn whoever_begins_to_follow_while_the_client_closes_is_told_so() {
+        for round in 0..500 {
+            let shared = Shared::new();
+            let has_begun = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    // Only the last can have come too late.
+                    let mut last = [shared.follow(), shared.follow()];
+                    has_begun.store(true, Ordering::Release);
+                    while !shared.state.borrow().is_closed() {
+                        last.rotate_left(1);
+                        last[1] = shared.follow();
+                    }
+                    for mut events in last {
+                        let told = events.next().now_or_never();
+                        assert!(told.is_some(), "round {round}");
+                    }
+                });
+                while !has_begun.load(Ordering::Acquire) {
+                    thread::yield_now();
+                }
+                shared.set_state(ConnState::Closed(CloseReason::Requested));
+            });
+        }
     }
 }
