@@ -388,11 +388,13 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 }
             }
             Xid::AUTH => {
-                let sent = link.auth_sent.pop_front();
+                // Else it could stand in for the proof that the server owes.
+                let (index, sent) = link.auth_sent.pop_front().ok_or_else(|| {
+                    broken("credentials are answered where none were sent".to_owned())
+                })?;
                 // Answered where the bytes come in: the session's timer does not hear of it.
-                let confirmed = sent.map(|(_, sent)| sent);
-                self.confirm(confirmed.filter(|_| mutated!(ConfirmedByAuth)));
-                self.auth_answered(sent.map(|(index, _)| index), header.error(), out);
+                self.confirm(mutated!(ConfirmedByAuth).then_some(sent));
+                self.auth_answered(index, header.error(), out);
             }
             Xid::SET_WATCHES => {
                 let sent = link.watches_sent.pop_front();
@@ -607,12 +609,12 @@ impl<W: Waiter, S: Clone> Core<W, S> {
 
     fn auth_answered(
         &mut self,
-        index: Option<usize>,
+        index: usize,
         error: Option<ErrorCode>,
         out: &mut Vec<Action<W, S>>,
     ) {
         let session = self.session_id();
-        let credential = index.and_then(|index| self.credentials.get_mut(index));
+        let credential = self.credentials.get_mut(index);
         if let Some(waiter) = credential.and_then(|credential| credential.waiter.take()) {
             let result = match error {
                 None => Ok(Reply {

@@ -248,6 +248,23 @@ fn server_that_does_not_know_the_sasl_password_is_left() {
 }
 
 #[test]
+fn answer_to_credentials_that_were_not_sent_is_no_proof_of_the_server() {
+    for asked in [false, true] {
+        let mut bench = proving();
+        if asked {
+            bench.sent();
+        }
+        let actions = bench.sasl(Xid::AUTH.get(), 0, None);
+        assert!(!actions.iter().any(is_connected), "{actions:?}");
+        assert!(
+            matches!(actions.first(), Some(Action::HangUp)),
+            "{actions:?}"
+        );
+        assert_eq!(bench.sent(), (vec![], None));
+    }
+}
+
+#[test]
 fn refusal_of_sasl_closes_the_client() {
     for (error, token) in [(-115, None), (-124, None), (0, None)] {
         let mut bench = proving();
