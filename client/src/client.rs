@@ -394,7 +394,7 @@ impl Client {
 
     /// Replaces the list of servers: `host:port,…`, a chroot in it is ignored. The client moves if
     /// its server is not in the list, or with the probability that evens out the load over a longer
-    /// one, as soon as nothing is in flight.
+    /// one, as soon as nothing is in flight. An attempt at a server that is not in it is given up.
     ///
     /// # Errors
     /// [`ErrorKind::ConnectString`] if the list is not legal or empty.

@@ -522,13 +522,24 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         if servers.is_empty() {
             return;
         }
-        let current = if let Phase::Linked(link) = &self.phase {
-            Some(&link.server)
-        } else {
-            None
+        let (current, is_vain) = match &self.phase {
+            Phase::Linked(link) => (Some(&link.server), false),
+            Phase::Dialing { server } | Phase::Handshaking { server, .. } => {
+                (None, !self.hosts.is_wanted(server, &servers))
+            }
+            Phase::Waiting { .. } | Phase::Closed(_) => (None, false),
         };
         if self.hosts.replace(servers, current) {
             self.leave(now, out);
+        }
+        if is_vain {
+            // Nobody wants to hear what comes of it: of a look-up neither, which would bring the former
+            // servers back.
+            out.push(Action::HangUp);
+            self.phase = Phase::Waiting { until: now };
+            if self.closing.is_some() && self.session.is_none() {
+                self.shut(CloseReason::Requested, out);
+            }
         }
     }
 

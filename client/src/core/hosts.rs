@@ -158,6 +158,12 @@ impl Hosts {
         usize::try_from(self.failures).unwrap_or(usize::MAX) >= self.servers.len()
     }
 
+    /// Whether what is being tried is among these servers, or was found behind the name that they are.
+    pub(super) fn is_wanted(&self, tried: &Server, servers: &[Server]) -> bool {
+        let name = service(servers);
+        servers.contains(tried) || (name.is_some() && name == self.service)
+    }
+
     /// Replaces the list. Returns whether a client of `current` should move to another server: always
     /// if it is gone from the list; else with the probability that evens out the load when every
     /// client does the same. Never if the list is a name: nobody knows yet what is behind it.
