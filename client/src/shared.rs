@@ -281,8 +281,14 @@ impl Shared {
     }
 
     /// Takes what came in, and has the driver woken when something does from then on. `load` is what
-    /// the driver has not resolved of what it took before.
-    pub(crate) fn take(&self, events: &mut Vec<DriverEvent>, mut load: Load, cx: &Context<'_>) {
+    /// the driver has not resolved of what it took before. Returns what handles see in its place: what
+    /// came in is part of it.
+    pub(crate) fn take(
+        &self,
+        events: &mut Vec<DriverEvent>,
+        mut load: Load,
+        cx: &Context<'_>,
+    ) -> Load {
         let mut inbox = self.inbox();
         for event in &inbox.events {
             if let Event::Submit(request) = event {
@@ -299,6 +305,7 @@ impl Shared {
         {
             inbox.driver = Some(cx.waker().clone());
         }
+        load
     }
 
     /// What was submitted and is not resolved.

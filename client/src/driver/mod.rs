@@ -30,7 +30,7 @@ use self::measure::Measure;
 use crate::connect_string::Server;
 use crate::core::{
     Action, AttemptError, AttemptErrorKind, Cause, CloseReason, Core, CoreConfig, Delivery, Event,
-    Failure, Reply, Time, Transition, Trip,
+    Failure, Load, Reply, Time, Transition, Trip,
 };
 use crate::shared::{DriverEvent, ReplySlot, Shared};
 use crate::state::ConnState;
@@ -143,7 +143,7 @@ impl Driver {
         let mut busy = self.poll_dialing(now, cx);
         busy |= self.poll_probing(now, cx);
         busy |= self.read(now, cx);
-        self.take_inbox(now, cx);
+        let told = self.take_inbox(now, cx);
         if self.core.next_deadline() <= now {
             self.core.handle(now, Event::Tick, &mut self.actions);
             busy = true;
@@ -158,16 +158,21 @@ impl Driver {
                 .set(now, io.as_ref(), self.core.replies_worthwhile());
         }
         busy |= self.poll_timer(cx);
-        busy
+        // Requests that nobody waited for were withdrawn, or failed at once: the next turn tells handles
+        // that there is room again.
+        let load = self.core.load();
+        busy || load.requests < told.requests || load.bytes < told.bytes
     }
 
-    fn take_inbox(&mut self, now: Time, cx: &Context<'_>) {
+    /// Returns the load that handles see from now on.
+    fn take_inbox(&mut self, now: Time, cx: &Context<'_>) -> Load {
         let mut events = std::mem::take(&mut self.events);
-        self.shared.take(&mut events, self.core.load(), cx);
+        let told = self.shared.take(&mut events, self.core.load(), cx);
         for event in events.drain(..) {
             self.core.handle(now, event, &mut self.actions);
         }
         self.events = events;
+        told
     }
 
     fn poll_dialing(&mut self, now: Time, cx: &mut Context<'_>) -> bool {

@@ -1,7 +1,10 @@
 //! What is too much, or too long.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::FutureExt as _;
+use tokio::time::sleep;
 use zk_client::{ErrorKind, Outcome, WatchItem};
 use zk_proto::OpCode;
 
@@ -16,6 +19,19 @@ async fn more_than_may_be_under_way_is_refused_unsent() {
     let error = client.get("/a").send().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Backpressure);
     assert_eq!(error.outcome(), Outcome::NotSent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_withdrawn_makes_room_while_nothing_else_happens() {
+    let script = Script::default();
+    let client = script.builder().max_in_flight(2).connect().await.unwrap();
+    client.get("/a").await.unwrap();
+    script.lock().seen.clear();
+    drop((client.get("/a").send(), client.get("/a").send()));
+    // The clock goes on when everybody is done.
+    sleep(Duration::from_millis(1)).await;
+    client.exists("/a").send().await.unwrap();
+    assert_eq!(script.lock().seen, [OpCode::Exists]);
 }
 
 #[tokio::test(start_paused = true)]
