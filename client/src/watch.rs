@@ -111,7 +111,7 @@ impl WatchCell {
                 state.push_gap(since);
             }
             Delivery::Gap { since } => state.push_gap(since),
-            Delivery::Armed { .. } => state.items.push_back(delivery),
+            Delivery::Armed { .. } => state.push_armed(delivery),
             Delivery::SessionEnded(_) | Delivery::Closed(_) => {
                 state.is_ended = true;
                 state.items.push_back(delivery);
@@ -153,6 +153,16 @@ impl CellState {
             }
         }
         self.items.push_back(Delivery::Gap { since });
+    }
+
+    /// Of re-armings with nothing between them the last says all: servers before 3.9 tell of many on one
+    /// connection.
+    fn push_armed(&mut self, armed: Delivery) {
+        if let Some(last @ Delivery::Armed { .. }) = self.items.back_mut() {
+            *last = armed;
+        } else {
+            self.items.push_back(armed);
+        }
     }
 }
 
@@ -373,6 +383,22 @@ mod tests {
             zxid: Zxid::new(1_000),
         };
         assert_eq!(drain(&cell), [Delivery::Gap { since }, armed]);
+    }
+
+    #[test]
+    fn re_armings_without_a_reader_keep_the_queue_short() {
+        let cell = WatchCell::new(2);
+        let armed = |zxid| Delivery::Armed {
+            zxid: Zxid::new(zxid),
+        };
+        for zxid in 1..=1_000 {
+            cell.deliver(armed(zxid));
+        }
+        cell.deliver(event(1_001));
+        for zxid in 1_002..=2_000 {
+            cell.deliver(armed(zxid));
+        }
+        assert_eq!(drain(&cell), [armed(1_000), event(1_001), armed(2_000)]);
     }
 
     #[test]
