@@ -34,7 +34,8 @@ pub enum Outcome {
     NotSent,
     /// A server answered that it did not take effect.
     Rejected,
-    /// It was sent and not answered: it may have taken effect, or still do.
+    /// It was sent and not answered: it may have taken effect, or still do. So may a write that was
+    /// declared idempotent, sent again for want of an answer, and then refused: its first attempt.
     Unknown,
 }
 

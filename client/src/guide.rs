@@ -27,7 +27,7 @@
 //!
 //! | what is seen | what it is | what to do |
 //! |---|---|---|
-//! | [`Outcome::Unknown`](crate::Outcome::Unknown) of a write | the connection was lost before the answer came: it may have taken effect, or may yet | read behind a [`sync`](crate::Client::sync), or write with [`update`](crate::Client::update) or by version, so that a repetition is noticed |
+//! | [`Outcome::Unknown`](crate::Outcome::Unknown) of a write | the connection was lost before the answer came: it may have taken effect, or may yet; or the answer is an error of its repetition, if it was declared idempotent | read behind a [`sync`](crate::Client::sync), or write with [`update`](crate::Client::update) or by version, so that a repetition is noticed |
 //! | [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) | no server, or none that answers; the text names the last trouble, as [`Client::trouble`](crate::Client::trouble) does | wait, or look at the servers |
 //! | [`ErrorKind::SessionExpired`](crate::ErrorKind::SessionExpired) | the servers heard nothing for the session timeout: ephemeral znodes and locks are gone | begin anew what hung on the session; a longer timeout bears longer pauses |
 //! | [`WatchItem::Gap`](crate::WatchItem::Gap) | events may be missing: the connection was another, or the reader was too slow | read what is watched again |

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Stats {
     /// Requests that were answered without error.
     pub succeeded: u64,
-    /// Requests that a server answered with an error.
+    /// Requests that a server answered with an error, and that took no effect.
     pub rejected: u64,
     /// Requests that failed with the outcome unknown.
     pub unknown: u64,

@@ -184,6 +184,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 }
                 self.watches.sent(watch, queued.is_covered);
             }
+            queued.was_resent = queued.was_sent;
             queued.was_sent = !mutated!(WasSentNotSet);
             self.xid = self.xid.next();
             link.send(now, self.xid, queued, wire);
@@ -473,6 +474,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             mut request,
             purpose,
             submitted,
+            was_resent,
             is_covered,
             ..
         } = in_flight.queued;
@@ -533,7 +535,8 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             (Some(waiter), Some(code)) => {
                 let failure = Failure {
                     cause: Cause::Server(code),
-                    unknown: false,
+                    // What is in the way may be what the first attempt did.
+                    unknown: was_resent && request.frame.is_write(),
                     session: self.session_id(),
                     frame: Some(request.frame),
                 };

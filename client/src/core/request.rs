@@ -89,6 +89,11 @@ impl Frame {
 
     /// Whether the leader has to do with the answer, which it gives no session that it has let end.
     pub(super) fn asks_leader(&self) -> bool {
+        self.op() == Some(OpCode::Sync) || self.is_write()
+    }
+
+    /// Whether it changes znodes.
+    pub(super) fn is_write(&self) -> bool {
         matches!(
             self.op(),
             Some(
@@ -100,7 +105,6 @@ impl Frame {
                     | OpCode::SetData
                     | OpCode::SetAcl
                     | OpCode::Multi
-                    | OpCode::Sync
             )
         )
     }
@@ -167,7 +171,8 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) cause: Cause,
-    /// Whether bytes of the request may have reached a server that did not answer.
+    /// Whether bytes of the request may have reached a server that did not answer, whatever another one
+    /// has answered to it since.
     pub(crate) unknown: bool,
     /// Session at the time.
     pub(crate) session: SessionId,
@@ -221,6 +226,8 @@ pub(super) struct Queued<W, S> {
     pub(super) purpose: Purpose,
     /// Whether its bytes may have reached a server, on this connection or an earlier one.
     pub(super) was_sent: bool,
+    /// Whether they may have before it was sent on this connection.
+    pub(super) was_resent: bool,
     /// Whether its watch was not asked for, because an added watch on the path tells the same.
     pub(super) is_covered: bool,
 }
@@ -256,6 +263,7 @@ impl<W, S> Queued<W, S> {
             submitted,
             purpose,
             was_sent: false,
+            was_resent: false,
             is_covered: false,
         }
     }

@@ -93,8 +93,8 @@ fn outcome(result: &Result<Reply, Failure>) -> &'static str {
     let [ok, rejected, unknown, not_sent] = RESULTS;
     match result {
         Ok(_) => ok,
-        Err(failure) if matches!(failure.cause, Cause::Server(_)) => rejected,
         Err(failure) if failure.unknown => unknown,
+        Err(failure) if matches!(failure.cause, Cause::Server(_)) => rejected,
         Err(_) => not_sent,
     }
 }

@@ -391,8 +391,8 @@ impl Driver {
         let counters = &self.shared.counters;
         match &result {
             Ok(_) => counters.succeeded.add(1),
-            Err(failure) if matches!(failure.cause, Cause::Server(_)) => counters.rejected.add(1),
             Err(failure) if failure.unknown => counters.unknown.add(1),
+            Err(failure) if matches!(failure.cause, Cause::Server(_)) => counters.rejected.add(1),
             Err(_) => counters.not_sent.add(1),
         }
         // Whoever waited may have gone: then nobody wants to know.

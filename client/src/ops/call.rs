@@ -417,7 +417,7 @@ impl Client {
             Cause::Server(code) => {
                 // Nothing is known of what these mean.
                 let is_vague = matches!(code, ErrorCode::SystemError | ErrorCode::Other(_));
-                let outcome = if is_vague {
+                let outcome = if unknown || is_vague {
                     Outcome::Unknown
                 } else {
                     Outcome::Rejected

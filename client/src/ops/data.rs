@@ -274,6 +274,9 @@ impl Set<'_> {
 
     /// Sends it again when its outcome is lost with a connection, until it is answered. To be chosen
     /// only when setting the same data twice does no harm: somebody else's change may come between.
+    ///
+    /// An error of a repetition, such as [`crate::ErrorKind::BadVersion`], has the outcome
+    /// [`crate::Outcome::Unknown`]: the first attempt may have caused it.
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
@@ -321,7 +324,8 @@ impl<'a> Delete<'a> {
     }
 
     /// Sends it again when its outcome is lost with a connection, until it is answered. A second
-    /// attempt finds no znode if the first had succeeded.
+    /// attempt finds no znode if the first had succeeded: [`crate::ErrorKind::NoNode`] has the outcome
+    /// [`crate::Outcome::Unknown`] then, and [`Delete::if_exists`] says that there was none.
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self

@@ -64,6 +64,8 @@ pub(crate) struct State {
     /// Watches of the connection: path, kind.
     pub(crate) watches: BTreeSet<(String, i32)>,
     pub(crate) seen: Vec<OpCode>,
+    /// What it does not do: each the next time that it is asked for.
+    pub(crate) refusals: Vec<(OpCode, ErrorCode)>,
 }
 
 impl Script {
@@ -157,6 +159,16 @@ impl Script {
             let (xid, zxid) = (header.xid, Zxid::new(-1));
             frame::write(output, &[&ReplyHeader { xid, zxid, err }]);
             state.generation += 1;
+            return;
+        }
+        let refused = state
+            .refusals
+            .iter()
+            .position(|(op, _)| *op == request.op());
+        if let Some(index) = refused {
+            let (_, code) = state.refusals.remove(index);
+            let (xid, zxid, err) = (header.xid, Zxid::new(2), code.code());
+            frame::write(output, &[&ReplyHeader { xid, zxid, err }]);
             return;
         }
         for _ in 0..std::mem::take(&mut state.events) {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use zk_client::{
-    Change, ConnState, ConnectErrorKind, CredentialProvider, Credentials, ErrorKind, Outcome,
-    ReadResult, Server,
+    Change, Client, ConnState, ConnectErrorKind, CredentialProvider, Credentials, Error, ErrorKind,
+    Outcome, ReadResult, Server,
 };
-use zk_proto::OpCode;
+use zk_proto::{ErrorCode, OpCode};
 
 use crate::script::{Mode, Script, connected};
 
@@ -89,6 +89,59 @@ async fn server_that_falls_silent_is_left_before_the_session_ends() {
         start.elapsed()
     );
     assert!(safe_until >= Instant::now().into_std());
+}
+
+/// What an operation comes to that is answered only when it is sent again, and then with this error.
+async fn answered_the_second_time<T>(
+    ask: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+    refusal: (OpCode, ErrorCode),
+) -> Result<T, Error> {
+    let (script, client) = connected().await;
+    script.set(Mode::Silent);
+    let loses_the_first = async {
+        sleep(Duration::from_millis(10)).await;
+        script.set(Mode::Serve);
+        script.lock().refusals.push(refusal);
+        script.cut();
+    };
+    let (result, ()) = tokio::join!(ask(&client), loses_the_first);
+    assert!(script.lock().refusals.is_empty(), "it was not sent again");
+    result
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_a_write_that_was_sent_again_says_nothing_of_its_first_attempt() {
+    let refusal = (OpCode::SetData, ErrorCode::BadVersion);
+    let set = async |client: &Client| client.set("/a", "x").version(0).idempotent().await;
+    let error = answered_the_second_time(set, refusal).await.unwrap_err();
+    let told = (error.kind(), error.outcome());
+    assert_eq!(told, (ErrorKind::BadVersion, Outcome::Unknown));
+
+    let refusal = (OpCode::Delete, ErrorCode::NoNode);
+    let delete = async |client: &Client| client.delete("/a").idempotent().await;
+    let error = answered_the_second_time(delete, refusal).await.unwrap_err();
+    let told = (error.kind(), error.outcome());
+    assert_eq!(told, (ErrorKind::NoNode, Outcome::Unknown));
+
+    let delete = async |client: &Client| client.delete("/a").idempotent().if_exists().await;
+    let there = answered_the_second_time(delete, refusal).await.unwrap();
+    assert!(!there);
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_a_write_that_was_sent_once_and_of_any_read_is_final() {
+    let (script, client) = connected().await;
+    let refusal = (OpCode::SetData, ErrorCode::BadVersion);
+    script.lock().refusals.push(refusal);
+    let error = client.set("/a", "x").idempotent().await.unwrap_err();
+    let told = (error.kind(), error.outcome());
+    assert_eq!(told, (ErrorKind::BadVersion, Outcome::Rejected));
+
+    let refusal = (OpCode::GetData, ErrorCode::NoAuth);
+    let get = async |client: &Client| client.get("/a").await;
+    let error = answered_the_second_time(get, refusal).await.unwrap_err();
+    let told = (error.kind(), error.outcome());
+    assert_eq!(told, (ErrorKind::NoAuth, Outcome::Rejected));
 }
 
 #[tokio::test(start_paused = true)]
