@@ -526,7 +526,9 @@ pub(crate) fn path_frame(
     rest: usize,
 ) -> Result<Frame, Error> {
     let path = ZPath::new(path).map_err(|err| illegal(op, err))?;
-    prefixed(client, op, path.as_str(), rest)
+    let is_chroot = path.is_root() && !client.config().chroot.as_path().is_root();
+    let below = if is_chroot { "" } else { path.as_str() };
+    prefixed(client, op, path.as_str(), below, rest)
 }
 
 /// As [`path_frame`], for a path that a server completes with a number.
@@ -537,28 +539,45 @@ pub(crate) fn sequential_path_frame(
     rest: usize,
 ) -> Result<Frame, Error> {
     ZPath::check_sequential(path).map_err(|err| illegal(op, err))?;
-    prefixed(client, op, path, rest)
+    // The number goes behind the slash, also behind that of the root: else it would stand beside the chroot.
+    prefixed(client, op, path, path, rest)
 }
 
-fn prefixed(client: &Client, op: OpCode, path: &str, rest: usize) -> Result<Frame, Error> {
-    let named = path;
-    let chroot = match client.config().chroot.as_str() {
+/// `path` as the server knows it, checked, for a server to complete with a number.
+pub(crate) fn full_sequential_path(
+    client: &Client,
+    op: OpCode,
+    path: &str,
+) -> Result<ByteString, Error> {
+    ZPath::check_sequential(path).map_err(|err| illegal(op, err))?;
+    Ok(ByteString::from([chroot_prefix(client), path].concat()))
+}
+
+/// What stands in front of every path that is not the root.
+fn chroot_prefix(client: &Client) -> &str {
+    match client.config().chroot.as_str() {
         "/" => "",
         chroot => chroot,
-    };
-    let path = if path == "/" && !chroot.is_empty() {
-        ""
-    } else {
-        path
-    };
-    let len = chroot.len() + path.len();
+    }
+}
+
+/// A frame for the path `below` the chroot, which the caller has `named` so.
+fn prefixed(
+    client: &Client,
+    op: OpCode,
+    named: &str,
+    below: &str,
+    rest: usize,
+) -> Result<Frame, Error> {
+    let chroot = chroot_prefix(client);
+    let len = chroot.len() + below.len();
     let body_len = 4 + len + rest;
     fits(client, op, body_len).map_err(|error| error.with_path(Some(named.into())))?;
     let mut frame = Frame::with_body_len(op, body_len);
     let body = frame.body();
     i32::try_from(len).unwrap_or(i32::MAX).encode(body);
     body.extend_from_slice(chroot.as_bytes());
-    body.extend_from_slice(path.as_bytes());
+    body.extend_from_slice(below.as_bytes());
     Ok(frame)
 }
 

@@ -7,10 +7,11 @@ use zk_proto::request::{
     GetDataRequest, MultiOp, MultiRequest, SetDataRequest,
 };
 use zk_proto::response::{ErrorResponse, MultiResponse, MultiResult};
-use zk_proto::{ByteString, ErrorCode, OpCode, Stat, Version, ZPath, join_chroot};
+use zk_proto::{ByteString, ErrorCode, OpCode, Stat, Version, ZPathBuf};
 
 use super::call::{
-    Answer, Call, Pending, full_path, illegal, incomplete, operation, relative, whole_frame,
+    Answer, Call, Pending, full_path, full_sequential_path, incomplete, operation, relative,
+    whole_frame,
 };
 use super::create::{CreateMode, Created};
 use super::data::{Node, node};
@@ -120,17 +121,15 @@ impl Transaction<'_> {
             .unwrap_or_else(|| self.client.default_acl())
             .entries()
             .to_vec();
-        let chroot = self.client.config().chroot.as_path();
-        let checked = if mode.is_sequential() {
-            ZPath::check_sequential(path)
+        let path = if mode.is_sequential() {
+            full_sequential_path(self.client, op, path)
         } else {
-            ZPath::new(path).map(|_| ())
+            full_path(self.client, op, path).map(ZPathBuf::into_inner)
         };
-        let path = checked.map(|()| Some(ByteString::from(join_chroot(chroot, path))));
         let (data, acl, flags) = (Some(data.into()), Some(acl), mode.flags().code());
         self.ephemeral |= mode.is_ephemeral();
         self.ops = self.ops.and_then(|mut ops| {
-            let path = path.map_err(|err| illegal(op, err))?;
+            let path = Some(path?);
             ops.push(if let Some(ttl) = mode.ttl() {
                 let ttl_ms = ttl.as_millis();
                 MultiOp::CreateTtl(CreateTtlRequest {

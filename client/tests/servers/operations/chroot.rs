@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use zk_client::{Client, EventType};
+use zk_client::{Client, CreateMode, EventType, TransactionResult};
 
 use crate::common::{Setup, fired, next_event, shared, soon, told};
 use crate::transaction::made;
@@ -71,6 +71,27 @@ async fn program(zk: Client) -> Vec<String> {
     seen.push(zk.count_descendants("/p").await.unwrap().to_string());
     seen.push(zk.delete_tree("/p").await.unwrap().to_string());
     seen
+}
+
+#[tokio::test]
+async fn number_of_a_sequential_root_is_a_child_of_the_chroot() {
+    let servers = Setup::alone().start().await;
+    let view = servers.client_below("/app").await;
+    let first = view.create("/", "").sequential().await.unwrap().path;
+    assert_eq!(first, "/0000000000");
+    let mode = CreateMode::PersistentSequential;
+    let results = view.transaction().create_with("/", "", mode, None).await;
+    let results = results.unwrap();
+    let [TransactionResult::Created(second)] = results.as_slice() else {
+        panic!("{results:?}");
+    };
+    assert_eq!(second.path, "/0000000001");
+    let mut names = view.children("/").await.unwrap().unwrap();
+    names.sort_unstable();
+    assert_eq!(names, ["0000000000", "0000000001"]);
+    // So it is at the root.
+    let created = view.root().create("/", "").sequential().await.unwrap();
+    assert!(created.sequence("/").is_some(), "{created:?}");
 }
 
 #[tokio::test]
