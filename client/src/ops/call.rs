@@ -95,8 +95,14 @@ impl<T> Call<T> {
     }
 
     /// It makes sense only in the session that is, or will be next.
-    pub(crate) fn bound(mut self) -> Self {
-        self.epoch = self.epoch.or_else(|| Some(self.client.shared().epoch()));
+    pub(crate) fn bound(self) -> Self {
+        let epoch = self.client.shared().epoch();
+        self.bound_to(epoch)
+    }
+
+    /// It makes sense only in the session with this number, unless the client is bound to another.
+    pub(crate) fn bound_to(mut self, epoch: u64) -> Self {
+        self.epoch = self.epoch.or(Some(epoch));
         self
     }
 

@@ -154,6 +154,7 @@ impl Client {
             acl: None,
             stat: true,
             timeout: None,
+            epoch: None,
         }
     }
 }
@@ -169,6 +170,8 @@ pub struct Create<'a> {
     acl: Option<Acl>,
     stat: bool,
     timeout: Option<Duration>,
+    /// Session in which an ephemeral znode appears or not at all, if not that of each attempt.
+    epoch: Option<u64>,
 }
 
 impl<'a> Create<'a> {
@@ -271,11 +274,16 @@ impl<'a> Create<'a> {
     fn call<T>(self, decode: fn(Answer<'_>) -> Result<T, Error>) -> Call<T> {
         let op = self.op();
         let call = Call::new(self.client, op, self.frame(op), decode).within(self.timeout);
-        if self.mode.is_ephemeral() {
-            call.bound()
-        } else {
-            call
+        match self.epoch {
+            _ if !self.mode.is_ephemeral() => call,
+            Some(epoch) => call.bound_to(epoch),
+            None => call.bound(),
         }
+    }
+
+    /// Holds what takes several attempts to the session that is, or will be next.
+    fn in_one_session(&mut self) {
+        self.epoch = Some(self.client.shared().epoch());
     }
 
     fn frame(&self, op: OpCode) -> Result<Frame, Error> {
@@ -347,7 +355,8 @@ impl<'a> IntoFuture for CreateWithParents<'a> {
     type Output = Result<Created, Error>;
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
-    fn into_future(self) -> Self::IntoFuture {
+    fn into_future(mut self) -> Self::IntoFuture {
+        self.0.in_one_session();
         Box::pin(async move {
             loop {
                 let attempt: Pending<Created> = self.0.clone().into_call().submit();
@@ -384,6 +393,7 @@ impl<'a> IntoFuture for CreateOrSet<'a> {
 
     fn into_future(mut self) -> Self::IntoFuture {
         self.0.stat = true;
+        self.0.in_one_session();
         Box::pin(async move {
             if self.0.mode.is_sequential() {
                 let error = Error::new(ErrorKind::BadArguments, Outcome::NotSent);

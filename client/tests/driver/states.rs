@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::{FutureExt as _, TryFutureExt as _};
+use futures_util::poll;
 use tokio::time::{Instant, sleep};
 use zk_client::{ConnState, ErrorKind, OnExpire, Outcome, SessionId};
+use zk_proto::{ErrorCode, OpCode};
 
 use crate::script::{Mode, SOON, Script, connected, until};
 
@@ -49,6 +52,40 @@ async fn expiry_closes_a_client_that_is_told_to_stop_then() {
     let error = client.get("/a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SessionExpired);
     assert_eq!(error.outcome(), Outcome::NotSent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ephemeral_znode_that_takes_several_requests_appears_in_no_other_session() {
+    for (is_set, refusal) in [
+        (false, (OpCode::Create2, ErrorCode::NoNode)),
+        (true, (OpCode::Create2, ErrorCode::NodeExists)),
+    ] {
+        let (script, client) = connected().await;
+        script.lock().refusals = vec![refusal, (OpCode::SetData, ErrorCode::NoNode)];
+        let create = client.create("/a/b", "x").ephemeral();
+        let mut created = if is_set {
+            create.or_set().into_future().map_ok(drop).boxed()
+        } else {
+            create.parents().into_future().map_ok(drop).boxed()
+        };
+        // The session ends between the first request and the next.
+        assert!(poll!(&mut created).is_pending());
+        until(
+            || script.lock().seen.contains(&OpCode::Create2),
+            || "not asked for".into(),
+        )
+        .await;
+        script.lock().is_expired = true;
+        script.cut();
+        let mut events = client.events();
+        let is_next = |state: &ConnState| state.session() == Some(SessionId::new(2));
+        while !events.next().await.is_some_and(|state| is_next(&state)) {}
+        let error = created.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SessionExpired, "{error:?}");
+        let seen = script.lock().seen.clone();
+        let creations = seen.iter().filter(|op| **op == OpCode::Create2);
+        assert_eq!(creations.count(), 1, "{seen:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
