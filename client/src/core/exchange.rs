@@ -507,8 +507,9 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                     self.exposed = self.rearming;
                 }
             }
-            if let Some(index) = self.postponed.iter().position(|path| *path == watch.path)
-                && !self.watches.is_adding(&watch.path)
+            // Each counts, also where there are several of one path.
+            while !self.watches.is_adding(&watch.path)
+                && let Some(index) = self.postponed.iter().position(|path| *path == watch.path)
             {
                 let path = self.postponed.swap_remove(index);
                 self.submit_frame(Frame::default(), Purpose::Rearm(path));

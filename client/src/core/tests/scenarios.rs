@@ -741,6 +741,66 @@ fn change_of_a_list_is_told_while_one_recursive_watch_goes_and_the_next_comes() 
     assert!(actions.iter().any(is_told), "{actions:?}");
 }
 
+/// While some are under way, the zxid that the next connection begins with stands still.
+#[test]
+fn registrations_of_one_path_that_were_put_off_together_are_all_made() {
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    let ask = |bench: &mut Bench, id, mode| {
+        let record = Record::AddWatch(AddWatchRequest {
+            path: Some("/a".into()),
+            mode: AddWatchMode::code(mode),
+        });
+        bench.handle(Event::Submit(Request {
+            frame: Frame::of(record.op(), &record),
+            epoch: None,
+            timeout: Duration::MAX,
+            resend: true,
+            watch: Some(Box::new(WatchRequest {
+                id: WatchId(id),
+                kind: WatchKind::Added(mode),
+                path: "/a".into(),
+                sink: u32::try_from(id).unwrap(),
+                epoch: None,
+            })),
+            waiter: Some(Ticket::default()),
+        }));
+        bench.sent().0
+    };
+    let answer = |bench: &mut Bench, xid| {
+        let mut payload = BytesMut::new();
+        let (xid, zxid, err) = (Xid::new(xid), Zxid::new(i64::from(xid)), 0);
+        ReplyHeader { xid, zxid, err }.encode(&mut payload);
+        ErrorResponse { err: 0 }.encode(&mut payload);
+        let mut actions = Vec::new();
+        bench.core.frame(bench.now, payload.freeze(), &mut actions);
+        assert!(bench.core.is_connected(), "{actions:?}");
+    };
+    assert_eq!(
+        ask(&mut bench, 1, AddWatchMode::Persistent),
+        [OpCode::AddWatch]
+    );
+    answer(&mut bench, 1);
+    // Each of two goes while the next is being added.
+    ask(&mut bench, 2, AddWatchMode::PersistentRecursive);
+    bench.handle(Event::Unsubscribe(WatchId(1)));
+    assert_eq!(bench.sent().0, [OpCode::RemoveWatches]);
+    ask(&mut bench, 3, AddWatchMode::Persistent);
+    answer(&mut bench, 2);
+    bench.handle(Event::Unsubscribe(WatchId(2)));
+    assert_eq!(bench.sent().0, [OpCode::RemoveWatches]);
+    for xid in 3..=5 {
+        answer(&mut bench, xid);
+    }
+    assert_eq!(bench.sent().0, [OpCode::SetWatches2, OpCode::SetWatches2]);
+    for xid in 6..=7 {
+        answer(&mut bench, xid);
+    }
+    assert_eq!((bench.core.rearming, bench.core.exposed), (0, 0));
+    assert_eq!(bench.core.watched_zxid, Zxid::new(7));
+}
+
 /// Another server may not have got there, and would be read from as it was before.
 #[test]
 fn what_an_event_tells_of_is_not_read_of_from_a_server_that_is_behind_it() {
