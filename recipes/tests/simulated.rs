@@ -23,6 +23,8 @@ mod lock;
 mod multi;
 #[path = "simulated/observer.rs"]
 mod observer;
+#[path = "simulated/patience.rs"]
+mod patience;
 #[path = "simulated/read_write.rs"]
 mod read_write;
 #[path = "simulated/reentrant.rs"]

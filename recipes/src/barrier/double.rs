@@ -10,7 +10,7 @@ use crate::kernel::attempt::watch_own;
 use crate::kernel::chance::unique;
 use crate::kernel::claim::{Claim, Stake};
 use crate::kernel::clock::now;
-use crate::kernel::hold::{Hold, Won};
+use crate::kernel::hold::{Hold, Won, prove};
 use crate::kernel::options::{Options, options};
 use crate::kernel::parents::{join, name};
 use crate::kernel::retry::{is_session_over, settled};
@@ -206,6 +206,7 @@ impl DoubleBarrier {
                 .await?;
             }
         }
+        prove(&session, &flag).await?;
         let hold = Hold::new(Won {
             session,
             paths: claim.paths().to_vec(),

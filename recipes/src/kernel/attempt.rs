@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use zk_client::{ConnEvents, Error, ErrorKind, Pending, Session, Stat, Watch, WatchEnd};
 
 use super::claim::{Claim, Listing, Stake};
-use super::hold::{Hold, Won};
+use super::hold::{Hold, Won, prove};
 use super::line::{Place, place, sequence};
 use super::options::Options;
 use super::parents::join;
@@ -95,7 +95,10 @@ impl Attempt {
             let session = self.claim.session();
             // What happened to the connection before is of no interest to what is won by this look.
             self.events = session.events();
-            let names = settled(|| session.children(rules.directory)).await;
+            let list = settled(|| session.children(rules.directory));
+            // Asked for in the same turn.
+            let (proven, names) = tokio::join!(prove(session, rules.directory), list);
+            proven.map_err(client)?;
             names.map_err(client)?.unwrap_or_default()
         };
         if let Some(stranger) = (names.iter()).find(|name| {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zk_client::{
-    ConnEvents, ConnState, ErrorKind, Pending, Session, SessionHold, Stat, Version, Watch,
+    ConnEvents, ConnState, Error, ErrorKind, Pending, Session, SessionHold, Stat, Version, Watch,
     WatchEnd, host, op,
 };
 
@@ -87,6 +87,21 @@ pub enum HoldState {
 /// Share of the session timeout for which a hold is trusted, as a fraction.
 const SAFE_SHARE: (u32, u32) = (2, 3);
 
+/// Share of the session timeout for which a proof of the session is new enough to begin a hold with: it is as
+/// old as that while something is held.
+const FRESH_SHARE: u32 = 6;
+
+/// Has the leader show that the session lives, unless it has just done so. For whoever is about to win
+/// something after a wait: one who waits only reads and pings, and a hold is trusted from the last proof on.
+pub(crate) async fn prove(session: &Session, path: &str) -> Result<(), Error> {
+    let fresh = session.timeout() / FRESH_SHARE;
+    let is_fresh = |confirmed| now() < confirmed + fresh;
+    if session.confirmed().is_some_and(is_fresh) {
+        return Ok(());
+    }
+    settled(|| session.sync(path)).await
+}
+
 /// What was won, while it lasts: a lock, a lease, a leadership.
 ///
 /// It watches the own znodes and the session by itself, and tells when it is lost at most once, no
@@ -120,7 +135,7 @@ pub(crate) struct Won {
     pub(crate) token: FencingToken,
     pub(crate) policy: LossPolicy,
     pub(crate) deletes: bool,
-    /// Subscribed before the znodes were created.
+    /// Subscribed before the look that it was won by.
     pub(crate) events: ConnEvents,
     /// Of the own znodes, as far as they can be watched.
     pub(crate) watches: Vec<Watch>,
@@ -254,7 +269,7 @@ impl Hold {
     }
 
     /// Whether the error of a [`Hold::transaction`] says that the hold is lost.
-    pub fn is_loss(error: &zk_client::Error) -> bool {
+    pub fn is_loss(error: &Error) -> bool {
         error.is_session_fatal()
             || error.kind() == ErrorKind::NoNode && error.transaction_index() == Some(0)
     }

@@ -490,5 +490,6 @@ async fn each_end_of_a_leader_wakes_one() {
     })
     .await;
     let requests = crowd.stats().succeeded - before;
-    assert!(requests <= 3, "{requests} requests for one change");
+    // One of them is a sync, if the last proof of the session is old by now.
+    assert!(requests <= 4, "{requests} requests for one change");
 }
