@@ -158,7 +158,6 @@ impl DoubleBarrier {
         if self.stale == StaleReady::Clear {
             self.clear(&session, &flag).await?;
         }
-        let events = session.events();
         let stake = Stake {
             parent: &self.path,
             names: vec![unique().as_hyphenated().to_string()],
@@ -170,6 +169,8 @@ impl DoubleBarrier {
         let Some(mut watches) = watch_own(&claim).await? else {
             return Ok(None);
         };
+        // What happened to the connection before the last look at the round is of no interest to what is won.
+        let mut events = session.events();
         let (stat, raised) = settled(|| session.exists(&flag).watch()).await?;
         if stat.is_none() {
             let members = members(&session, &self.path).await?;
@@ -189,6 +190,8 @@ impl DoubleBarrier {
                     settled(|| session.exists(&flag)).await?;
                     return Ok(None);
                 }
+                events = session.events();
+                settled(|| session.sync(&flag)).await?;
             } else {
                 // The own member makes it enough: say so.
                 let acl = self

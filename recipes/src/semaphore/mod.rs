@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use bytes::Bytes;
-use zk_client::{Client, CreateMode, Error, ErrorKind, Session, Stat, Watch};
+use zk_client::{Client, ConnEvents, CreateMode, Error, ErrorKind, Session, Stat, Watch};
 
 use crate::error::{AcquireError, Lost};
 use crate::kernel::attempt::{by, watch_own};
@@ -103,8 +103,8 @@ enum Outcome {
 
 /// What a look at the leases found.
 enum Found {
-    /// The own ones are within the limit.
-    Enough,
+    /// The own ones are within the limit. What became of the connection since before that was asked.
+    Enough(ConnEvents),
     /// They are not, and nobody wants to wait.
     TooFew,
     /// An own znode is gone.
@@ -288,7 +288,6 @@ impl Semaphore {
             mode,
             data: self.options.identity.clone(),
         };
-        let events = session.events();
         let claim = Claim::stake(&session, &self.options, stake).await;
         let claim = claim.map_err(|error| AcquireError::client(&self.path, error))?;
         let free = tokio::select! {
@@ -297,17 +296,20 @@ impl Semaphore {
             // Two in the line at once could each see the other's lease, and both wait for ever.
             _lost = turn.lost() => Ok(Found::Gone),
         };
-        let not_won = match free? {
-            Found::Enough => None,
-            Found::TooFew => Some(Outcome::Busy),
-            Found::Gone => Some(Outcome::Again),
+        let found = match free? {
+            Found::Enough(events) => Ok(events),
+            Found::TooFew => Err(Outcome::Busy),
+            Found::Gone => Err(Outcome::Again),
         };
-        if let Some(outcome) = not_won {
-            // First the leases, then the line.
-            claim.release().await.ok();
-            turn.release().await.ok();
-            return Ok(outcome);
-        }
+        let events = match found {
+            Ok(events) => events,
+            Err(outcome) => {
+                // First the leases, then the line.
+                claim.release().await.ok();
+                turn.release().await.ok();
+                return Ok(outcome);
+            }
+        };
         let watches = watch_own(&claim).await;
         let Some(watches) = watches.map_err(|error| AcquireError::client(&self.path, error))?
         else {
@@ -420,6 +422,8 @@ impl Semaphore {
         let leases = self.leases();
         let own = claim.own_names();
         loop {
+            // What happened to the connection before is of no interest to what is won by this look.
+            let events = session.events();
             let (names, changed) = match settled(|| session.children(&leases).watch()).await {
                 Ok(found) => found,
                 Err(error) if error.kind() == ErrorKind::NoNode => return Ok(Found::Gone),
@@ -430,7 +434,7 @@ impl Semaphore {
             }
             let (max, other) = self.limit(session).await?;
             if names.len() <= max {
-                return Ok(Found::Enough);
+                return Ok(Found::Enough(events));
             }
             if !wait {
                 return Ok(Found::TooFew);

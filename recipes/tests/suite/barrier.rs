@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zk_client::ErrorKind;
 use zk_recipes::{
-    Barrier, BarrierError, DoubleBarrier, Entered, GenerationBarrier, Lifted, LossReason,
-    StaleReady,
+    Barrier, BarrierError, DoubleBarrier, Entered, GenerationBarrier, Lifted, LossPolicy,
+    LossReason, StaleReady,
 };
 use zk_testkit::fault::Direction;
 
@@ -278,6 +278,28 @@ async fn member_that_dies_is_no_member() {
     soon("nobody is left", leaving).await.unwrap().unwrap();
     soon("it has left already", doomed.leave()).await.unwrap();
     assert!(children(&zk, "/round").await.is_empty());
+}
+
+#[tokio::test]
+async fn strict_member_survives_a_connection_lost_while_waiting() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    let strict = DoubleBarrier::new(&party, "/round", 2).loss_policy(LossPolicy::Strict);
+    let waiting = entering(&strict);
+    until("it waits", async || party.stats().watches == 2).await;
+    party.cut().await;
+    party.proxy.refuse(false);
+    party.reconnected().await;
+    let other = soon("enough", DoubleBarrier::new(&zk, "/round", 2).enter())
+        .await
+        .unwrap();
+    let member = soon("enough", waiting).await.unwrap().unwrap();
+    let stays = member.run(tokio::time::sleep(Duration::from_millis(50)));
+    assert!(stays.await.is_ok());
+    party.cut().await;
+    let lost = soon("it is told", member.lost()).await;
+    assert_eq!(lost, LossReason::PresumedExpired);
+    drop(other);
 }
 
 #[tokio::test]

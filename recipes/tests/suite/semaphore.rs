@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use zk_client::ErrorKind;
-use zk_recipes::{AcquireError, LossReason, MaxLeases, Semaphore, SemaphoreFormat, SemaphoreMutex};
+use zk_recipes::{
+    AcquireError, LossPolicy, LossReason, MaxLeases, Semaphore, SemaphoreFormat, SemaphoreMutex,
+};
 use zk_testkit::fault::Direction;
 
 use crate::harness::{CALM, World, children, polled, soon, until, until_children};
@@ -259,6 +261,26 @@ async fn leases_whose_creation_lost_its_answer_are_found() {
     assert_eq!(children(&zk, "/s/leases").await.len(), 3);
     lease.release().await.unwrap();
     until_children(&zk, "/s/leases", 0).await;
+}
+
+#[tokio::test]
+async fn strict_lease_survives_a_connection_lost_while_waiting_for_it() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    let one = Semaphore::new(&zk, "/s", 1).acquire().await.unwrap();
+    let slots = Semaphore::new(&party, "/s", 1).loss_policy(LossPolicy::Strict);
+    let waiting = tokio::spawn(async move { slots.acquire().await });
+    until_children(&zk, "/s/leases", 2).await;
+    party.cut().await;
+    party.proxy.refuse(false);
+    party.reconnected().await;
+    one.release().await.unwrap();
+    let lease = soon("its turn", waiting).await.unwrap().unwrap();
+    let stays = lease.run(tokio::time::sleep(Duration::from_millis(50)));
+    assert!(stays.await.is_ok());
+    party.cut().await;
+    let lost = soon("it is told", lease.lost()).await;
+    assert_eq!(lost, LossReason::PresumedExpired);
 }
 
 #[tokio::test]
