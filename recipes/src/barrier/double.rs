@@ -2,6 +2,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use futures_util::future::select_all;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use zk_client::{Client, CreateMode, Error, ErrorKind, Session, Version, WatchEnd};
 
@@ -52,6 +53,8 @@ pub struct DoubleBarrier {
     count: usize,
     stale: StaleReady,
     linger: Duration,
+    /// Members that are being deleted. Invariant: closed, so that it can be waited for.
+    leaving: TaskTracker,
 }
 
 /// What to do with a flag that is there before any member, left by a round that was broken off.
@@ -76,12 +79,15 @@ pub struct Entered {
 impl DoubleBarrier {
     /// A barrier at this path for that many members. Nothing is asked of a server yet.
     pub fn new(client: &Client, path: impl Into<String>, count: usize) -> Self {
+        let leaving = TaskTracker::new();
+        leaving.close();
         Self {
             path: path.into(),
             options: Options::new(client),
             count,
             stale: StaleReady::default(),
             linger: Duration::ZERO,
+            leaving,
         }
     }
 
@@ -153,6 +159,8 @@ impl DoubleBarrier {
 
     /// `None` if the own znode was deleted by somebody.
     async fn attempt(&self, counts: &mut bool) -> Result<Option<Entered>, Error> {
+        // One that is still there from an attempt before would be counted beside the next.
+        self.leaving.wait().await;
         let session = self.options.client.session().await?;
         let flag = join(&self.path, READY);
         if self.stale == StaleReady::Clear {
@@ -165,7 +173,7 @@ impl DoubleBarrier {
             data: self.options.identity.clone(),
         };
         *counts = true;
-        let claim = Claim::stake(&session, &self.options, stake).await?;
+        let claim = Claim::stake_tracked(&session, &self.options, stake, &self.leaving).await?;
         let Some(mut watches) = watch_own(&claim).await? else {
             return Ok(None);
         };

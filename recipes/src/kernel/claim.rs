@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use zk_client::{
     ConnEvents, CreateMode, Created, Error, ErrorKind, Outcome, Session, Stat, TransactionResult,
@@ -53,6 +54,8 @@ pub(crate) struct Claim {
     stat: Stat,
     listing: Option<Listing>,
     is_armed: bool,
+    /// What is being deleted, for who wants to wait for that.
+    cleanings: TaskTracker,
 }
 
 /// The directory of a claim as it was right behind the creation of the znodes.
@@ -77,7 +80,17 @@ impl Claim {
         options: &Options,
         stake: Stake<'_>,
     ) -> Result<Self, Error> {
-        Self::stake_with(session, options, stake, false).await
+        Self::stake_with(session, options, stake, false, &TaskTracker::new()).await
+    }
+
+    /// As [`Claim::stake`], and lets deletions in the background be waited for.
+    pub(crate) async fn stake_tracked(
+        session: &Session,
+        options: &Options,
+        stake: Stake<'_>,
+        cleanings: &TaskTracker,
+    ) -> Result<Self, Error> {
+        Self::stake_with(session, options, stake, false, cleanings).await
     }
 
     /// As [`Claim::stake`], and asks for the [`Listing`] in the same turn.
@@ -86,7 +99,7 @@ impl Claim {
         options: &Options,
         stake: Stake<'_>,
     ) -> Result<Self, Error> {
-        Self::stake_with(session, options, stake, true).await
+        Self::stake_with(session, options, stake, true, &TaskTracker::new()).await
     }
 
     async fn stake_with(
@@ -94,6 +107,7 @@ impl Claim {
         options: &Options,
         stake: Stake<'_>,
         lists: bool,
+        cleanings: &TaskTracker,
     ) -> Result<Self, Error> {
         let mut claim = Self {
             session: session.clone(),
@@ -104,6 +118,7 @@ impl Claim {
             stat: Stat::default(),
             listing: None,
             is_armed: true,
+            cleanings: cleanings.clone(),
         };
         let mut backoff = Backoff::new();
         loop {
@@ -315,7 +330,9 @@ impl Claim {
             std::mem::take(&mut self.names),
             std::mem::take(&mut self.paths),
         );
+        let cleaning = self.cleanings.token();
         Some(host::spawn_on(&self.runtime, async move {
+            let _cleaning = cleaning;
             let cleaning = clean(&session, &parent, &names, paths);
             let Ok(result) = timeout(CLEAN_MAX, cleaning).await else {
                 tracing::warn!(path = %parent, "own znodes were not deleted: no server answers");

@@ -177,6 +177,37 @@ async fn entering_has_a_deadline() {
     panic!("it never knows that the round began");
 }
 
+/// The znode of the first attempt can be found and deleted only behind its lost answer.
+#[tokio::test]
+async fn member_that_tries_again_is_counted_once() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    zk.create("/round", "").await.unwrap();
+    let barrier = DoubleBarrier::new(&party, "/round", 3);
+    party.proxy.stall(Direction::ToClient, true);
+    let first = entering(&barrier);
+    until_children(&zk, "/round", 1).await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let second = entering(&barrier);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let others = DoubleBarrier::new(&zk, "/round", 3);
+    let other = entering(&others);
+    until("it waits", async || {
+        zk.stats().watches == 2 || other.is_finished()
+    })
+    .await;
+    party.proxy.heal();
+    until("it waits too", async || {
+        party.stats().watches == 2 || second.is_finished()
+    })
+    .await;
+    assert_eq!(children(&zk, "/round").await.len(), 2, "two and no flag");
+    let _third = soon("enough", others.enter()).await.unwrap();
+    let _second = soon("enough", second).await.unwrap().unwrap();
+    let _other = soon("enough", other).await.unwrap().unwrap();
+}
+
 async fn knows_that_the_round_began(world: &World, path: &str) -> bool {
     let (zk, party) = (world.client().await, world.party(CALM).await);
     let (quick, slow) = (
