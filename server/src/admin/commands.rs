@@ -13,7 +13,7 @@ use super::Admin;
 use super::ensemble::{leader, voting_view, zab_state};
 use super::http::Asked;
 use super::json::{Json, object};
-use crate::config::Origin;
+use crate::config::{Origin, masked};
 use crate::four_letter::{Sample, SessionsView};
 use crate::net::connections::Conn;
 use crate::net::gauges::gauges;
@@ -143,7 +143,7 @@ pub(super) async fn run(admin: &Admin, name: &str, asked: &Asked) -> Outcome {
         },
         "hash" => members(object([("digests", digests(service))])),
         "initial_configuration" => {
-            let text = admin.origin.masked_text();
+            let text = masked(&admin.origin.text);
             members(object([("initial_configuration", text.into())]))
         }
         "is_read_only" => {

@@ -38,28 +38,10 @@ const SCRAPER_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 /// Where the configuration came from, to be shown to operators.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConfigOrigin {
-    /// The file as it was written.
+    /// The file as it was written, secrets included.
     pub(crate) text: String,
     /// Every key in effect, secrets masked.
     pub(crate) effective: Vec<Setting>,
-}
-
-impl ConfigOrigin {
-    /// The file without its secrets.
-    fn masked_text(&self) -> String {
-        let mut out = String::new();
-        for line in self.text.lines() {
-            let lower = line.to_lowercase();
-            let is_secret = ["password", "superdigest", "superuser"]
-                .iter()
-                .any(|mark| lower.contains(mark));
-            match line.split_once('=') {
-                Some((key, _)) if is_secret => out.extend([key, "=***\n"]),
-                _ => out.extend([line, "\n"]),
-            }
-        }
-        out
-    }
 }
 
 /// The admin server's own.
@@ -253,25 +235,4 @@ fn own_series(service: &Service) -> Vec<Series> {
             float(last.unix_ms / 1000),
         ),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_do_not_leave_with_the_configuration() {
-        let origin = ConfigOrigin {
-            text: "dataDir=/d\nssl.keyStore.password=canary\n\
-                   DigestAuthenticationProvider.superDigest=super:canary\n"
-                .to_owned(),
-            effective: Vec::new(),
-        };
-        let text = origin.masked_text();
-        assert!(
-            !text.contains("canary") && text.contains("dataDir=/d"),
-            "{text}"
-        );
-        assert!(text.contains("ssl.keyStore.password=***"), "{text}");
-    }
 }

@@ -93,12 +93,12 @@ impl Properties {
             bytes = rest;
             properties.warn(&file, 1, "ignoring the byte order mark".to_owned());
         }
-        for (line, text) in logical_lines(bytes) {
+        for line in logical_lines(bytes) {
             let origin = Origin::File {
                 file: Arc::clone(&file),
-                line,
+                line: line.first,
             };
-            match split(&text) {
+            match split(&line.text) {
                 Ok((key, value)) => properties.push(key, &value, origin, strictness),
                 Err(escape) => problems.push(Problem::new(
                     Some(origin),
@@ -230,30 +230,43 @@ fn comment_start(value: &str) -> Option<usize> {
     None
 }
 
-/// Lines that hold a setting, joined over continuations, each with the number of its first line.
-///
-/// Escapes are left in place.
-fn logical_lines(bytes: &[u8]) -> Vec<(u32, Vec<u8>)> {
+/// A setting in the lines of a file, joined over continuations, its escapes in place.
+pub(super) struct LogicalLine {
+    /// Number of its first line, from 1.
+    pub(super) first: u32,
+    /// Number of its last line.
+    pub(super) last: u32,
+    pub(super) text: Vec<u8>,
+}
+
+/// Lines that hold a setting.
+pub(super) fn logical_lines(bytes: &[u8]) -> Vec<LogicalLine> {
     let mut lines = Vec::new();
-    let mut pending: Option<(u32, Vec<u8>)> = None;
+    let mut pending: Option<LogicalLine> = None;
     for (number, line) in (1..).zip(natural_lines(bytes)) {
         let line = line.trim_ascii_start_blank();
-        let (first, mut joined) = match pending.take() {
+        let mut joined = match pending.take() {
             Some(open) => open,
             None if matches!(line.first(), None | Some(b'#' | b'!')) => continue,
-            None => (number, Vec::new()),
+            None => LogicalLine {
+                first: number,
+                last: number,
+                text: Vec::new(),
+            },
         };
-        joined.extend_from_slice(line);
+        joined.last = number;
+        joined.text.extend_from_slice(line);
         let slashes = joined
+            .text
             .iter()
             .rev()
             .take_while(|&&byte| byte == b'\\')
             .count();
         if slashes % 2 == 1 {
-            joined.pop();
-            pending = Some((first, joined));
+            joined.text.pop();
+            pending = Some(joined);
         } else {
-            lines.push((first, joined));
+            lines.push(joined);
         }
     }
     lines.extend(pending);
@@ -261,7 +274,7 @@ fn logical_lines(bytes: &[u8]) -> Vec<(u32, Vec<u8>)> {
 }
 
 /// Splits at `\n`, `\r` and `\r\n`.
-fn natural_lines(bytes: &[u8]) -> Vec<&[u8]> {
+pub(super) fn natural_lines(bytes: &[u8]) -> Vec<&[u8]> {
     let mut lines = Vec::new();
     let mut rest = bytes;
     while let Some(end) = rest.iter().position(|&byte| byte == b'\n' || byte == b'\r') {
@@ -277,7 +290,7 @@ fn natural_lines(bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Key and value of a logical line, unescaped; or the escape that is malformed.
-fn split(line: &[u8]) -> Result<(String, String), String> {
+pub(super) fn split(line: &[u8]) -> Result<(String, String), String> {
     let mut key_end = line.len();
     let mut escaped = false;
     for (at, &byte) in line.iter().enumerate() {
