@@ -13,7 +13,6 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +27,7 @@ use super::learner_links::tell;
 use super::members::Members;
 use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes, within};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
+use super::race::first;
 use crate::stage::core::CoreItem;
 use crate::stage::intake::Intake;
 use crate::stage::mailbox::Mailbox;
@@ -184,26 +184,18 @@ async fn link(
     }
 }
 
-/// Tries the addresses of a member in turn; names are looked up each time.
+/// Connects to whichever of the addresses of a member answers.
 async fn dial(leader: ServerId, shared: &Shared) -> io::Result<PeerSocket> {
     let unknown = || io::Error::new(io::ErrorKind::NotFound, "not in the configuration");
     let member = shared.members.member(leader).ok_or_else(unknown)?;
-    let mut last = unknown();
-    for address in &member.addresses {
-        let connect = async {
-            let host = address.host.as_str();
-            let socket = TcpStream::connect((host, address.quorum_port)).await?;
-            let mut socket = shared.limits.auth.dialled(socket, host).await?;
-            shared.limits.auth.prove(&mut socket).await?;
-            Ok::<_, io::Error>(socket)
-        };
-        match timeout(shared.limits.connect, connect).await {
-            Ok(Ok(socket)) => return Ok(socket),
-            Ok(Err(error)) => last = error,
-            Err(_elapsed) => last = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(last)
+    let auth = &shared.limits.auth;
+    let attempts = member.addresses.iter().map(|address| async move {
+        let host = address.host.as_str();
+        let mut socket = auth.dial((host, address.quorum_port), host).await?;
+        auth.prove(&mut socket).await?;
+        Ok::<_, io::Error>(socket)
+    });
+    timeout(shared.limits.connect, first(attempts)).await?
 }
 
 async fn read(
@@ -301,7 +293,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::num::NonZeroU64;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use zk_core::ensemble::{Configs, EnsembleConfig, Member, PeerAddress, Role};
     use zk_core::peer::LinkId;
     use zk_core::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
@@ -365,7 +357,7 @@ mod tests {
             let limits = LeaderLimits {
                 length: LIMIT,
                 auth: PeerAuth::default(),
-                connect: SOON,
+                connect: 10 * SOON,
                 patience,
                 tree: TreeOptions::default(),
                 item_max: 1 << 20,
@@ -702,6 +694,24 @@ mod tests {
             matches!(event, Event::LeaderDown { .. }),
             "a stranger has no address"
         );
+        pair.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_leader_is_reached_past_an_address_that_answers_nobody() {
+        let silent = crate::net::race::testing::Silent::start().await;
+        let pair = Pair::new().await;
+        pair.learners.listen(true);
+        let members = &pair.leader.shared.members;
+        let mut member = members.member(ServerId::new(1)).expect("there");
+        let mut dead = member.addresses.first().cloned().expect("one");
+        dead.quorum_port = silent.port;
+        member.addresses.insert(0, dead);
+        let config = EnsembleConfig::new([member], None, Zxid::ZERO);
+        members.set(Configs::new(Arc::new(config)));
+        pair.leader.connect(ATTEMPT, ServerId::new(1));
+        let up = next(&pair.of_learner).await;
+        assert!(matches!(up, Event::LeaderUp { attempt } if attempt == ATTEMPT));
         pair.end().await;
     }
 

@@ -42,6 +42,7 @@ pub(crate) mod packets;
 pub(crate) mod peer_sasl;
 pub(crate) mod peer_socket;
 pub(crate) mod peers;
+mod race;
 pub(crate) mod reports;
 pub(crate) mod sasl;
 pub(crate) mod service;

@@ -18,11 +18,12 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
 use tokio::time::timeout;
 
 use super::members::Members;
 use super::peer_sasl::PeerSasl;
+use super::race::first;
 use super::tls::{Tls, TlsError};
 use crate::config::Config;
 
@@ -170,12 +171,26 @@ impl PeerAuth {
         Ok(PeerSocket::tls(socket))
     }
 
-    /// Makes a connection that was dialled one of the kind that is wanted; `host` is the name or the
-    /// address under which it was found.
+    /// Connects to a server, at whichever of the addresses of its place answers; `host` is the name or
+    /// the address in the place. What a name stands for is looked up each time.
     ///
     /// # Errors
-    /// The handshake failed.
-    pub(super) async fn dialled(&self, socket: TcpStream, host: &str) -> io::Result<PeerSocket> {
+    /// It cannot be looked up, or no address leads to a connection of the kind that is wanted.
+    pub(super) async fn dial(
+        &self,
+        place: impl ToSocketAddrs,
+        host: &str,
+    ) -> io::Result<PeerSocket> {
+        let addresses = lookup_host(place).await?;
+        let attempts = addresses.map(|address| async move {
+            let socket = TcpStream::connect(address).await?;
+            self.dialled(socket, host).await
+        });
+        first(attempts).await
+    }
+
+    /// Makes a connection that was dialled one of the kind that is wanted.
+    async fn dialled(&self, socket: TcpStream, host: &str) -> io::Result<PeerSocket> {
         socket.set_nodelay(true)?;
         let Some(inner) = self.tls.as_ref().filter(|inner| inner.dials_by_tls) else {
             return Ok(PeerSocket::plain(socket));
@@ -230,4 +245,29 @@ fn refused(why: &str) -> io::Error {
 
 fn slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::net::TcpListener;
+
+    use super::super::race::testing::Silent;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_whose_first_address_answers_nobody_is_reached_at_the_next() {
+        let silent = Silent::start().await;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bound");
+        let live = listener.local_addr().expect("an address");
+        let addresses = [SocketAddr::from(([127, 0, 0, 1], silent.port)), live];
+        let auth = PeerAuth::default();
+        let dialled = timeout(
+            Duration::from_mins(1),
+            auth.dial(&addresses[..], "127.0.0.1"),
+        );
+        assert!(dialled.await.expect("in time").is_ok());
+        listener.accept().await.expect("it is this one");
+    }
 }

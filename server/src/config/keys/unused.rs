@@ -100,7 +100,7 @@ const CACHE: &str = "replies are encoded once per event without a cache";
 const ADMIN_TLS: &str =
     "the admin server speaks no TLS; it listens on the loopback address unless told otherwise";
 const BACKUP: &str = "the command restore is not there yet";
-const ADDRESSES: &str = "the addresses of a member are tried in turn";
+const ADDRESSES: &str = "whichever address of a member answers is taken";
 const SYNCS: &str = "learners are synchronised as they come";
 const PAUSES: &str = "pauses between attempts are fixed";
 const THROTTLED: &str =

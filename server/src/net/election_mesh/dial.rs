@@ -1,15 +1,15 @@
 //! Dialling a peer for as long as something is to be sent to it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpStream, lookup_host};
 use zk_proto::ServerId;
 
 use super::super::peer_socket::PeerSocket;
+use super::super::race::Race;
 use super::{MeshEvent, Shared, unreachable};
 
 /// Pause after the first failure; it doubles up to [`PAUSE_MAX`]. What is newly to be sent ends it.
@@ -88,37 +88,33 @@ fn has_link(shared: &Shared, to: ServerId) -> bool {
     slots.get(&to).is_some_and(|slot| slot.link.is_some())
 }
 
-/// Connects to the first address that accepts, and says who this is.
+/// Connects to the first address that answers, and says who this is: there only, because a peer takes a
+/// second connection for a better one.
 async fn connect(shared: &Shared, to: ServerId) -> io::Result<PeerSocket> {
-    let mut failure = None;
-    for place in places(shared, to) {
-        // A name may stand for another address each time.
-        let resolved = match lookup_host(&place).await {
-            Ok(resolved) => resolved.collect::<Vec<SocketAddr>>(),
-            Err(error) => {
-                failure = Some(io::Error::new(
-                    error.kind(),
-                    format!("cannot look up {place}: {error}"),
-                ));
-                continue;
-            }
+    let places = places(shared, to);
+    let auth = &shared.options.auth;
+    let attempts = places
+        .iter()
+        .map(|place| async move { (place, auth.dial(place.as_str(), host(place)).await) });
+    let mut race = Race::new(attempts);
+    let mut failure = io::Error::other("no address is known");
+    while let Some((place, dialled)) = race.next().await {
+        let greeted = match dialled {
+            Ok(socket) => greet(shared, socket).await,
+            Err(error) => Err(error),
         };
-        for address in resolved {
-            match greet(shared, &place, address).await {
-                Ok(socket) => return Ok(socket),
-                Err(error) => {
-                    let text = format!("cannot connect to {place}: {error}");
-                    failure = Some(io::Error::new(error.kind(), text));
-                }
+        match greeted {
+            Ok(socket) => return Ok(socket),
+            Err(error) => {
+                let text = format!("cannot connect to {place}: {error}");
+                failure = io::Error::new(error.kind(), text);
             }
         }
     }
-    Err(failure.unwrap_or_else(|| io::Error::other("no address is known")))
+    Err(failure)
 }
 
-async fn greet(shared: &Shared, place: &str, address: SocketAddr) -> io::Result<PeerSocket> {
-    let socket = TcpStream::connect(address).await?;
-    let mut socket = shared.options.auth.dialled(socket, host(place)).await?;
+async fn greet(shared: &Shared, mut socket: PeerSocket) -> io::Result<PeerSocket> {
     // A new socket takes so little at once: one segment.
     socket.sink.write_all(&shared.initial).await?;
     socket.sink.flush().await?;

@@ -10,6 +10,7 @@ use zk_core::ensemble::EnsembleConfig;
 use zk_core::wire::election::{PeerState, Round};
 use zk_proto::Zxid;
 
+use super::super::race::testing::Silent;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -263,6 +264,28 @@ async fn strangers_duplicates_and_garbage_are_shown_the_door_and_stop_nobody() {
     socket.write_all(&vote(6).to_frame()).await.expect("sent");
     mesh.until_received(3, 6).await;
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_peer_is_reached_past_an_address_that_answers_nobody() {
+    let silent = Silent::start().await;
+    let (one, two) = (listen().await, listen().await);
+    let (dead, live) = (silent.port, address(&one).port());
+    let mine = address(&two);
+    let text = format!(
+        "server.1=127.0.0.1:1:{dead}:participant|127.0.0.1:2:{live}:participant\n\
+         server.2=127.0.0.1:1:{}:participant\n",
+        mine.port()
+    );
+    let config = Arc::new(EnsembleConfig::parse(&text).expect("legal"));
+    let mesh = Tested::start(2, config, two);
+    mesh.mesh.send(sid(1), &vote(2));
+    let accept = tokio::time::timeout(PATIENCE, one.accept()).await;
+    let (mut socket, _) = accept.expect("in time").expect("accepted");
+    let expected = initial(2, &mine.to_string());
+    let mut got = vec![0; expected.len()];
+    socket.read_exact(&mut got).await.expect("read");
+    assert_eq!(got, expected);
 }
 
 #[tokio::test]
