@@ -9,6 +9,7 @@
 //! - [`shared_tree`] lets many read the tree while one changes it.
 //! - [`faults`] are for tests: a disk that is slow, full or broken, threads that stand still.
 //! - `stage` has the owner threads, `net` the listeners and connections.
+//! - `descriptors` keeps file descriptors for what a server cannot do without.
 //! - `audit` tells who changed what, if that is wanted.
 //! - `admin` answers operators over HTTP, `metrics` counts what they ask for.
 //! - [`four_letter`] renders the answers to `srvr`, `mntr` and their kin.
@@ -16,6 +17,7 @@
 mod admin;
 mod audit;
 pub mod config;
+mod descriptors;
 mod entropy;
 pub mod faults;
 pub mod four_letter;

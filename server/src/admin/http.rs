@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::descriptors;
 use crate::storage::DiskFile;
 
 /// Connections at a time; one more waits to be accepted.
@@ -266,6 +267,10 @@ async fn accept(
 ) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
+        Ok((socket, _)) if descriptors::is_kept_for_files(&socket) => {
+            tracing::warn!("an operator's connection is refused, few file descriptors are left");
+            None
+        }
         Ok((socket, remote)) => Some((socket, remote.ip(), place)),
         Err(error) => {
             tracing::warn!(err = %error, "cannot accept an operator's connection");

@@ -1,5 +1,6 @@
 //! `start-foreground`: the server itself.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zk_server::config::{Config, ConfigError, Level, Resolved, Strictness, Topology};
@@ -81,6 +82,7 @@ fn load(place: &Place) -> Result<Resolved, ConfigError> {
 fn run(place: &Place) -> Result<(), Failure> {
     let resolved = load(place).map_err(|error| Failure::new(error, 2))?;
     log(&resolved.config);
+    raise_descriptor_limit();
     for notice in &resolved.notices {
         match notice.level {
             Level::Warn => tracing::warn!("{}: {}", notice.origin, notice.text),
@@ -93,6 +95,19 @@ fn run(place: &Place) -> Result<(), Failure> {
         .map_err(|error| Failure::new(error, 1))?;
     let text = std::fs::read_to_string(&place.config).unwrap_or_default();
     runtime.block_on(serve(resolved, &text))
+}
+
+/// Takes all the file descriptors that the system grants, as a JVM does (`-XX:+MaxFDLimit`): what it
+/// gives a service at first, 1024, is few for a server with many clients.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(err = %error, limit = limit.current, "cannot have more file descriptors");
+    }
 }
 
 /// Sets up the log.

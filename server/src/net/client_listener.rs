@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,11 +16,14 @@ use super::client_conn;
 use super::connections::{Caller, Place};
 use super::service::Service;
 use super::tls;
+use crate::descriptors;
 use crate::metrics::Counter;
 
 /// Pause after accepting failed, as it does when file descriptors run out: going on at once would
 /// spin, and giving up would leave a server that nobody reaches.
 const RETRY: Duration = Duration::from_millis(100);
+/// Pause between two warnings that file descriptors run out: each client that comes would be one.
+const WARN_PAUSE: Duration = Duration::from_mins(1);
 /// First byte of a TLS handshake. No frame and no word begins with it: the frame would have 369 MB.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -43,6 +46,7 @@ pub(crate) async fn accept(
     tasks: TaskTracker,
 ) {
     let stopping = service.fail_stop.stopping().clone();
+    let mut warned: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = stopping.cancelled() => return,
@@ -57,6 +61,15 @@ pub(crate) async fn accept(
                 continue;
             }
         };
+        if descriptors::is_kept_from_clients(&socket) {
+            service.metrics.count(Counter::ConnectionRejected, 1);
+            if warned.is_none_or(|last| last.elapsed() >= WARN_PAUSE) {
+                warned = Some(Instant::now());
+                let limit = descriptors::limit();
+                tracing::warn!(limit, "clients are refused, few file descriptors are left");
+            }
+            continue;
+        }
         let connections = &service.connections;
         let is_full = service
             .connections_max()

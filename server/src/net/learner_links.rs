@@ -27,6 +27,7 @@ use zk_proto::jute::Encode as _;
 use super::members::Members;
 use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes, within};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
+use crate::descriptors;
 use crate::shared_tree::SharedTree;
 use crate::stage::core::CoreItem;
 use crate::stage::mailbox::{Mailbox, Refused};
@@ -236,6 +237,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
             accepted = listener.accept() => accepted,
         };
         match accepted {
+            Ok((socket, peer)) if descriptors::is_kept_for_files(&socket) => {
+                drop(socket);
+                tracing::warn!(%peer, "a learner is refused, few file descriptors are left");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
             Ok((socket, peer)) => {
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                     tracing::warn!(%peer, "too many connections on the quorum port");

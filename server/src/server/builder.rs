@@ -76,6 +76,9 @@ impl Builder {
     /// Unless told otherwise it listens on a free port of the loopback address, and keeps its data in
     /// a temporary directory.
     ///
+    /// It leaves the limit of file descriptors as it is, and refuses clients when the process comes
+    /// near it.
+    ///
     /// # Errors
     ///
     /// [`StartError`], in the order of its variants.

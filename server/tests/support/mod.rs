@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use zk_client::Client;
@@ -26,6 +27,8 @@ pub(crate) const SOON: Duration = Duration::from_mins(1);
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
+    /// What it logged since it serves.
+    pub(crate) log: Arc<Mutex<String>>,
 }
 
 impl Drop for Process {
@@ -73,10 +76,24 @@ fn command(directory: &Path) -> Command {
 
 /// Starts the binary on what [`configure`] wrote, and waits until it says where it listens.
 pub(crate) fn start(directory: &Path) -> Process {
-    let mut child = command(directory)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started");
+    spawn(command(directory))
+}
+
+/// Starts it under a limit, in the words of the shell's `ulimit`.
+pub(crate) fn start_under(limit: &str, directory: &Path) -> Process {
+    let server = command(directory);
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("ulimit {limit} && exec \"$0\" \"$@\""))
+        .arg(server.get_program())
+        .args(server.get_args())
+        .stdin(Stdio::null());
+    spawn(shell)
+}
+
+fn spawn(mut command: Command) -> Process {
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("started");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let mut seen = Vec::new();
     let address = loop {
@@ -90,8 +107,18 @@ pub(crate) fn start(directory: &Path) -> Process {
         }
         seen.push(line);
     };
-    std::thread::spawn(move || lines.for_each(drop));
-    Process { child, address }
+    let log = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            kept.lock().expect("no panic").extend([&line, "\n"]);
+        }
+    });
+    Process {
+        child,
+        address,
+        log,
+    }
 }
 
 /// Runs the binary on what [`configure`] wrote, which makes it end by itself: its exit code, and

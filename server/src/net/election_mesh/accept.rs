@@ -12,11 +12,18 @@ use zk_core::wire::election::{ANONYMOUS, InitialMessage, Reading};
 
 use super::super::peer_socket::Source;
 use super::{Shared, YOUNG};
+use crate::descriptors;
 
-/// Connections that have not said who they are.
+/// Connections that have not said who they are, if there are descriptors enough.
 pub(super) const STRANGERS_MAX: usize = 1024;
 /// Pause after accepting failed: going on at once would spin.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// Connections that may not have said who they are: no more than a fourth of all descriptors.
+pub(super) fn strangers_max() -> usize {
+    let share = usize::try_from(descriptors::limit() / 4);
+    share.map_or(STRANGERS_MAX, |share| share.min(STRANGERS_MAX))
+}
 
 pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     let stopping = shared.stopping.clone();
@@ -33,6 +40,12 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
                 continue;
             }
         };
+        if descriptors::is_kept_for_files(&socket) {
+            if shared.reports.is_new("descriptors") {
+                tracing::warn!("election connections are refused, few file descriptors are left");
+            }
+            continue;
+        }
         let Ok(place) = Arc::clone(&shared.strangers).try_acquire_owned() else {
             if shared.reports.is_new("strangers") {
                 tracing::warn!(peer = %remote, "too many election connections say nothing");

@@ -14,7 +14,7 @@
 //! | queue | bound | beyond |
 //! |---|---|---|
 //! | to a peer | one frame | the older one is forgotten |
-//! | connections that have not said who they are | [`accept::STRANGERS_MAX`] | closed |
+//! | connections that have not said who they are | [`accept::strangers_max`] | closed |
 //! | peers that are no members | [`GUESTS_MAX`] | closed |
 //! | frames read of a link | [`link::BURST`] at a time | paced |
 //!
@@ -163,7 +163,7 @@ impl ElectionMesh {
             links: AtomicU64::new(1),
             sink,
             reports: Reports::default(),
-            strangers: Arc::new(Semaphore::new(accept::STRANGERS_MAX)),
+            strangers: Arc::new(Semaphore::new(accept::strangers_max())),
             tasks: tasks.clone(),
             runtime: Handle::current(),
             stopping: stopping.clone(),
