@@ -122,6 +122,9 @@ pub enum Ending {
     Torn(Damage),
     /// A damaged record with whole ones behind it, which would be lost with it.
     Corrupt(Damage),
+    /// A whole record with an entry of so many bytes, which is longer than any that is read. It was
+    /// written under a higher limit, and may have been acknowledged, whatever is behind it.
+    TooLong(usize),
 }
 
 /// What is wrong with a record.
@@ -171,7 +174,8 @@ impl NoRecord {
     /// Tells what stands at the offset that this comes from, of a file that is there to its end.
     ///
     /// A record is torn rather than corrupt if no whole record is found behind it: directly behind it
-    /// where its length is known, anywhere where it is not.
+    /// where its length is known, anywhere where it is not. One that is whole but for the limit is
+    /// neither: no write that a crash cut off ends with an end mark and has the checksum.
     ///
     /// # Source
     /// Apache `ZooKeeper` 3.9, `FileTxnLog.FileTxnIterator#next`, takes a missing end mark for the end
@@ -183,11 +187,16 @@ impl NoRecord {
             Broken::Zero if rest.iter().all(|&byte| byte == 0) => return Ending::Clean,
             Broken::Zero => Damage::Zeros,
         };
+        if let Damage::Length(_) = damage
+            && let Ok((entry, _)) = frame(rest, usize::MAX)
+        {
+            return Ending::TooLong(entry.len());
+        }
         let follows = match damage {
             Damage::Short => false,
             Damage::NoEndMark | Damage::Checksum => {
                 let behind = claimed_len(rest).and_then(|len| rest.get(FRAME_LEN + len..));
-                behind.is_some_and(|behind| frame(behind, entry_max).is_ok())
+                behind.is_some_and(|behind| frame(behind, usize::MAX).is_ok())
             }
             Damage::Length(_) | Damage::Zeros => (1..rest.len())
                 .any(|at| frame(rest.get(at..).unwrap_or_default(), entry_max).is_ok()),
@@ -327,6 +336,33 @@ mod tests {
             assert_eq!(entries.len(), 1);
             assert!(matches!(found, Ending::Corrupt(_)), "{at}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_whole_record_beyond_the_limit_is_no_torn_tail() {
+        let (file, offsets) = log(&[b"one", b"twelve bytes"], 100);
+        let (last, end) = (offsets[1], offsets[1] + FRAME_LEN + 12);
+        let found = |file: &[u8], offset| {
+            let Found::Ending(ending) = read(file, offset, 11) else {
+                panic!("a record");
+            };
+            ending
+        };
+        assert_eq!(found(&file, last), Ending::TooLong(12));
+        assert_eq!(found(&file[..end], last), Ending::TooLong(12));
+        // What is not whole may have been cut off by a crash, whatever the limit.
+        let torn = Ending::Torn(Damage::Length(12));
+        assert_eq!(found(&file[..end - 1], last), torn);
+        for at in [last + 3, last + 14, end - 1] {
+            let mut file = file.clone();
+            file[at] ^= 1;
+            assert_eq!(found(&file, last), torn, "{at}");
+        }
+        // It is lost with a damaged one before it.
+        let mut file = file;
+        file[offsets[0] + 12] ^= 1;
+        let corrupt = Ending::Corrupt(Damage::Checksum);
+        assert_eq!(found(&file, offsets[0]), corrupt);
     }
 
     #[test]

@@ -129,6 +129,7 @@ fn read_log(file: &Bytes, replay: &mut Replay, to: &mut Recovered) -> Result<(),
                 return Ok(());
             }
             Found::Ending(Ending::Corrupt(damage)) => return Err(replay.damaged(damage)),
+            Found::Ending(Ending::TooLong(len)) => panic!("an entry of {len} bytes"),
         }
     }
 }

@@ -65,6 +65,22 @@ pub enum LogError {
         #[source]
         source: Damage,
     },
+    /// A record is whole, and longer than what is read: the limit is lower than when it was written.
+    /// What it holds may have been acknowledged, so that it is not skipped.
+    #[error(
+        "transaction log: {name} has a transaction of {len} bytes at offset {offset}, \
+        at most {max} are read: jute.maxbuffer must be as high as when it was written"
+    )]
+    TooLong {
+        /// The file.
+        name: Name,
+        /// Where the record begins.
+        offset: usize,
+        /// Bytes of its entry.
+        len: usize,
+        /// Most bytes that are read.
+        max: usize,
+    },
     /// A record is too short to hold a transaction.
     #[error("transaction log: {name} holds no transaction at offset {offset}")]
     NoTransaction {

@@ -38,7 +38,8 @@ pub struct LogTail {
 ///
 /// # Errors
 ///
-/// A file that is no log; a damaged record with others behind it; missing transactions; the disk.
+/// A file that is no log; a damaged record with others behind it; a whole one that is longer than
+/// `entry_bytes_max`; missing transactions; the disk.
 ///
 /// # Source
 ///
@@ -205,6 +206,12 @@ pub(super) fn scan<D: Disk>(
                 name,
                 offset,
                 source,
+            }),
+            Ending::TooLong(len) => Err(LogError::TooLong {
+                name,
+                offset,
+                len,
+                max: entry_bytes_max,
             }),
         };
     }

@@ -272,6 +272,43 @@ fn damage_before_acknowledged_transactions_is_refused() {
     );
 }
 
+/// Also where it has a sector of zeros, as one that a power cut left may have.
+#[test]
+fn a_transaction_longer_than_the_limit_is_refused_and_not_dropped() {
+    let zeros = |zxid: i64| {
+        let mut bytes = BytesMut::from(&entry(zxid).bytes[..32]);
+        bytes.put_bytes(0, 2000);
+        LogEntry {
+            zxid: Zxid::new(zxid),
+            bytes: bytes.freeze(),
+        }
+    };
+    for last in [entry(2), zeros(2)] {
+        let disk = SimDisk::new(1);
+        let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+        log.append(&[entry(1), last.clone()]).expect("appended");
+        let read_with = |limit| {
+            let mut found = Vec::new();
+            let tail = read_log(&disk, Zxid::ZERO, limit, |read| {
+                found.push(read.zxid.get());
+                Ok(())
+            });
+            tail.map(|_| found)
+        };
+        let len = last.bytes.len();
+        let error = read_with(len - 1).expect_err("too long");
+        let max = len - 1;
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "transaction log: log.1 has a transaction of {len} bytes at offset 780, \
+                at most {max} are read: jute.maxbuffer must be as high as when it was written"
+            )
+        );
+        assert_eq!(read_with(len).expect("read"), [1, 2]);
+    }
+}
+
 /// A batch whose first record lost a sector leaves later records of it whole. The next file has
 /// the same name, and none of them may show in it.
 #[test]
