@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use zk_client::{Client, ErrorKind, EventType, WatchEnd};
+use zk_client::op::Transaction;
+use zk_client::{Acl, Auth, Client, CreateMode, ErrorKind, EventType, WatchEnd};
 use zk_server::Server;
 
 /// Long enough for whatever is to happen soon.
@@ -34,6 +35,12 @@ async fn start() -> Server {
     soon("start", Server::builder().start())
         .await
         .expect("started")
+}
+
+/// Adds a znode of which only whoever asks may do anything.
+fn create_own(transaction: Transaction<'_>, number: usize) -> Transaction<'_> {
+    let (path, acl) = (format!("/n{number}"), Acl::creator_all());
+    transaction.create_with(&path, "", CreateMode::Persistent, Some(&acl))
 }
 
 /// What the server answers to raw bytes, until it closes.
@@ -178,6 +185,82 @@ async fn restart_keeps_data_and_sessions() {
     assert_eq!(&node.expect("kept").data[..], b"49");
     assert!(zk.exists("/ephemeral").await.expect("asked").is_some());
     zk.create("/after", "").await.expect("created");
+}
+
+/// The log, and what members send each other, is read with a limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_become_longer_than_what_is_read_spoil_no_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let start = || {
+        Server::builder()
+            .data_dir(directory.path())
+            .set("jute.maxbuffer", 4096)
+            .start()
+    };
+    let server = soon("start", start()).await.expect("started");
+    let zk = client(server.client_address()).await;
+    let other = client(server.client_address()).await;
+    // Their paths are twelve kilobytes.
+    for number in 0..150 {
+        let path = format!("/{number:080}");
+        other.create(&path, "").ephemeral().await.expect("created");
+    }
+    other.close(SOON).await;
+    let children = soon("read", zk.children("/")).await.expect("read");
+    assert_eq!(children.expect("there"), ["zookeeper"]);
+    // Each list with them has a kilobyte.
+    for number in 0..20 {
+        let user = Auth::digest(&format!("user{number}"), "password");
+        soon("auth", zk.add_auth(user)).await.expect("added");
+    }
+    let few = (0..4).fold(zk.transaction(), create_own);
+    soon("few", few).await.expect("created");
+    let many = (4..24).fold(zk.transaction(), create_own);
+    let error = soon("many", many).await.expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::Marshalling);
+    assert!(zk.exists("/n4").await.expect("asked").is_none());
+    zk.create("/last", "").await.expect("created");
+    let last = server.last_zxid();
+    soon("shutdown", server.shutdown())
+        .await
+        .expect("stopped as told");
+
+    let server = soon("start", start()).await.expect("started again");
+    assert_eq!(server.last_zxid(), last);
+    let zk = client(server.client_address()).await;
+    let children = soon("read", zk.children("/")).await.expect("read");
+    let mut names = children.expect("there");
+    names.sort();
+    assert_eq!(names, ["last", "n0", "n1", "n2", "n3", "zookeeper"]);
+}
+
+/// What was acknowledged is behind a limit that was lowered: that is told, and nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_limit_loses_nothing_that_was_acknowledged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let start = |limit: u32| {
+        Server::builder()
+            .data_dir(directory.path())
+            .set("jute.maxbuffer", limit)
+            .start()
+    };
+    let server = soon("start", start(8192)).await.expect("started");
+    let zk = client(server.client_address()).await;
+    zk.create("/a", vec![b'x'; 8000]).await.expect("created");
+    // Nothing behind it, as at a crash.
+    zk.detach().await;
+    soon("shutdown", server.shutdown())
+        .await
+        .expect("stopped as told");
+    let error = soon("start", start(2048)).await.expect_err("refused");
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |err| err.source());
+    let text: Vec<String> = causes.map(ToString::to_string).collect();
+    let text = text.join(": ");
+    assert!(text.contains("at most 4096 are read"), "{text}");
+    assert!(text.contains("jute.maxbuffer"), "{text}");
+    let server = soon("start", start(8192)).await.expect("started again");
+    let zk = client(server.client_address()).await;
+    assert_eq!(read(&zk, "/a").await.len(), 8000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,11 +107,20 @@ pub(super) fn bounds(config: &Config) -> Result<TimeoutBounds, BoundsError> {
 }
 
 /// An entry is a request and what the server puts around it.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `BinaryInputArchive#checkLength` and its `extraMaxBuffer`.
 fn entry_bytes_max(config: &Config) -> usize {
     let frame = config.limits.jute_max_buffer;
-    let extra = config.storage.jute_max_buffer_extra_bytes.unwrap_or(frame);
-    usize::try_from(u64::from(frame) + u64::from(extra)).unwrap_or(usize::MAX)
+    let extra = config.storage.jute_max_buffer_extra_bytes;
+    let extra = extra.unwrap_or_else(|| frame.max(EXTRA_BYTES_MIN));
+    let sum = frame.saturating_add(extra);
+    // Lengths stand there with 31 bits.
+    usize::try_from(sum.min(i32::MAX.cast_unsigned())).unwrap_or(usize::MAX)
 }
+
+/// Room for what the server puts around a request, however small requests have to be.
+const EXTRA_BYTES_MIN: u32 = 1024;
 
 pub(super) fn access(config: &Config) -> Access {
     let mut schemes: Vec<Box<dyn AuthScheme>> = vec![Box::new(IpScheme)];
@@ -157,6 +166,7 @@ pub(super) fn prep_options(config: &Config, access: Access) -> PrepOptions {
         reconfig_enabled: config.ensemble.reconfig_enabled,
         voters_min: config.voters_min(),
         never_used_ms: i64::try_from(never_used).unwrap_or(i64::MAX),
+        buffer_bytes_max: entry_bytes_max(config),
         ..PrepOptions::new(access)
     }
 }

@@ -104,7 +104,24 @@ impl Attempt<'_> {
 
     /// The list of a request as it is stored.
     pub(super) fn normal_acl(&self, acl: Option<&[Acl]>) -> Result<Vec<Acl>, ErrorCode> {
-        normalize_acl(&self.options.access.schemes, &self.from.identities, acl)
+        let PrepOptions { access, .. } = self.options;
+        let bytes_max = self.options.record_bytes_max();
+        normalize_acl(&access.schemes, &self.from.identities, acl, bytes_max)
+    }
+
+    /// Refuses a record that is too long to be read again: a server would start no more with it in its
+    /// log, and followers would leave a leader that proposes it. A request may be shorter than what
+    /// becomes of it, as `auth` in a list stands for all identities of the connection.
+    ///
+    /// # Errors
+    /// [`ErrorCode::MarshallingError`]: the whole cannot be written for others to read. Clients take it
+    /// for the end of the matter, also as the answer to a multi; [`ErrorCode::BadArguments`] would
+    /// have somebody look for what is wrong with a path or a flag.
+    pub(super) fn check_len(&self, record_bytes: usize) -> Result<(), ErrorCode> {
+        if record_bytes > self.options.record_bytes_max() {
+            return Err(ErrorCode::MarshallingError);
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The create family: create, create2, createContainer, createTTL.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 use zk_proto::acl::{Acl, Perms};
 use zk_proto::request::{CreateFlags, CreateRequest, CreateTtlRequest};
@@ -87,7 +89,7 @@ impl<'a> NewZnode<'a> {
 impl Attempt<'_> {
     /// # Errors
     /// Flags; times to live; session; path; list; parent there and permitted; path again, with its
-    /// number; znode there; parent is ephemeral; quota.
+    /// number; znode there; parent is ephemeral; quota; length.
     ///
     /// # Source
     /// Apache `ZooKeeper` 3.9, `PrepRequestProcessor#pRequest2TxnCreate`.
@@ -132,8 +134,11 @@ impl Attempt<'_> {
         let len = new.data.map_or(0, Bytes::len);
         self.check_quota(&path, 1, len_of(len))?;
 
-        self.add((parent_path, above), (&path, at), kind, new.data, &acl);
-        Ok(to_op(new, path, kind, acl, next_version(cversion)))
+        let list = self.lists.share(&acl);
+        let op = to_op(new, path.clone(), kind, acl, next_version(cversion));
+        self.check_len(op.record_len())?;
+        self.add((parent_path, above), (&path, at), kind, new.data, list);
+        Ok(op)
     }
 
     /// # Errors
@@ -171,7 +176,7 @@ impl Attempt<'_> {
         (path, at): (&str, Spot),
         kind: Kind,
         data: Option<&Bytes>,
-        acl: &[Acl],
+        acl: Arc<[Acl]>,
     ) {
         let (zxid, tree) = (self.zxid, self.tree);
         self.outstanding
@@ -199,7 +204,6 @@ impl Attempt<'_> {
             owner,
             ..StoredStat::default()
         };
-        let acl = self.lists.share(acl);
         let znode = Pending::new(path, data, acl, stat);
         self.outstanding.create(zxid, at, path, znode);
         self.count_created(parent_path, path, len_of(data.map_or(0, Bytes::len)));

@@ -36,7 +36,9 @@
 //! - deleteContainer of a client needs what delete needs; that of the server looks again whether the
 //!   znode's time is over;
 //! - quotas count changes that are not applied yet, so that neither pipelining nor a multi gets
-//!   beyond a hard limit.
+//!   beyond a hard limit;
+//! - a transaction that members could not read again is refused, and closeSession lists as many
+//!   znodes as it may.
 
 mod access;
 mod attempt;
@@ -66,6 +68,7 @@ use crate::conn::handshake::SessionKind;
 use crate::session::SessionFault;
 use crate::time::WallTime;
 use crate::tree::Tree;
+use crate::wire::log_record::ENTRY_MAX;
 use crate::wire::txn::{ErrorTxn, Op, Txn, TxnDigest, TxnEntry, TxnHeader};
 
 use attempt::Attempt;
@@ -74,6 +77,10 @@ use outstanding::Outstanding;
 
 /// The last counter that the reference gives out: with the next one, the epoch would run over.
 const COUNTER_MAX: u32 = u32::MAX - 1;
+
+/// Bytes around a record in the longest buffer that it stands in: header, digest, and the leader that
+/// INFORMANDACTIVATE names before them.
+const ENVELOPE: usize = TxnHeader::LEN + TxnDigest::LEN + 8;
 
 /// What all requests are judged by.
 #[derive(Debug, Clone)]
@@ -95,6 +102,9 @@ pub struct PrepOptions {
     pub never_used_ms: i64,
     /// The last counter of an epoch that is given out. Fewer only to see epochs end soon.
     pub counter_max: u32,
+    /// Longest buffer that members read, from their logs and from each other. Unit: bytes
+    /// (`jute.maxbuffer` and what `jute.maxbuffer.extrasize` adds to it).
+    pub buffer_bytes_max: usize,
 }
 
 impl PrepOptions {
@@ -108,7 +118,13 @@ impl PrepOptions {
             is_standalone: false,
             never_used_ms: 0,
             counter_max: COUNTER_MAX,
+            buffer_bytes_max: ENTRY_MAX,
         }
+    }
+
+    /// Most bytes of a record, so that members can read the transaction wherever it stands.
+    fn record_bytes_max(&self) -> usize {
+        self.buffer_bytes_max.saturating_sub(ENVELOPE)
     }
 }
 

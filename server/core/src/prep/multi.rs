@@ -3,7 +3,7 @@
 use zk_proto::ErrorCode;
 use zk_proto::request::MultiOp;
 
-use crate::wire::txn::{ErrorTxn, Op};
+use crate::wire::txn::{ErrorTxn, Op, Txn};
 
 use super::attempt::Attempt;
 use super::create::{NewZnode, Place};
@@ -15,7 +15,8 @@ impl Attempt<'_> {
     /// applies.
     ///
     /// # Errors
-    /// [`ErrorCode::MarshallingError`], for the request: a part has something that cannot be read.
+    /// [`ErrorCode::MarshallingError`], for the request: a part has something that cannot be read, or
+    /// all of it together is too long.
     ///
     /// # Source
     /// Apache `ZooKeeper` 3.8 and 3.9, `PrepRequestProcessor#pRequest`, case `multi`: what is no
@@ -23,8 +24,13 @@ impl Attempt<'_> {
     pub(super) fn multi(&mut self, parts: &[MultiOp]) -> Result<Vec<Op>, ErrorCode> {
         self.outstanding.begin_multi();
         let mut ops = Vec::with_capacity(parts.len());
+        let mut len = Txn::PARTS_COUNT_LEN;
         for part in parts {
-            match self.part(part) {
+            let op = self.part(part).and_then(|op| {
+                len += Op::PART_FRAME_LEN + op.record_len();
+                self.check_len(len).map(|()| op)
+            });
+            match op {
                 Ok(op) => ops.push(op),
                 Err(code) => {
                     self.outstanding.undo_multi();

@@ -51,7 +51,7 @@ impl Attempt<'_> {
     /// [`ErrorCode::ReconfigDisabled`]; session; [`ErrorCode::Unimplemented`] where there is no
     /// ensemble; [`ErrorCode::ReconfigInProgress`]; [`ErrorCode::BadVersion`];
     /// [`ErrorCode::MarshallingError`] for an id that is no number, [`ErrorCode::BadArguments`] for all
-    /// else that is wrong with the change; [`ErrorCode::NewConfigNoQuorum`]; permission.
+    /// else that is wrong with the change; [`ErrorCode::NewConfigNoQuorum`]; permission; length.
     ///
     /// # Source
     /// Apache `ZooKeeper` 3.9, `PrepRequestProcessor#pRequest2Txn`, case `reconfig`.
@@ -103,6 +103,12 @@ impl Attempt<'_> {
         let at = znode.spot();
 
         let data = Bytes::copy_from_slice(changed.text().as_bytes());
+        let op = Op::Reconfig(SetDataTxn {
+            path: CONFIG_PATH.into(),
+            data: Some(data.clone()),
+            version: VERSION,
+        });
+        self.check_len(op.record_len())?;
         let (zxid, time) = (self.zxid, self.time);
         self.outstanding
             .set_data(self.tree, zxid, at, CONFIG_PATH, Some(&data), |znode| {
@@ -110,11 +116,7 @@ impl Attempt<'_> {
                 znode.stat.mzxid = zxid;
                 znode.stat.mtime = time;
             });
-        Ok(Op::Reconfig(SetDataTxn {
-            path: CONFIG_PATH.into(),
-            data: Some(data),
-            version: VERSION,
-        }))
+        Ok(op)
     }
 }
 

@@ -12,7 +12,7 @@ use super::path;
 
 impl Attempt<'_> {
     /// # Errors
-    /// Session; path; list; znode there and permitted; version of the list.
+    /// Session; path; list; znode there and permitted; version of the list; length.
     ///
     /// # Source
     /// Apache `ZooKeeper` 3.9, `PrepRequestProcessor#pRequest2Txn`, case `setACL`.
@@ -32,15 +32,17 @@ impl Attempt<'_> {
 
         let version = next_version(current);
         let list = self.lists.share(&acl);
+        let op = Op::SetAcl(SetAclTxn {
+            path: path.clone(),
+            acl: Some(acl),
+            version,
+        });
+        self.check_len(op.record_len())?;
         self.outstanding
             .alter(self.tree, self.zxid, at, path, |znode| {
                 znode.acl = list;
                 znode.stat.aversion = version;
             });
-        Ok(Op::SetAcl(SetAclTxn {
-            path: path.clone(),
-            acl: Some(acl),
-            version,
-        }))
+        Ok(op)
     }
 }

@@ -13,7 +13,7 @@ use super::path;
 
 impl Attempt<'_> {
     /// # Errors
-    /// Session; path; znode there and permitted; quota; version.
+    /// Session; path; znode there and permitted; quota; version; length.
     ///
     /// # Source
     /// Apache `ZooKeeper` 3.9, `PrepRequestProcessor#pRequest2Txn`, case `setData`.
@@ -34,6 +34,12 @@ impl Attempt<'_> {
 
         let (zxid, time) = (self.zxid, self.time);
         let version = next_version(current);
+        let op = Op::SetData(SetDataTxn {
+            path: path.clone(),
+            data: data.cloned(),
+            version,
+        });
+        self.check_len(op.record_len())?;
         self.outstanding
             .set_data(self.tree, zxid, at, path, data, |znode| {
                 znode.stat.version = version;
@@ -41,11 +47,7 @@ impl Attempt<'_> {
                 znode.stat.mtime = time;
             });
         self.count_usage(path, 0, difference);
-        Ok(Op::SetData(SetDataTxn {
-            path: path.clone(),
-            data: data.cloned(),
-            version,
-        }))
+        Ok(op)
     }
 
     /// # Errors

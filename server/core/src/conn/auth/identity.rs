@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use zk_proto::Id;
 use zk_proto::acl::ClientInfo;
+use zk_proto::jute::Encode as _;
 
 use super::Schemes;
 
@@ -81,6 +82,12 @@ impl Identities {
             }
         }
         Self(all.into())
+    }
+
+    /// Bytes that they take on the way to a leader.
+    pub(super) fn wire_bytes(&self) -> usize {
+        let bytes = |one: &Identity| one.scheme.encoded_len() + one.id.encoded_len();
+        self.iter().map(bytes).sum()
     }
 
     /// One after the other.

@@ -27,6 +27,10 @@ use std::sync::Arc;
 
 use zk_proto::request::AuthPacket;
 
+/// Most bytes of all identities of a connection, as a forwarded request carries them: some thousand
+/// users with passwords.
+const IDENTITIES_BYTES_MAX: usize = 64 << 10;
+
 /// A way to tell who a connection is.
 pub trait AuthScheme: fmt::Debug + Send + Sync {
     /// Its name, as auth packets and lists write it.
@@ -85,7 +89,9 @@ impl Schemes {
     /// They hold for the requests behind it; those in front keep the set that they came with.
     ///
     /// # Errors
-    /// [`AuthRefused`] also for a scheme that the server does not have, or that is null.
+    /// [`AuthRefused`] also for a scheme that the server does not have, or that is null, and when the
+    /// connection has as many identities as it may have: each of its requests has all of them with it
+    /// on the way to the leader, and `auth` in a list stands for all of them.
     pub fn authenticate(
         &self,
         packet: &AuthPacket,
@@ -95,7 +101,11 @@ impl Schemes {
         let name = packet.scheme.as_deref().ok_or(AuthRefused)?;
         let scheme = self.find(name).ok_or(AuthRefused)?;
         let proved = scheme.authenticate(packet.auth.as_deref(), peer)?;
-        Ok(own.with(proved))
+        let all = own.with(proved);
+        if all.wire_bytes() > IDENTITIES_BYTES_MAX {
+            return Err(AuthRefused);
+        }
+        Ok(all)
     }
 }
 
@@ -130,6 +140,32 @@ mod tests {
                 "digest:al:2tyCbtmDhasc0Ee3xp1WY4zfRnA=",
             ]
         );
+    }
+
+    #[test]
+    fn identities_beyond_measure_are_refused() {
+        let schemes = Schemes::standard();
+        let add = |own: &Identities, auth: String| {
+            let packet = AuthPacket {
+                auth_type: 0,
+                scheme: Some("digest".into()),
+                auth: Some(auth.into()),
+            };
+            schemes.authenticate(&packet, PEER, own)
+        };
+        let mut own = Identities::of_peer(PEER);
+        let mut users = 0;
+        while let Ok(more) = add(&own, format!("user{users}:pw")) {
+            own = more;
+            users += 1;
+            assert!(users < 10_000, "there is no end");
+        }
+        assert!(users > 1000, "{users}");
+        // One that it has already takes no room.
+        assert_eq!(add(&own, "user7:pw".into()), Ok(own.clone()));
+        let long = "x".repeat(64 << 10);
+        let refused = add(&Identities::of_peer(PEER), long);
+        assert_eq!(refused, Err(AuthRefused));
     }
 
     #[test]

@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 
 use zk_proto::acl::Acl;
+use zk_proto::jute::Encode as _;
 use zk_proto::{ErrorCode, Id};
 
 use super::{Identities, Schemes};
 
 /// Checks a list and puts the identities of the connection in the place of `auth`.
+///
+/// A list may say `auth` many times, and so become far longer than the request that it came in: at
+/// `bytes_max` no more is put into it.
 ///
 /// Exact duplicates are dropped first, so that the result may still have some where `auth` stands for
 /// an identity that is also listed: as in the reference.
@@ -16,7 +20,7 @@ use super::{Identities, Schemes};
 /// Of the first entry that is not right:
 /// - [`ErrorCode::InvalidAcl`]: no entry at all, no scheme, a scheme that the server does not have,
 ///   an id that is not valid in it, or `auth` and nobody is authenticated.
-/// - [`ErrorCode::MarshallingError`]: a null id.
+/// - [`ErrorCode::MarshallingError`]: a null id, or too many identities.
 ///
 /// # Source
 /// Apache `ZooKeeper` 3.9, `PrepRequestProcessor#fixupACL`.
@@ -24,6 +28,7 @@ pub fn normalize_acl(
     schemes: &Schemes,
     own: &Identities,
     acl: Option<&[Acl]>,
+    bytes_max: usize,
 ) -> Result<Vec<Acl>, ErrorCode> {
     let acl = acl.unwrap_or_default();
     if acl.is_empty() {
@@ -32,6 +37,7 @@ pub fn normalize_acl(
     // A list may be as long as a frame: no search through it for each of its entries. Most have one.
     let mut seen = BTreeSet::new();
     let mut normal = Vec::with_capacity(acl.len());
+    let mut room = bytes_max;
     for entry in acl {
         let Id { scheme, id } = &entry.id;
         if acl.len() > 1 && !seen.insert((entry.perms.bits(), scheme.as_deref(), id.as_deref())) {
@@ -40,7 +46,12 @@ pub fn normalize_acl(
         let scheme = scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
         if scheme == "auth" {
             let before = normal.len();
-            normal.extend(authenticated(schemes, own).map(|id| Acl::new(entry.perms, id)));
+            for id in authenticated(schemes, own) {
+                let granted = Acl::new(entry.perms, id);
+                let left = room.checked_sub(granted.encoded_len());
+                room = left.ok_or(ErrorCode::MarshallingError)?;
+                normal.push(granted);
+            }
             if normal.len() == before {
                 return Err(ErrorCode::InvalidAcl);
             }
@@ -88,7 +99,7 @@ mod tests {
     use crate::conn::auth::tests::PEER;
 
     fn normalize(own: &Identities, acl: &[Acl]) -> Result<Vec<Acl>, ErrorCode> {
-        normalize_acl(&Schemes::standard(), own, Some(acl))
+        normalize_acl(&Schemes::standard(), own, Some(acl), usize::MAX)
     }
 
     fn nobody() -> Identities {
@@ -116,7 +127,7 @@ mod tests {
     #[test]
     fn empty_and_null_lists_are_invalid() {
         assert_eq!(normalize(&nobody(), &[]), Err(ErrorCode::InvalidAcl));
-        let null = normalize_acl(&Schemes::standard(), &nobody(), None);
+        let null = normalize_acl(&Schemes::standard(), &nobody(), None, usize::MAX);
         assert_eq!(null, Err(ErrorCode::InvalidAcl));
     }
 
@@ -143,6 +154,19 @@ mod tests {
             );
             assert_eq!(normalize(&nobody(), &[auth]), Err(ErrorCode::InvalidAcl));
         }
+    }
+
+    #[test]
+    fn identities_without_end_are_refused() {
+        let own = nobody().with((0..10).map(|n| Identity::new("digest", format!("user{n}:hash"))));
+        // Each of them is another entry.
+        let acl: Vec<_> = (0..10)
+            .map(|n| Acl::new(Perms::ALL, Id::new("auth", format!("{n}"))))
+            .collect();
+        let len = 10 * 10 * (4 + 10 + 14);
+        let with = |max| normalize_acl(&Schemes::standard(), &own, Some(&acl), max);
+        assert_eq!(with(len).map(|list| list.len()), Ok(100));
+        assert_eq!(with(len - 1), Err(ErrorCode::MarshallingError));
     }
 
     #[test]

@@ -29,6 +29,72 @@ fn parent_can_be_deleted_right_behind_the_end_of_a_session() {
     world.settle();
 }
 
+/// Apache logs and proposes it, and nobody can read it.
+#[test]
+fn transaction_that_is_too_long_is_refused() {
+    let mut world = World::with(|options| options.buffer_bytes_max = 1000, false);
+    let users = (0..20).map(|n| Identity::new("digest", format!("user{n}:hash")));
+    let many = Requester {
+        identities: session(1).identities.with(users),
+        ..session(1)
+    };
+    let auth = |perms: Perms| Acl::new(perms, Id::new("auth", ""));
+    let all = vec![auth(Perms::ALL)];
+    let each = vec![auth(Perms::READ), auth(Perms::WRITE)];
+    let part = |path: &str| {
+        MultiOp::Create(CreateRequest {
+            acl: Some(all.clone()),
+            ..create_record(path, 0)
+        })
+    };
+    let long = || set_record("/one", &"x".repeat(1000), -1);
+    assert_eq!(
+        world
+            .ask(&many, &create_acl("/one", Some(all.clone())))
+            .error(),
+        None
+    );
+    let state = format!("{:?}", world.prep.outstanding);
+    for request in [
+        create_acl("/two", Some(each.clone())),
+        set_acl("/one", Some(each), -1),
+        Request::SetData(long()),
+        multi([part("/two"), part("/three")]),
+        multi([MultiOp::SetData(long())]),
+    ] {
+        let error = world.err_of(&many, &request);
+        assert_eq!(error, ErrorCode::MarshallingError, "{request:?}");
+        let last = world.queue.back().unwrap();
+        assert!(matches!(last.txn, Txn::Single(Op::Error(_))), "{last:?}");
+        assert_eq!(format!("{:?}", world.prep.outstanding), state);
+    }
+    world.settle();
+}
+
+/// To the byte, with the leader that INFORMANDACTIVATE puts before it.
+#[test]
+fn longest_transaction_fits_into_the_longest_buffer() {
+    let mut world = World::with(|options| options.buffer_bytes_max = 1000, false);
+    world.ok(&create("/a"));
+    let longest = |world: &mut World, request: &dyn Fn(usize) -> Request| {
+        let fits = |len: &usize| world.ask(&session(1), &request(*len)).error().is_none();
+        let len = (1..1000).rev().find(fits).unwrap();
+        assert!(len > 800, "{len}");
+        let entry = world.queue.back().unwrap().to_bytes();
+        assert_eq!(entry.len() + 8, 1000);
+    };
+    let data = |len| "x".repeat(len);
+    longest(&mut world, &|len| set_data("/a", &data(len), -1));
+    longest(&mut world, &|len| create_data("/b", &data(len)));
+    longest(&mut world, &|len| {
+        multi([
+            MultiOp::SetData(set_record("/a", &data(len), -1)),
+            check("/a", -1),
+        ])
+    });
+    world.settle();
+}
+
 /// Apache has two records for the root, and logs a digest that is wrong.
 #[test]
 fn root_has_one_record() {

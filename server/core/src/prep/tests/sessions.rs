@@ -37,6 +37,42 @@ fn end_of_a_session_deletes_what_it_owns_and_nothing_else() {
     }
 }
 
+/// What is not listed is what the session still owns when it is applied.
+#[test]
+fn session_with_more_than_a_record_may_list_ends_all_the_same() {
+    for applied in 0..60 {
+        let mut world = World::with(|options| options.buffer_bytes_max = 200, false);
+        world.ask(&session(2), &create_session());
+        for parent in ["/p", "/q", "/r"] {
+            world.ok(&create(parent));
+            for n in 0..10 {
+                world.ok(&ephemeral(&format!("{parent}/e{n}")));
+            }
+        }
+        world.ok(&delete("/p/e3", -1));
+        world.ok(&ephemeral("/taken"));
+        world.ok(&delete("/taken", -1));
+        world.ask(&session(2), &ephemeral("/taken"));
+        for _ in 0..applied {
+            world.apply_one();
+        }
+        let prepared = world.ask(&session(1), &Request::CloseSession);
+        assert!(prepared.entry.to_bytes().len() <= 200 - 8);
+        // Of each parent one, then whatever fits.
+        let listed = paths(&prepared.entry.txn);
+        assert_eq!(listed[..4], ["/p/e0", "/q/e0", "/r/e0", "/p/e1"]);
+        assert!((8..29).contains(&listed.len()), "{listed:?}");
+        // Prepared on top of all that goes, before any of it has gone; applying compares the digests.
+        world.ask(&session(2), &create("/r/e9"));
+        world.ask(&session(2), &delete("/q", -1));
+        world.settle();
+        assert_eq!(world.tree.ephemeral_count(), 1);
+        let left: Vec<_> = world.tree.ephemerals(SessionId::new(2)).collect();
+        assert_eq!(left, ["/taken"]);
+        assert!(world.tree.get("/q").is_none());
+    }
+}
+
 #[test]
 fn closing_session_asks_for_nothing_more() {
     let mut world = World::new();

@@ -163,6 +163,9 @@ impl TxnHeader {
 }
 
 impl Txn {
+    /// Bytes of a multi beside its parts.
+    pub const PARTS_COUNT_LEN: usize = 4;
+
     /// The type as the header tells it.
     pub const fn type_code(&self) -> i32 {
         match self {
@@ -194,10 +197,10 @@ impl Txn {
 
     fn encoded_len(&self) -> usize {
         match self {
-            Self::Single(op) => op.record().encoded_len(),
+            Self::Single(op) => op.record_len(),
             Self::Multi(ops) => {
-                let ops = ops.iter().map(|op| 8 + op.record().encoded_len());
-                4 + ops.sum::<usize>()
+                let ops = ops.iter().map(|op| Op::PART_FRAME_LEN + op.record_len());
+                Self::PARTS_COUNT_LEN + ops.sum::<usize>()
             }
             Self::CreateSession(record) => record.encoded_len(),
             Self::CloseSession(record) => record.encoded_len(),
@@ -211,7 +214,7 @@ impl Txn {
                 out.put_i32(wire_len(ops.len()));
                 for op in ops {
                     out.put_i32(op.part_code());
-                    out.put_i32(wire_len(op.record().encoded_len()));
+                    out.put_i32(wire_len(op.record_len()));
                     op.record().encode(out);
                 }
             }
@@ -263,6 +266,9 @@ fn decode_multi(reader: &mut Reader<'_>) -> Result<Vec<Op>, DecodeError> {
 }
 
 impl Op {
+    /// Bytes of a part of a multi beside its record.
+    pub const PART_FRAME_LEN: usize = 8;
+
     /// The type as a header tells it.
     pub const fn type_code(&self) -> i32 {
         match self {
@@ -301,6 +307,11 @@ impl Op {
             Self::Check(record) => Some(&record.path),
             Self::Error(_) => None,
         }
+    }
+
+    /// Bytes of its record.
+    pub fn record_len(&self) -> usize {
+        self.record().encoded_len()
     }
 
     /// Reads the record of a type; `None` if no single change has this type.
