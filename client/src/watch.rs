@@ -43,14 +43,17 @@ pub enum WatchItem {
     /// Something happened.
     Event(WatchEvent),
     /// Events behind this zxid may be missing: the connection is another one, or the reader was too
-    /// slow for the stream's buffer. Read again what the stream is to tell about.
+    /// slow for the stream's buffer. Every gap ends with [`WatchItem::Armed`], the one of a slow reader
+    /// at once.
     Gap {
         /// Highest zxid of which nothing is missing; zero if not known.
         since: Zxid,
     },
-    /// The server watches again: what is read from now on cannot miss a change.
+    /// The gap is over, because the server watches again or the reader has caught up: what is read
+    /// from now on cannot miss a change. Read again what the stream is to tell about.
     Armed {
-        /// Zxid up to which the server had applied transactions then.
+        /// Zxid up to which the server had applied transactions then; behind a slow reader's gap that
+        /// of the last event that is missing, zero if not known.
         zxid: Zxid,
     },
     /// The session that the stream belongs to is over; the stream ends.
@@ -63,11 +66,11 @@ pub enum WatchItem {
 #[derive(Debug)]
 pub(crate) struct WatchCell {
     state: Mutex<CellState>,
-    /// Events held for a reader; more than that become one gap.
+    /// Events held for a reader; more than that become one gap, and the end of it.
     capacity: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct CellState {
     items: VecDeque<Delivery>,
     /// Events among `items`.
@@ -75,6 +78,8 @@ struct CellState {
     waker: Option<Waker>,
     /// Zxid of the last event that was taken in.
     last_zxid: Zxid,
+    /// Whether the server watches: not between a gap and its end.
+    is_armed: bool,
     /// Whether nothing follows `items`.
     is_ended: bool,
 }
@@ -82,7 +87,14 @@ struct CellState {
 impl WatchCell {
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::default(),
+            state: Mutex::new(CellState {
+                items: VecDeque::new(),
+                events: 0,
+                waker: None,
+                last_zxid: Zxid::ZERO,
+                is_armed: true,
+                is_ended: false,
+            }),
             capacity: capacity.max(1),
         })
     }
@@ -105,13 +117,18 @@ impl WatchCell {
                 state.events += 1;
                 state.items.push_back(delivery);
             }
-            Delivery::Event { .. } => {
+            Delivery::Event { zxid, .. } => {
                 overflowed = true;
-                let since = state.last_zxid;
+                state.overflow(zxid);
+            }
+            Delivery::Gap { since } => {
+                state.is_armed = false;
                 state.push_gap(since);
             }
-            Delivery::Gap { since } => state.push_gap(since),
-            Delivery::Armed { .. } => state.push_armed(delivery),
+            Delivery::Armed { .. } => {
+                state.is_armed = true;
+                state.push_armed(delivery);
+            }
             Delivery::SessionEnded(_) | Delivery::Closed(_) => {
                 state.is_ended = true;
                 state.items.push_back(delivery);
@@ -143,6 +160,21 @@ impl WatchCell {
 }
 
 impl CellState {
+    /// An event is dropped. The server watches on, so whoever has read all that is held, and with it the
+    /// gap, misses nothing any more.
+    fn overflow(&mut self, zxid: Option<Zxid>) {
+        let mut since = self.last_zxid;
+        // A transaction of several events was torn.
+        if zxid == Some(since) {
+            since = Zxid::new(since.get() - 1);
+        }
+        self.push_gap(since);
+        if self.is_armed {
+            let zxid = zxid.unwrap_or(Zxid::ZERO);
+            self.items.push_back(Delivery::Armed { zxid });
+        }
+    }
+
     /// Gaps and re-armings at the end of the queue become one gap: that bounds the queue under a
     /// reader that does not read while connections come and go.
     fn push_gap(&mut self, since: Zxid) {
@@ -282,7 +314,8 @@ impl fmt::Debug for Watch {
 /// Events come in the order in which the server sent them, and before the replies that could show
 /// their effect. What happens between two connections is not told: [`WatchItem::Gap`] says so after
 /// every reconnect, and [`WatchItem::Armed`] from when on nothing is missing again. A reader that is
-/// too slow for the buffer gets a gap too. Memory is bounded by the buffer.
+/// too slow for the buffer gets both too, in the place of what it missed. Memory is bounded by the
+/// buffer.
 ///
 /// # Cancel safety
 /// Dropping it unsubscribes. `next` on it is cancel-safe.
@@ -347,6 +380,16 @@ mod tests {
         }
     }
 
+    fn gap(since: i64) -> Delivery {
+        let since = Zxid::new(since);
+        Delivery::Gap { since }
+    }
+
+    fn armed(zxid: i64) -> Delivery {
+        let zxid = Zxid::new(zxid);
+        Delivery::Armed { zxid }
+    }
+
     fn drain(cell: &WatchCell) -> Vec<Delivery> {
         let cx = Context::from_waker(Waker::noop());
         std::iter::from_fn(|| match cell.poll_next(&cx) {
@@ -357,40 +400,74 @@ mod tests {
     }
 
     #[test]
-    fn events_beyond_the_buffer_become_one_gap() {
+    fn events_beyond_the_buffer_become_one_gap_that_ends_at_once() {
         let cell = WatchCell::new(2);
         let dropped: Vec<_> = (1..=5).map(|zxid| cell.deliver(event(zxid))).collect();
         assert_eq!(dropped, [false, false, true, true, true]);
-        let gap = Delivery::Gap {
-            since: Zxid::new(2),
-        };
-        assert_eq!(drain(&cell), [event(1), event(2), gap]);
+        assert_eq!(drain(&cell), [event(1), event(2), gap(2), armed(5)]);
+        cell.deliver(event(6));
+        assert_eq!(drain(&cell), [event(6)]);
+    }
+
+    #[test]
+    fn gap_of_a_slow_reader_is_where_the_missing_events_were() {
+        let cell = WatchCell::new(2);
+        let cx = Context::from_waker(Waker::noop());
+        for zxid in 1..=3 {
+            cell.deliver(event(zxid));
+        }
+        assert_eq!(cell.poll_next(&cx), Poll::Ready(Some(event(1))));
+        cell.deliver(event(4));
+        cell.deliver(event(5));
+        let items = [event(2), gap(2), armed(3), event(4), gap(4), armed(5)];
+        assert_eq!(drain(&cell), items);
+    }
+
+    #[test]
+    fn transaction_whose_events_are_torn_is_missing() {
+        let cell = WatchCell::new(2);
+        for zxid in [1, 2, 2] {
+            cell.deliver(event(zxid));
+        }
+        assert_eq!(drain(&cell), [event(1), event(2), gap(1), armed(2)]);
+    }
+
+    #[test]
+    fn gap_of_a_slow_reader_does_not_end_before_the_server_watches() {
+        let cell = WatchCell::new(1);
+        cell.deliver(event(1));
+        cell.deliver(gap(1));
+        cell.deliver(event(2));
+        assert_eq!(drain(&cell), [event(1), gap(1)]);
+        cell.deliver(event(3));
+        cell.deliver(event(4));
+        cell.deliver(armed(5));
+        assert_eq!(drain(&cell), [event(3), gap(3), armed(5)]);
+    }
+
+    #[test]
+    fn end_of_a_gap_is_told_though_the_buffer_overflows_behind_it() {
+        let cell = WatchCell::new(1);
+        cell.deliver(event(1));
+        cell.deliver(gap(1));
+        cell.deliver(armed(3));
+        cell.deliver(event(4));
+        assert_eq!(drain(&cell), [event(1), gap(1), armed(4)]);
     }
 
     #[test]
     fn reconnects_without_a_reader_keep_the_queue_short() {
         let cell = WatchCell::new(2);
         for zxid in 1..=1_000 {
-            cell.deliver(Delivery::Gap {
-                since: Zxid::new(zxid),
-            });
-            cell.deliver(Delivery::Armed {
-                zxid: Zxid::new(zxid),
-            });
+            cell.deliver(gap(zxid));
+            cell.deliver(armed(zxid));
         }
-        let since = Zxid::new(1);
-        let armed = Delivery::Armed {
-            zxid: Zxid::new(1_000),
-        };
-        assert_eq!(drain(&cell), [Delivery::Gap { since }, armed]);
+        assert_eq!(drain(&cell), [gap(1), armed(1_000)]);
     }
 
     #[test]
     fn re_armings_without_a_reader_keep_the_queue_short() {
         let cell = WatchCell::new(2);
-        let armed = |zxid| Delivery::Armed {
-            zxid: Zxid::new(zxid),
-        };
         for zxid in 1..=1_000 {
             cell.deliver(armed(zxid));
         }

@@ -638,7 +638,7 @@ async fn streams_tell_of_a_gap_and_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn slow_reader_gets_one_gap_for_all_that_it_missed() {
+async fn slow_reader_gets_one_gap_for_all_that_it_missed_and_its_end() {
     let zk = shared().await.client().await;
     zk.create("/a", "").await.unwrap();
     let mut slow = zk.watch_node("/a").buffer(10).await.unwrap();
@@ -650,6 +650,7 @@ async fn slow_reader_gets_one_gap_for_all_that_it_missed() {
     assert_eq!(zk.stats().watch_overflows, 490);
     assert_eq!(events(&mut slow, 10).await, ["NodeDataChanged /a"; 10]);
     assert!(matches!(next(&mut slow).await, WatchItem::Gap { .. }));
+    assert!(matches!(next(&mut slow).await, WatchItem::Armed { .. }));
     silent(&mut slow);
     assert_eq!(events(&mut quick, 500).await.len(), 500);
     // It goes on as if nothing had been.
