@@ -22,6 +22,10 @@ use crate::kernel::parents::name;
 /// Events held for a reader that is behind; a slower one is told that it missed some.
 const EVENTS_MAX: usize = 1_024;
 
+/// Events of the server that are held while a cache is at work: more than that are a gap, which costs a
+/// comparison of all.
+const BUFFER: usize = 16 * 1_024;
+
 /// A copy of a znode, its children, or everything below it, which follows what happens to them.
 ///
 /// ```no_run
@@ -66,6 +70,8 @@ pub struct CacheBuilder {
     /// Levels below the root.
     depth: usize,
     keeps_data: bool,
+    /// Events held while it is at work.
+    buffer: usize,
 }
 
 /// Something that a cache has seen.
@@ -85,7 +91,7 @@ pub enum CacheEvent {
     Deleted(Arc<CachedNode>),
     /// Everything that was there has been read. Told once.
     Initialized,
-    /// The connection is lost: changes are not seen.
+    /// The connection is lost, or more happened than could be taken in: changes are not seen.
     Stale,
     /// Everything that happened meanwhile has been told.
     Resynced,
@@ -101,7 +107,8 @@ pub enum CacheState {
     Starting,
     /// Is what its server has.
     Ready,
-    /// The connection was lost, or is back and everything is being compared.
+    /// The connection was lost, or is back and everything is being compared; or more happened than could
+    /// be taken in, and everything is.
     Stale {
         /// Since when.
         since: Instant,
@@ -226,6 +233,7 @@ impl CacheBuilder {
             root,
             depth,
             keeps_data: true,
+            buffer: BUFFER,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use zk_client::{Client, Error, ErrorKind, EventType, Stat, WatchEvent, WatchItem};
 
@@ -17,9 +17,6 @@ use crate::kernel::retry::Backoff;
 
 /// Reads under way at a time.
 const READS_MAX: usize = 256;
-
-/// Events held while the task is at work: more than that are a gap, which costs a comparison of all.
-const BUFFER: usize = 16 * 1_024;
 
 /// A znode that is being read, and what has become of it meanwhile.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,7 +53,11 @@ pub(super) struct Worker {
     is_initialized: bool,
     /// Whether the server watches, as far as is known.
     is_watched: bool,
+    /// Events held while the task is at work.
+    buffer: usize,
     backoff: Backoff,
+    /// While it lasts nothing new is read, because a read has failed; one pause for all that have.
+    pause: Option<BoxFuture<'static, Backoff>>,
 }
 
 impl Worker {
@@ -73,7 +74,9 @@ impl Worker {
             reads: FuturesUnordered::new(),
             is_initialized: false,
             is_watched: true,
+            buffer: builder.buffer,
             backoff: Backoff::new(),
+            pause: None,
         }
     }
 
@@ -86,7 +89,7 @@ impl Worker {
     /// Follows until that is not possible any more.
     async fn follow(&mut self) -> Error {
         let mut stream = loop {
-            match self.client.watch_tree(&self.root).buffer(BUFFER).await {
+            match self.client.watch_tree(&self.root).buffer(self.buffer).await {
                 Ok(stream) => break stream,
                 Err(error) if self.may_pass(&error) => self.backoff.pause().await,
                 Err(error) => return error,
@@ -94,12 +97,13 @@ impl Worker {
         };
         self.want(self.root.clone(), true);
         loop {
-            while self.reads.len() < READS_MAX
+            while self.pause.is_none()
+                && self.reads.len() < READS_MAX
                 && let Some(path) = self.queue.pop_front()
             {
                 self.read(path);
             }
-            if self.reads.is_empty() && self.is_watched {
+            if self.reads.is_empty() && self.queue.is_empty() && self.is_watched {
                 self.settled();
             }
             tokio::select! {
@@ -117,7 +121,7 @@ impl Worker {
                         if let Err(error) = self.client.exists(&self.root).await {
                             return error;
                         }
-                        stream = match self.client.watch_tree(&self.root).buffer(BUFFER).await {
+                        stream = match self.client.watch_tree(&self.root).buffer(self.buffer).await {
                             Ok(stream) => stream,
                             Err(error) => return error,
                         };
@@ -125,9 +129,13 @@ impl Worker {
                     }
                 },
                 Some(found) = self.reads.next(), if !self.reads.is_empty() => {
-                    if let Err(error) = self.found(found).await {
+                    if let Err(error) = self.found(found) {
                         return error;
                     }
+                }
+                Some(backoff) = OptionFuture::from(self.pause.as_mut()), if self.pause.is_some() => {
+                    self.backoff = backoff;
+                    self.pause = None;
                 }
             }
         }
@@ -209,7 +217,7 @@ impl Worker {
     }
 
     /// Takes in an answer.
-    async fn found(&mut self, found: Found) -> Result<(), Error> {
+    fn found(&mut self, found: Found) -> Result<(), Error> {
         let Found { path, result } = found;
         let reading = self.reading.remove(&path).unwrap_or_default();
         if reading.again {
@@ -235,8 +243,8 @@ impl Worker {
                 }
             }
             Err(error) if self.may_pass(&error) => {
-                self.backoff.pause().await;
                 self.want(path, reading.lists);
+                self.hold_back();
             }
             Err(error) if error.kind() == ErrorKind::NoAuth => {
                 tracing::debug!(%path, err = %error, "left out of a cache");
@@ -244,6 +252,17 @@ impl Worker {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Has whatever is to be read wait a little.
+    fn hold_back(&mut self) {
+        if self.pause.is_none() {
+            let mut backoff = std::mem::replace(&mut self.backoff, Backoff::new());
+            self.pause = Some(Box::pin(async move {
+                backoff.pause().await;
+                backoff
+            }));
+        }
     }
 
     /// Takes in an event.
@@ -305,5 +324,54 @@ impl Worker {
         } else if is_news {
             self.shared.tell(CacheEvent::Resynced);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+    use zk_client::CreateMode;
+
+    use super::super::Cache;
+    use super::*;
+
+    const ZNODES: usize = 400;
+
+    async fn until_ready(cache: &Cache, len: usize) {
+        let mut state = cache.state();
+        let in_step = async {
+            while cache.len() != len || !matches!(*state.borrow(), CacheState::Ready) {
+                state.changed().await.unwrap();
+            }
+        };
+        let in_time = timeout(Duration::from_mins(1), in_step).await;
+        in_time.unwrap_or_else(|_| panic!("{} of {len}, {:?}", cache.len(), cache.state()));
+    }
+
+    #[tokio::test]
+    async fn cache_whose_buffer_overflows_is_in_step_again_without_a_reconnect() {
+        let ensemble = zk_testkit::Ensemble::start(1).await.unwrap();
+        let (zk, other) = (
+            ensemble.client().await.unwrap(),
+            ensemble.client().await.unwrap(),
+        );
+        other.create("/t", "").await.unwrap();
+        let mut builder = Cache::tree(&zk, "/t");
+        builder.buffer = 8;
+        let cache = builder.start();
+        cache.ready().await.unwrap();
+        let mut creates = other.transaction();
+        for n in 0..ZNODES {
+            creates = creates.create_with(&format!("/t/{n}"), "", CreateMode::Ephemeral, None);
+        }
+        creates.await.unwrap();
+        until_ready(&cache, ZNODES + 1).await;
+        let overflows = zk.stats().watch_overflows;
+        assert!(overflows > 0, "it is about a buffer that overflows");
+        // All of them go at once.
+        other.close(Duration::from_secs(30)).await;
+        until_ready(&cache, 1).await;
+        let stats = zk.stats();
+        assert!(stats.watch_overflows > overflows && stats.disconnects == 0);
     }
 }

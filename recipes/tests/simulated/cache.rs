@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use zk_client::{Client, EventType, Stat, Version, WatchItem};
 use zk_recipes::{Cache, CacheEvent, CachedNode};
@@ -278,4 +279,44 @@ fn what_is_told_out_of_order_is_found_out() {
     ]
     .into();
     assert_eq!(wrong, BTreeSet::from([false]));
+}
+
+/// Reads everything while a session ends with hundreds of its reads: they are made again together.
+async fn crawl(world: World) -> Outcome {
+    let zk = world.client().await?;
+    zk.create(ROOT, "").await?;
+    let mut creates = zk.transaction();
+    for n in 0..1_000 {
+        creates = creates.create(&format!("{ROOT}/{n}"), "");
+    }
+    creates.await?;
+    let (clock, away) = (world.clone(), world.session_timeout() * 3);
+    let reader = world.process("reader", |process| async move {
+        let zk = process.client().await?;
+        let session = zk.session().await?.id();
+        let cache = Cache::tree(&zk, ROOT).start();
+        while zk.stats().outstanding < 200 {
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+        process.isolate(away);
+        let begin = clock.now();
+        cache.ready().await?;
+        let span = clock.now().saturating_sub(begin);
+        if zk.session().await?.id() == session || cache.len() != 1_001 {
+            return Err("the session was to end within the crawl".into());
+        }
+        // Seconds at most, not for each read that failed.
+        if span > away + Duration::from_mins(1) {
+            return Err(format!("not in step within {span:?}").into());
+        }
+        Outcome::Ok(())
+    });
+    reader.await
+}
+
+#[test]
+fn a_session_that_ends_with_hundreds_of_reads_holds_a_cache_up_once() {
+    Simulation::new()
+        .without_faults()
+        .run(30_000..30_010, crawl);
 }
