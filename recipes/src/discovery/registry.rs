@@ -121,6 +121,10 @@ impl<T> Discovery<T> {
     /// What to do when somebody else is registered by the same id: [`DiscoveryError::DuplicateId`] by
     /// default. A process that comes back with a fixed id waits for the end of its old session by
     /// [`Conflict::Wait`].
+    ///
+    /// A static or permanent service has no session by which to tell who is alive: whoever registers it
+    /// takes it over, and whoever had registered it before finds that [`Registration::state`] is
+    /// [`KeepState::Refused`], or as the conflict says. So it is for the same id in the same session.
     #[must_use]
     pub fn conflict(mut self, conflict: Conflict) -> Self {
         self.conflict = conflict;

@@ -1,20 +1,26 @@
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zk_client::{
-    Client, CreateMode, Error, ErrorKind, Node, Outcome, Session, SessionId, Watch, Zxid, host,
+    Client, CreateMode, Error, ErrorKind, Node, Outcome, Session, SessionId, Stat, Version, Watch,
+    Zxid, host,
 };
 
-use crate::kernel::claim::{Claim, Stake};
+use crate::kernel::claim::{Claim, Stake, created};
+use crate::kernel::clock::now;
 use crate::kernel::options::{Options, options};
 use crate::kernel::parents::{make_parents, name, parent};
 use crate::kernel::retry::{Backoff, is_session_over, settled};
 
 /// Own sessions that are remembered, to know what they have left behind.
 const SESSIONS_MAX: usize = 16;
+
+/// After so long without a contest the next one begins with no pause: far longer than the pauses are.
+const QUIET: Duration = Duration::from_mins(1);
 
 /// A znode that is kept in being: created, and created again whenever it is gone, with the data last
 /// asked for, over lost connections and sessions.
@@ -32,7 +38,15 @@ const SESSIONS_MAX: usize = 16;
 /// # Guarantees
 /// - What its own earlier session has left is replaced in one transaction: others see no gap.
 /// - The data last asked for wins, whenever it was asked for.
-/// - Closing deletes it, even while its creation is under way.
+/// - Closing deletes it, even while its creation is under way, and nothing that is somebody else's.
+///
+/// # Whose it is
+/// An ephemeral znode is its own if it has created it; what others write there is written over. A
+/// persistent one has no owner: it is whose who wrote it last. So that a process that comes back after a
+/// crash finds its way, what is there at the start is taken over, written at once, if it is persistent and
+/// to be, or of the same session. To whoever kept it until then that is a [`Conflict`], as is anything
+/// that somebody else creates there or, if it is persistent, writes. Nobody is written over again and
+/// again without pauses, which grow to seconds.
 ///
 /// # Source
 /// Apache Curator 5, `PersistentNode`, which re-creates the znode only after the server has let go of the
@@ -60,14 +74,14 @@ pub enum KeepMode {
     Persistent,
 }
 
-/// What to do when somebody else's znode is at the path.
+/// What to do when somebody else's znode is at the path: see [`KeepNode`] for what that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Conflict {
     /// Wait until it is gone.
     #[default]
     Wait,
-    /// Take its place, in one transaction.
+    /// Take its place, in one transaction; a persistent znode that is to be one is written over.
     Steal,
     /// Give up: [`KeepState::Refused`].
     Refuse,
@@ -133,8 +147,7 @@ impl KeepNode {
         self
     }
 
-    /// What to do when somebody else's znode is at the path. A persistent znode that is there already is
-    /// nobody's, and taken over.
+    /// What to do when somebody else's znode is at the path.
     #[must_use]
     pub fn conflict(mut self, conflict: Conflict) -> Self {
         self.conflict = conflict;
@@ -155,6 +168,8 @@ impl KeepNode {
             state: sender,
             path: None,
             sessions: VecDeque::new(),
+            own: Own::default(),
+            contest: Contest::default(),
         };
         let task = host::spawn(keeper.run(close.clone()));
         Kept {
@@ -239,7 +254,37 @@ struct Keeper {
     path: Option<String>,
     /// Sessions in which it was created, the last one last.
     sessions: VecDeque<SessionId>,
+    own: Own,
+    contest: Contest,
 }
+
+/// By what the znode is known to be one's own.
+#[derive(Debug, Default)]
+struct Own {
+    /// The transaction that created it.
+    created: Option<Zxid>,
+    /// Whatever was written behind this was written by somebody else. `None` before the first look,
+    /// which may take over what there is.
+    written: Option<Zxid>,
+    /// What is being written, or was, without an answer. No more than one write is in doubt: the next
+    /// look, behind a sync, tells what became of it.
+    doubt: Option<Bytes>,
+}
+
+/// To whom a znode that was found belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Own,
+    /// Of one's own, but of an earlier session.
+    LeftOver,
+    /// There at the start.
+    Nobodys,
+    Others,
+}
+
+/// Pauses before somebody is written over who writes, too.
+#[derive(Debug, Default)]
+struct Contest(Option<(Backoff, Instant)>);
 
 /// Why the task stops looking after its znode.
 enum Stop {
@@ -326,9 +371,14 @@ impl Keeper {
         let Some(path) = self.target(session, &data).await? else {
             return Ok(None);
         };
+        if self.own.doubt.is_some() {
+            // What was still on its way is done by then, or cannot be done any more.
+            settled(|| session.sync(&path)).await?;
+        }
         let (node, watch) = match settled(|| session.get(&path).watch()).await {
             Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NoNode => {
+                self.own.look();
                 self.state.send_replace(KeepState::Absent);
                 self.create(session, &path, &data).await?;
                 return Ok(None);
@@ -336,51 +386,110 @@ impl Keeper {
             Err(error) => return Err(error.into()),
         };
         let owner = node.stat.ephemeral_owner;
-        let is_ephemeral = self.keep.mode != KeepMode::Persistent;
-        let is_own = if is_ephemeral {
-            owner == session.id()
-        } else {
-            owner == SessionId::NONE
-        };
-        if is_own {
-            if node.data != data {
-                // Nobody else writes it; setting the same twice does no harm.
-                let set = settled(|| session.set(&path, data.clone()).idempotent()).await;
-                match set {
-                    Err(error) if error.kind() == ErrorKind::NoNode => {}
-                    set => drop(set?),
+        let is_disturbed = self.is_disturbed(&node);
+        match self.whose(session, &node) {
+            Whose::Own => {
+                self.own.note(&node.stat);
+                if node.data != data {
+                    if is_disturbed && self.gives_way(watch).await {
+                        return Ok(None);
+                    }
+                    self.set(session, &path, &node, &data).await?;
+                    return Ok(None);
                 }
-                return Ok(None);
-            }
-            let czxid = node.stat.czxid;
-            self.state.send_if_modified(|state| {
-                let is_new =
-                    !matches!(state, KeepState::Kept { czxid: known, .. } if *known == czxid);
-                if is_new {
-                    *state = KeepState::Kept { path, czxid };
-                }
-                is_new
-            });
-            return Ok(Some(watch));
-        }
-        let is_left_over = is_ephemeral && self.sessions.contains(&owner);
-        match self.keep.conflict {
-            _ if is_left_over => {
-                self.replace(session, &path, &node, &data).await?;
-                Ok(None)
-            }
-            Conflict::Steal => {
-                self.replace(session, &path, &node, &data).await?;
-                Ok(None)
-            }
-            Conflict::Wait => {
-                self.state.send_replace(KeepState::Taken { owner });
+                let czxid = node.stat.czxid;
+                self.state.send_if_modified(|state| {
+                    let is_new =
+                        !matches!(state, KeepState::Kept { czxid: known, .. } if *known == czxid);
+                    if is_new {
+                        *state = KeepState::Kept { path, czxid };
+                    }
+                    is_new
+                });
                 Ok(Some(watch))
             }
-            Conflict::Refuse => {
-                self.state.send_replace(KeepState::Refused { owner });
-                Err(Stop::Refused)
+            Whose::LeftOver => {
+                self.own.note(&node.stat);
+                self.take(session, &path, &node, &data).await?;
+                Ok(None)
             }
+            Whose::Nobodys => {
+                self.take(session, &path, &node, &data).await?;
+                Ok(None)
+            }
+            Whose::Others => {
+                self.own.look();
+                match self.keep.conflict {
+                    Conflict::Steal => {
+                        self.state.send_replace(KeepState::Taken { owner });
+                        if !self.gives_way(watch).await {
+                            self.take(session, &path, &node, &data).await?;
+                        }
+                        Ok(None)
+                    }
+                    Conflict::Wait => {
+                        self.state.send_replace(KeepState::Taken { owner });
+                        Ok(Some(watch))
+                    }
+                    Conflict::Refuse => {
+                        self.state.send_replace(KeepState::Refused { owner });
+                        Err(Stop::Refused)
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_persistent(&self) -> bool {
+        self.keep.mode == KeepMode::Persistent
+    }
+
+    /// Whether this has created it, or written it last if it is persistent.
+    fn is_own(&self, node: &Node) -> bool {
+        let (owner, own) = (node.stat.ephemeral_owner, &self.own);
+        let is_doubt = own.doubt.as_ref().is_some_and(|doubt| *doubt == node.data);
+        if self.is_persistent() {
+            let is_last = own
+                .written
+                .is_some_and(|written| node.stat.mzxid <= written);
+            return owner == SessionId::NONE && (is_last || is_doubt);
+        }
+        // Somebody may have written it since.
+        let is_doubt = is_doubt || (own.doubt.is_some() && node.stat.version != Version::from(0));
+        let is_made = own.created == Some(node.stat.czxid);
+        is_made || (is_doubt && self.sessions.contains(&owner))
+    }
+
+    fn whose(&self, session: &Session, node: &Node) -> Whose {
+        let owner = node.stat.ephemeral_owner;
+        let home = if self.is_persistent() {
+            SessionId::NONE
+        } else {
+            session.id()
+        };
+        let is_home = owner == home;
+        if self.is_own(node) {
+            if is_home { Whose::Own } else { Whose::LeftOver }
+        } else if is_home && self.own.written.is_none() {
+            Whose::Nobodys
+        } else {
+            Whose::Others
+        }
+    }
+
+    /// Whether somebody else has written it since.
+    fn is_disturbed(&self, node: &Node) -> bool {
+        let own = &self.own;
+        own.doubt.is_none() && own.written.is_some_and(|written| written < node.stat.mzxid)
+    }
+
+    /// Pauses before somebody is written over. Tells whether something happened meanwhile: then another
+    /// look is due.
+    async fn gives_way(&mut self, watch: Watch) -> bool {
+        tokio::select! {
+            biased;
+            _end = watch => true,
+            () = self.contest.pause() => false,
         }
     }
 
@@ -402,6 +511,8 @@ impl Keeper {
         };
         let claim = Claim::stake(session, &self.keep.options, stake).await?;
         self.remember(session.id());
+        self.own.doubt = Some(data.clone());
+        self.own.note(claim.stat());
         self.path = Some(claim.into_path());
         Ok(None)
     }
@@ -416,6 +527,7 @@ impl Keeper {
     async fn create(&mut self, session: &Session, path: &str, data: &Bytes) -> Result<(), Error> {
         let mode = self.create_mode();
         self.remember(session.id());
+        self.own.doubt = Some(data.clone());
         let options = &self.keep.options;
         let create = session.create(path, data.clone()).mode(mode);
         let create = match &options.acl {
@@ -423,58 +535,94 @@ impl Keeper {
             None => create,
         };
         match create.if_absent().await {
-            Ok(_) => Ok(()),
             Err(error)
                 if error.kind() == ErrorKind::NoNode
                     && options.parents != crate::Parents::MustExist =>
             {
+                self.own.doubt = None;
                 let acl = options.parent_acl.as_ref();
                 make_parents(session, parent(path), options.parents, acl).await
             }
-            error => self.tell_by_looking(session, path, error.map(drop)).await,
+            Err(error) => self.answered(Err(error)),
+            Ok(Some(created)) => self.answered(Ok(created.stat)),
+            // Somebody was quicker: look again.
+            Ok(None) => {
+                self.own.doubt = None;
+                Ok(())
+            }
         }
     }
 
-    /// Puts an own znode in the place of another, without a gap.
-    async fn replace(
+    /// Makes a znode that was found one's own, without a gap.
+    async fn take(
         &mut self,
         session: &Session,
         path: &str,
         old: &Node,
         data: &Bytes,
     ) -> Result<(), Error> {
+        if self.is_persistent() && old.stat.ephemeral_owner == SessionId::NONE {
+            return self.set(session, path, old, data).await;
+        }
         let mode = self.create_mode();
         self.remember(session.id());
+        self.own.doubt = Some(data.clone());
         let acl = self.keep.options.acl.as_ref();
         let transaction = session
             .transaction()
             .delete(path, old.stat.version)
             .create_with(path, data.clone(), mode, acl);
-        match transaction.await {
-            Ok(_) => Ok(()),
-            // It has gone or changed: look again.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NoNode | ErrorKind::BadVersion)
-                    || error.kind() == ErrorKind::NodeExists =>
-            {
-                Ok(())
+        let results = transaction.await;
+        let stat = |results: Vec<_>| results.into_iter().find_map(created)?.stat;
+        self.answered(results.map(stat))
+    }
+
+    /// Writes a znode that was found, unless somebody has since.
+    async fn set(
+        &mut self,
+        session: &Session,
+        path: &str,
+        old: &Node,
+        data: &Bytes,
+    ) -> Result<(), Error> {
+        let mut backoff = Backoff::new();
+        loop {
+            self.own.doubt = Some(data.clone());
+            let set = session.set(path, data.clone()).version(old.stat.version);
+            match set.await {
+                Err(error) if error.is_retryable() && error.outcome() != Outcome::Unknown => {
+                    backoff.pause().await;
+                }
+                set => return self.answered(set.map(Some)),
             }
-            Err(error) => self.tell_by_looking(session, path, Err(error)).await,
         }
     }
 
-    /// A write whose answer was lost is told by the next look, behind a sync.
-    async fn tell_by_looking(
-        &self,
-        session: &Session,
-        path: &str,
-        result: Result<(), Error>,
-    ) -> Result<(), Error> {
+    /// Takes in what became of a write. If that is not known the next look tells.
+    fn answered(&mut self, result: Result<Option<Stat>, Error>) -> Result<(), Error> {
         match result {
-            Err(error) if error.outcome() == Outcome::Unknown && !error.is_session_fatal() => {
-                settled(|| session.sync(path)).await
+            Ok(stat) => {
+                if let Some(stat) = stat {
+                    self.own.note(&stat);
+                }
+                Ok(())
             }
-            result => result,
+            Err(error) if error.outcome() == Outcome::Unknown => {
+                if error.is_session_fatal() {
+                    Err(error)
+                } else {
+                    Ok(())
+                }
+            }
+            Err(error) => {
+                self.own.doubt = None;
+                let is_passed = matches!(
+                    error.kind(),
+                    ErrorKind::NoNode | ErrorKind::BadVersion | ErrorKind::NodeExists
+                );
+                // It has gone or changed: look again.
+                if is_passed { Ok(()) } else { Err(error) }
+            }
         }
     }
 
@@ -507,21 +655,20 @@ impl Keeper {
             }
             let session = self.client().session().await?;
             let removed = async {
-                settled(|| session.sync(&path)).await?;
-                let Some(stat) = settled(|| session.exists(&path)).await? else {
-                    return Ok(());
-                };
-                let owner = stat.ephemeral_owner;
-                let is_own = match self.keep.mode {
-                    KeepMode::Persistent => owner == SessionId::NONE,
-                    KeepMode::Ephemeral | KeepMode::EphemeralSequential => {
-                        self.sessions.contains(&owner)
+                loop {
+                    settled(|| session.sync(&path)).await?;
+                    let node = settled(|| session.get(&path)).await?;
+                    let Some(node) = node.filter(|node| self.is_own(node)) else {
+                        return Ok(());
+                    };
+                    let version = node.stat.version;
+                    let delete = || session.delete(&path).version(version).idempotent();
+                    match settled(|| delete().if_exists()).await {
+                        // Written by somebody since: see who that was.
+                        Err(error) if error.kind() == ErrorKind::BadVersion => {}
+                        deleted => return deleted.map(drop),
                     }
-                };
-                if is_own {
-                    settled(|| session.delete(&path).idempotent().if_exists()).await?;
                 }
-                Ok(())
             };
             match removed.await {
                 Err(error) if is_session_over(&error) => {}
@@ -535,5 +682,38 @@ impl KeepState {
     /// Whether the znode is there, with the data asked for.
     pub fn is_kept(&self) -> bool {
         matches!(self, Self::Kept { .. })
+    }
+}
+
+impl Own {
+    /// The znode is own, and was like this.
+    fn note(&mut self, stat: &Stat) {
+        // What a transaction answers as the stat may be void on older servers (ZOOKEEPER-4026): it stays
+        // in doubt.
+        if stat.czxid > Zxid::ZERO {
+            self.created = Some(stat.czxid);
+            self.written = Some(stat.mzxid);
+            self.doubt = None;
+        }
+    }
+
+    /// It is not there, or somebody else's: so is what comes from now on.
+    fn look(&mut self) {
+        self.written.get_or_insert(Zxid::ZERO);
+        self.doubt = None;
+    }
+}
+
+impl Contest {
+    /// Waits a little if there was a contest lately, and longer the next time.
+    async fn pause(&mut self) {
+        let now = now();
+        match &mut self.0 {
+            Some((backoff, last)) if now.saturating_duration_since(*last) < QUIET => {
+                *last = now;
+                backoff.pause().await;
+            }
+            contest => *contest = Some((Backoff::new(), now)),
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zk_client::Client;
 use zk_recipes::{
-    AllDown, Conflict, Discovery, DiscoveryError, DownPolicy, JsonStyle, Provider, ServiceInstance,
-    ServiceType, Strategy,
+    AllDown, Conflict, Discovery, DiscoveryError, DownPolicy, JsonStyle, KeepState, Provider,
+    ServiceInstance, ServiceType, Strategy,
 };
 
 use crate::harness::{CALM, World, children, soon, until, until_children};
@@ -124,6 +124,34 @@ async fn id_of_somebody_else_is_refused_or_waited_for() {
         .await
         .unwrap_err();
     assert!(matches!(error, DiscoveryError::Client { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn static_service_is_of_who_registered_it_last() {
+    let world = World::start().await;
+    let (zk, other) = (world.client().await, world.client().await);
+    let (here, there) = (discovery(&zk), discovery(&other));
+    let me = |port| {
+        let me = instance("a").port(port);
+        me.service_type(ServiceType::Static)
+    };
+    let mut first = here.register(me(1)).await.unwrap();
+    let second = there.register(me(2)).await.unwrap();
+    let is_refused = |state: &KeepState| matches!(state, KeepState::Refused { .. });
+    soon("it is told", first.state().wait_for(is_refused))
+        .await
+        .unwrap();
+    let version = zk.exists("/services/api/a").await.unwrap().unwrap().version;
+    first.update(|me| me.port = Some(3)).unwrap();
+    first.unregister().await;
+    let stat = zk.exists("/services/api/a").await.unwrap();
+    assert_eq!(stat.map(|stat| stat.version), Some(version));
+    assert_eq!(
+        here.instances("api").await.unwrap()[0].port,
+        second.instance().port
+    );
+    second.unregister().await;
+    until_children(&zk, "/services/api", 0).await;
 }
 
 fn picks<T>(provider: &Provider<T>, times: usize) -> BTreeMap<String, usize> {

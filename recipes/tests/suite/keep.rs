@@ -1,8 +1,8 @@
 //! Kept znodes and groups.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use zk_client::{Acl, ErrorKind, SessionId};
+use zk_client::{Acl, Client, ErrorKind, EventType, SessionId, Version, WatchItem};
 use zk_recipes::{Conflict, Group, GroupFormat, KeepMode, KeepNode, KeepState, Kept, Membership};
 use zk_testkit::fault::Direction;
 
@@ -53,14 +53,16 @@ async fn znode_is_there_with_the_data_last_asked_for() {
                 .is_some_and(|node| node.data == "4")
         })
         .await;
-        zk.set(&path, "x").await.unwrap();
-        until("it is right again", async || {
-            zk.get(&path)
-                .await
-                .unwrap()
-                .is_some_and(|node| node.data == "4")
-        })
-        .await;
+        if mode != KeepMode::Persistent {
+            zk.set(&path, "x").await.unwrap();
+            until("it is right again", async || {
+                zk.get(&path)
+                    .await
+                    .unwrap()
+                    .is_some_and(|node| node.data == "4")
+            })
+            .await;
+        }
         kept.close().await;
         assert!(children(&zk, "/deep").await.is_empty());
     }
@@ -140,6 +142,135 @@ async fn znode_of_somebody_else_is_waited_for_or_refused() {
     other.close(Duration::from_secs(5)).await;
     soon("it is there", kept.ready()).await.unwrap();
     assert_eq!(zk.get("/k").await.unwrap().unwrap().data, "mine");
+}
+
+/// Whether the znode holds that.
+async fn holds(zk: &Client, path: &str, data: &str) -> bool {
+    let node = zk.get(path).await.expect("a read");
+    node.is_some_and(|node| node.data == data)
+}
+
+#[tokio::test]
+async fn persistent_znode_is_taken_over_at_the_start_and_not_fought_for() {
+    let world = World::start().await;
+    let (zk, other) = (world.client().await, world.client().await);
+    // Of a run before this one, which crashed. Its data may be the same.
+    zk.create("/k", "1").await.unwrap();
+    let keep = |zk: &Client, data: &str| {
+        let keep = KeepNode::new(zk, "/k", data.to_owned());
+        keep.mode(KeepMode::Persistent)
+    };
+    let first = keep(&zk, "1").conflict(Conflict::Refuse).start();
+    soon("it is taken over", first.ready()).await.unwrap();
+    let waiting = keep(&zk, "2").start();
+    soon("the next takes it over", waiting.ready())
+        .await
+        .unwrap();
+    let is_refused = |state: &KeepState| matches!(state, KeepState::Refused { owner } if *owner == SessionId::NONE);
+    until_state(&first, "it is given up", is_refused).await;
+    let last = keep(&other, "3").conflict(Conflict::Refuse).start();
+    soon("another client takes it over", last.ready())
+        .await
+        .unwrap();
+    let is_taken = |state: &KeepState| matches!(state, KeepState::Taken { .. });
+    until_state(&waiting, "it waits", is_taken).await;
+    // One write each, to take it over.
+    let stat = zk.exists("/k").await.unwrap().unwrap();
+    assert_eq!(stat.version, Version::from(3));
+    last.set_data("4");
+    until("it says something else", async || {
+        holds(&zk, "/k", "4").await
+    })
+    .await;
+    // Whoever has lost it does not delete it.
+    first.close().await;
+    waiting.close().await;
+    assert!(holds(&zk, "/k", "4").await);
+    // Nor does it what somebody else has written.
+    zk.set("/k", "x").await.unwrap();
+    last.close().await;
+    assert!(holds(&zk, "/k", "x").await);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_persistent_znode_has_it_when_it_is_gone() {
+    let world = World::start().await;
+    let (zk, other) = (world.client().await, world.client().await);
+    let keep = |zk: &Client, data: &str| {
+        let keep = KeepNode::new(zk, "/k", data.to_owned());
+        keep.mode(KeepMode::Persistent).start()
+    };
+    let first = keep(&zk, "1");
+    soon("it is there", first.ready()).await.unwrap();
+    let second = keep(&other, "2");
+    let is_taken = |state: &KeepState| matches!(state, KeepState::Taken { .. });
+    until_state(&first, "it waits", is_taken).await;
+    assert!(holds(&zk, "/k", "2").await);
+    second.close().await;
+    until_state(&first, "it is back", KeepState::is_kept).await;
+    assert!(holds(&zk, "/k", "1").await);
+    first.close().await;
+    assert!(zk.exists("/k").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn one_session_keeps_a_znode_once() {
+    let world = World::start().await;
+    let zk = world.client().await;
+    let session = zk.session().await.unwrap().id();
+    let keep = |data: &str| KeepNode::new(&zk, "/k", data.to_owned());
+    let first = keep("1").start();
+    soon("it is there", first.ready()).await.unwrap();
+    let second = keep("2").conflict(Conflict::Refuse).start();
+    soon("it is taken over", second.ready()).await.unwrap();
+    let is_taken =
+        |state: &KeepState| matches!(state, KeepState::Taken { owner } if *owner == session);
+    until_state(&first, "it waits", is_taken).await;
+    let node = zk.get("/k").await.unwrap().unwrap();
+    assert_eq!(
+        (node.data.as_ref(), node.stat.version),
+        (&b"2"[..], Version::from(0))
+    );
+    second.close().await;
+    until_state(&first, "it is back", KeepState::is_kept).await;
+    assert!(holds(&zk, "/k", "1").await);
+    // One that is still being closed is in nobody's way.
+    drop(first);
+    let third = keep("3").conflict(Conflict::Refuse).start();
+    until("it is there", async || {
+        third.path().is_some() && holds(&zk, "/k", "3").await
+    })
+    .await;
+    third.close().await;
+    assert!(zk.exists("/k").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn those_who_steal_from_each_other_pause_ever_longer() {
+    let world = World::start().await;
+    for mode in [KeepMode::Ephemeral, KeepMode::Persistent] {
+        let (zk, other) = (world.client().await, world.client().await);
+        let path = format!("/{mode:?}");
+        let mut stream = zk.watch_node(&path).await.unwrap();
+        let steal = |zk: &Client, data: &str| {
+            let keep = KeepNode::new(zk, &path, data.to_owned()).mode(mode);
+            keep.conflict(Conflict::Steal).start()
+        };
+        let start = Instant::now();
+        let _both = (steal(&zk, "1"), steal(&other, "2"));
+        let mut writes = 0;
+        while writes < 14 {
+            match soon("they steal", stream.next()).await {
+                Some(WatchItem::Event(event)) => {
+                    // A theft is a deletion and a creation, or new data.
+                    writes += u32::from(event.kind != EventType::NodeDeleted);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // A creation, and two thefts or three at once. Then each pauses five times, from 25 ms on.
+        assert!(start.elapsed() > Duration::from_millis(2 * (25 + 50 + 100 + 200)));
+    }
 }
 
 #[tokio::test]
