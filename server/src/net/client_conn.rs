@@ -494,10 +494,13 @@ impl<'a> ConnTask<'a> {
 
     fn admit_read(&mut self, xid: Xid, mut job: ReadJob, len: usize) -> io::Result<Option<Intake>> {
         let mut has_made_room = false;
+        // The answer of a multi-read may be as long as those of a whole group.
+        let is_long = matches!(job.read, Read::MultiRead(_));
+        let weight = if is_long { GROUP_MAX } else { 1 };
         loop {
             match self.conn.outbox.admit_read(job, len) {
                 Ok(()) => {
-                    self.grouped += 1;
+                    self.grouped += weight;
                     if self.grouped >= GROUP_MAX {
                         self.run_group()?;
                     }
@@ -597,6 +600,8 @@ impl<'a> ConnTask<'a> {
         let mut then = Then::Continue;
         let mut count = 0;
         let (zxid, bytes) = ANSWERS.with_borrow_mut(|answers| {
+            // Nothing is there, unless a task died here: what it has read is not for others.
+            answers.clear();
             let reading = service.tree.read();
             for job in jobs {
                 count += 1;

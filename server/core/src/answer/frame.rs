@@ -8,10 +8,8 @@ use zk_proto::{ErrorCode, Xid, Zxid};
 /// Bytes of the length in front of a frame.
 const LENGTH_LEN: usize = 4;
 
-/// Appends a reply whose body is written by `body`; its length is filled in afterwards.
-///
-/// # Panics
-/// If it is longer than the wire can tell.
+/// Appends a reply whose body is written by `body`; its length is filled in afterwards. One that is longer
+/// than the wire can tell is an error instead.
 pub(super) fn reply(out: &mut BytesMut, xid: Xid, zxid: Zxid, body: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_i32(0);
@@ -19,8 +17,10 @@ pub(super) fn reply(out: &mut BytesMut, xid: Xid, zxid: Zxid, body: impl FnOnce(
     header.encode(out);
     body(out);
     let len = out.len() - start - LENGTH_LEN;
-    let len =
-        i32::try_from(len).expect("a reply is not longer than what a tree can hold of one znode");
+    let Ok(len) = i32::try_from(len) else {
+        out.truncate(start);
+        return error(out, xid, zxid, ErrorCode::MarshallingError);
+    };
     if let Some(length) = out.get_mut(start..start + LENGTH_LEN) {
         length.copy_from_slice(&len.to_be_bytes());
     }

@@ -20,6 +20,10 @@ use crate::watch::{ChangeZxids, WatchKind, WatchLists, catch_up};
 
 use super::frame;
 
+/// Bytes of the answer to one multi-read, behind which no further part is read: a short request may ask for the
+/// same large znode thousands of times. Clients of the reference take 1 MiB unless told otherwise.
+const MULTI_READ_BYTES_MAX: usize = 16 << 20;
+
 /// Who reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Viewer<'a> {
@@ -114,8 +118,17 @@ pub fn answer_read(
             Ok(())
         }
         Read::MultiRead(ops) => {
-            frame::reply(out, xid, zxid, |out| viewer.multi_read(tree, &ops, out));
-            Ok(())
+            let start = out.len();
+            let mut fits = true;
+            frame::reply(out, xid, zxid, |out| {
+                fits = viewer.multi_read(tree, &ops, out);
+            });
+            if fits {
+                Ok(())
+            } else {
+                out.truncate(start);
+                Err(ErrorCode::MarshallingError)
+            }
         }
         Read::CheckWatches { path, watcher_type } => {
             found(watches.has(&path, watcher_type)).map(|()| frame::empty(out, xid, zxid))
@@ -177,9 +190,14 @@ impl Viewer<'_> {
         }
     }
 
-    /// Each part has its result or its error; none stops those behind it.
-    fn multi_read(&self, tree: &Tree, ops: &[MultiOp], out: &mut BytesMut) {
+    /// Each part has its result or its error; none stops those behind it. False if they are more than one
+    /// answer takes.
+    fn multi_read(&self, tree: &Tree, ops: &[MultiOp], out: &mut BytesMut) -> bool {
+        let start = out.len();
         for op in ops {
+            if out.len() - start > MULTI_READ_BYTES_MAX {
+                return false;
+            }
             let result = match op {
                 MultiOp::GetData(r) => self.part(tree, r.path.as_ref(), op, out, data_and_stat),
                 MultiOp::GetChildren(r) => self.part(tree, r.path.as_ref(), op, out, children),
@@ -199,6 +217,7 @@ impl Viewer<'_> {
             }
         }
         MultiHeader::END.encode(out);
+        true
     }
 
     fn part(

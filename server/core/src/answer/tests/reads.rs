@@ -4,11 +4,11 @@ use zk_proto::acl::{Acl, Id, Perms};
 use zk_proto::request::{
     CheckWatchesRequest, CreateRequest, ExistsRequest, GetAclRequest, GetAllChildrenNumberRequest,
     GetChildren2Request, GetChildrenRequest, GetDataRequest, GetEphemeralsRequest, MultiOp,
-    MultiRequest, SetWatches,
+    MultiRequest, SetDataRequest, SetWatches,
 };
 use zk_proto::response::GetChildrenResponse;
 use zk_proto::response::{GetAclResponse, GetEphemeralsResponse, MultiResponse, MultiResult};
-use zk_proto::{ByteString, ErrorCode};
+use zk_proto::{ByteString, ErrorCode, Version};
 
 use super::*;
 
@@ -195,6 +195,36 @@ fn each_part_of_a_multi_read_has_its_own_error() {
     for path in ["/none", "/open", "/zookeeper"] {
         assert!(!has_watch(&server, path, WatcherType::Any));
     }
+}
+
+#[test]
+fn a_multi_read_that_asks_for_too_much_is_refused_as_a_whole() {
+    let mut server = server();
+    server.ok(&Request::SetData(SetDataRequest {
+        path: text("/open"),
+        data: Some(vec![7; 1 << 20].into()),
+        version: Version::ANY,
+    }));
+    let mut ask = |count| {
+        let part = MultiOp::GetData(GetDataRequest {
+            path: text("/open"),
+            watch: false,
+        });
+        let ops = vec![part; count];
+        let mut payload = BytesMut::new();
+        let request = Request::MultiRead(MultiRequest { ops });
+        RequestHeader::new(Xid::new(1), request.op()).encode(&mut payload);
+        request.encode(&mut payload);
+        let (frames, then) = server.answer(&payload.freeze());
+        assert_eq!(then, Then::Continue);
+        (last_frame(&frames).0.err, frames.len())
+    };
+    let (err, len) = ask(16);
+    assert!(err == 0 && len > 16 << 20);
+    // The body of an error is its header alone.
+    let refused = ErrorCode::MarshallingError.code();
+    assert_eq!(ask(17), (refused, 20));
+    assert_eq!(ask(3_000), (refused, 20));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Members among themselves: what they agree on, and how they get there.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 use zk_proto::request::{MultiOp, MultiRequest, Request, SyncRequest};
-use zk_proto::{Epoch, ErrorCode, ServerId, SessionId};
+use zk_proto::{Epoch, ErrorCode, ServerId, SessionId, Zxid};
 
 use super::world::{CONN, World, create, create_ephemeral, zxid};
 use crate::conn::handshake::ServingMode;
@@ -11,6 +12,7 @@ use crate::peer::*;
 use crate::session::SessionTimeout;
 use crate::time::Time;
 use crate::tree::TxnResult;
+use crate::wire::quorum::{LearnerInfo, LearnerKind, LearnerPacket};
 use crate::wire::txn::{Op, Txn};
 
 fn sync() -> Request {
@@ -602,6 +604,31 @@ fn leader_makes_way_for_whoever_promised_a_later_epoch() {
         world.create(2, session, "/b");
         world.assert_equal();
     }
+}
+
+/// What it says is of another ensemble, or damaged: the epochs of this one are not used up by it.
+#[test]
+fn leader_does_not_make_way_for_an_epoch_out_of_reach() {
+    let mut world = World::started(3, 1);
+    world.pass(1000);
+    let session = world.open(2);
+    let (leader, epoch) = (world.leader(), world.status(2).current_epoch);
+    let link = LinkId::new(NonZeroU64::MAX);
+    let packet = LearnerPacket::Info {
+        kind: LearnerKind::Observer,
+        accepted: Epoch::new((1 << 30) - 1),
+        info: LearnerInfo::ours(ServerId::new(4), Zxid::ZERO),
+    };
+    world.feed(leader, Event::LearnerUp { link });
+    world.feed(leader, Event::LearnerPacket { link, packet });
+    world.feed(leader, Event::LearnerDown { link });
+    world.pass(1000);
+    assert_eq!(
+        (world.leader(), world.status(2).current_epoch),
+        (leader, epoch)
+    );
+    world.create(2, session, "/b");
+    world.assert_equal();
 }
 
 fn open_local(world: &mut World, id: i64) -> SessionId {

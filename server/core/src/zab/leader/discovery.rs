@@ -14,6 +14,9 @@ use super::{Leader, LeaderPhase};
 
 /// Epochs from here on are refused: they would leave too few to follow.
 const EPOCH_MAX: i32 = 1 << 30;
+/// By how much a promise may be ahead of all that this server knows: far more than elections can fail
+/// meanwhile. What is beyond is of another ensemble, or damaged, and would use up the epochs of this one.
+const EPOCH_LEAD_MAX: i32 = 1 << 20;
 
 impl Leader {
     /// Takes this server's own promise into account.
@@ -34,11 +37,15 @@ impl Leader {
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
+        let known = shared.local.accepted().max(shared.epoch_floor);
         let refused = if info.protocol < PROTOCOL_VERSION {
             Some(DropReason::BadPacket("protocol before 3.4"))
         } else if info.server == Some(shared.me()) {
             Some(DropReason::BadPacket("the leader's own id"))
-        } else if accepted < Epoch::new(0) || accepted.get() >= EPOCH_MAX {
+        } else if accepted < Epoch::new(0)
+            || accepted.get() >= EPOCH_MAX
+            || accepted.get() - known.get() > EPOCH_LEAD_MAX
+        {
             Some(DropReason::BadPacket("no epoch"))
         } else if info.config_version > shared.configs.current().version() {
             Some(DropReason::NewerConfig)
