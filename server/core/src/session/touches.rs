@@ -10,22 +10,52 @@ use super::timeout::SessionTimeout;
 ///
 /// Every request counts, not only writes and pings: a client that only reads lives from these.
 #[derive(Debug, Clone, Default)]
-pub struct Touches(BTreeMap<SessionId, SessionTimeout>);
+pub struct Touches {
+    heard: BTreeMap<SessionId, SessionTimeout>,
+    /// The last that was told of, if there was no room for all.
+    told: Option<SessionId>,
+}
+
+/// Sessions in one answer: 768 KiB, which a leader with the default limits takes.
+const TOLD_MAX: usize = 1 << 16;
 
 impl Touches {
     /// Notes a sign of life on a connection with this negotiated timeout.
     pub fn note(&mut self, id: SessionId, timeout: SessionTimeout) {
-        self.0.insert(id, timeout);
+        self.heard.insert(id, timeout);
     }
 
     /// Forgets a session that is gone.
     pub fn forget(&mut self, id: SessionId) {
-        self.0.remove(&id);
+        self.heard.remove(&id);
     }
 
-    /// What the answer to the leader's ping carries, in order of ids; begins anew.
-    pub fn take(&mut self) -> impl Iterator<Item = (SessionId, SessionTimeout)> + use<> {
-        std::mem::take(&mut self.0).into_iter()
+    /// What the answer to the leader's ping carries, in order of ids; begins anew. Where there are too many for
+    /// one answer, the next goes on behind the last.
+    pub fn take(&mut self) -> Vec<(SessionId, SessionTimeout)> {
+        self.take_some(TOLD_MAX)
+    }
+
+    fn take_some(&mut self, max: usize) -> Vec<(SessionId, SessionTimeout)> {
+        if self.heard.len() <= max {
+            self.told = None;
+            return std::mem::take(&mut self.heard).into_iter().collect();
+        }
+        let mut before = std::mem::take(&mut self.heard);
+        let mut behind = match self.told {
+            Some(told) => before.split_off(&SessionId::new(told.get().saturating_add(1))),
+            None => std::mem::take(&mut before),
+        };
+        let mut told = Vec::with_capacity(max);
+        while told.len() < max
+            && let Some(next) = behind.pop_first().or_else(|| before.pop_first())
+        {
+            told.push(next);
+        }
+        self.told = told.last().map(|&(id, _)| id);
+        before.append(&mut behind);
+        self.heard = before;
+        told
     }
 }
 
@@ -41,8 +71,22 @@ mod tests {
         touches.note(b, timeout(4000));
         touches.note(a, timeout(4000));
         touches.note(b, timeout(6000));
-        let told: Vec<_> = touches.take().collect();
-        assert_eq!(told, [(a, timeout(4000)), (b, timeout(6000))]);
-        assert_eq!(touches.take().count(), 0);
+        assert_eq!(touches.take(), [(a, timeout(4000)), (b, timeout(6000))]);
+        assert_eq!(touches.take(), []);
+    }
+
+    #[test]
+    fn sessions_that_find_no_room_are_told_of_before_the_others_come_again() {
+        let timeout = SessionTimeout::from_millis(4000);
+        let mut touches = Touches::default();
+        let mut told = Vec::new();
+        for _ in 0..5 {
+            for id in 1..=7 {
+                touches.note(SessionId::new(id), timeout);
+            }
+            let some = touches.take_some(3);
+            told.extend(some.iter().map(|(id, _)| id.get()));
+        }
+        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 1]);
     }
 }

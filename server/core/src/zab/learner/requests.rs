@@ -161,7 +161,7 @@ impl Requests {
     }
 
     pub(super) fn take_touches(&mut self) -> Vec<(SessionId, SessionTimeout)> {
-        self.touches.take().collect()
+        self.touches.take()
     }
 
     /// Who waits here for a transaction: the client whose oldest request it answers. Parts that it
