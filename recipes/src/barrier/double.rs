@@ -11,7 +11,7 @@ use crate::kernel::attempt::watch_own;
 use crate::kernel::chance::unique;
 use crate::kernel::claim::{Claim, Stake};
 use crate::kernel::clock::now;
-use crate::kernel::hold::{Hold, Won, prove};
+use crate::kernel::hold::{Hold, Won};
 use crate::kernel::options::{Options, options};
 use crate::kernel::parents::{join, name};
 use crate::kernel::retry::{is_session_over, settled};
@@ -177,8 +177,6 @@ impl DoubleBarrier {
         let Some(mut watches) = watch_own(&claim).await? else {
             return Ok(None);
         };
-        // What happened to the connection before the last look at the round is of no interest to what is won.
-        let mut events = session.events();
         let (stat, raised) = settled(|| session.exists(&flag).watch()).await?;
         if stat.is_none() {
             let members = members(&session, &self.path).await?;
@@ -198,8 +196,6 @@ impl DoubleBarrier {
                     settled(|| session.exists(&flag)).await?;
                     return Ok(None);
                 }
-                events = session.events();
-                settled(|| session.sync(&flag)).await?;
             } else {
                 // The own member makes it enough: say so.
                 let acl = self
@@ -217,7 +213,10 @@ impl DoubleBarrier {
                 .await?;
             }
         }
-        prove(&session, &flag).await?;
+        // What happened to the connection before is of no interest to what is won. That it is there, and the
+        // session lives, shows now; whether the own znode is there, its watch tells.
+        let events = session.events();
+        settled(|| session.sync(&flag)).await?;
         let hold = Hold::new(Won {
             session,
             paths: claim.paths().to_vec(),
