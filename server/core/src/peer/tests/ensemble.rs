@@ -423,6 +423,38 @@ fn session_is_resumed_at_another_member_and_has_moved_from_the_old_one() {
     assert!(!world.members[&1].claims[0].1 && !world.members[&3].claims[0].1);
 }
 
+/// What it asked for at the old one comes before the answer, and so before what it asks for at the new
+/// one, even under the same number.
+#[test]
+fn session_is_resumed_at_an_observer_behind_what_it_asked_for_elsewhere() {
+    let mut world = World::started(3, 1);
+    world.pass(1000);
+    let session = world.open(1);
+    for id in 1..=3 {
+        world.members.get_mut(&id).unwrap().is_disk_slow = true;
+    }
+    world.ask(1, session, 5, &create("/before"));
+    world.settle();
+    let claim = Event::SessionClaimed {
+        conn: CONN,
+        session,
+        timeout: SessionTimeout::from_millis(4000),
+    };
+    world.feed(4, claim.clone());
+    world.settle();
+    assert_eq!(world.members[&4].claims, []);
+    world.release_disk(1);
+    world.release_disk(3);
+    assert!(world.members[&4].tree.get("/before").is_some());
+    assert_eq!(world.members[&4].claims, [(session, true)]);
+    world.feed(4, claim);
+    world.settle();
+    assert_eq!(world.members[&4].claims.len(), 2, "nothing to wait for");
+    world.create(4, session, "/behind");
+    assert_eq!(world.members[&4].answers.len(), 1);
+    assert!(world.members[&4].tree.get("/behind").is_some());
+}
+
 #[test]
 fn new_leader_gives_every_session_its_full_timeout() {
     let (mut world, session) = three();

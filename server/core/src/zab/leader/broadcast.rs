@@ -183,6 +183,7 @@ impl Leader {
         }
         if has_committed {
             self.finish_syncs(shared, turn);
+            self.finish_answers(shared, turn);
             self.sync_waiting(shared, turn);
         }
         self.leave_if_stopped(shared)

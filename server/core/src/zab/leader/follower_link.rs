@@ -1,5 +1,7 @@
 //! What a leader knows of one learner.
 
+use std::collections::VecDeque;
+
 use zk_proto::{ServerId, Zxid};
 
 use crate::peer::RangeToken;
@@ -22,6 +24,8 @@ pub(super) struct FollowerLink {
     /// What is committed since its NEWLEADER was sent. Learners before 3.9.3 do not bear a COMMIT
     /// between that and UPTODATE (rule M3).
     pub(super) held: Vec<LeaderPacket>,
+    /// Answers for an observer that wait for a transaction to be committed, in their order.
+    pub(super) answers: VecDeque<(Zxid, LeaderPacket)>,
     /// The proposals by which it is judged: an old one, and one that takes its place when it is
     /// acknowledged. Two are enough, because acknowledgements come in order.
     pub(super) samples: [Option<(Zxid, Time)>; 2],
@@ -65,6 +69,7 @@ impl FollowerLink {
             heard: now,
             is_streaming: false,
             held: Vec::new(),
+            answers: VecDeque::new(),
             samples: [None; 2],
             pings: 0,
             pongs: 0,

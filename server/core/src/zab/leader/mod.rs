@@ -205,7 +205,7 @@ impl Leader {
                 self.handle_forwarded(id, &request, shared, turn)
             }
             (LinkState::Synced, LearnerPacket::Revalidate { session, timeout }) => {
-                self.revalidate(id, session, timeout, turn);
+                self.revalidate(id, session, timeout, shared, turn);
                 Ok(())
             }
             (_, packet) => {

@@ -15,7 +15,7 @@ use crate::peer::{
 };
 use crate::prep::Requester;
 use crate::session::{Owner, SessionFault, SessionTimeout};
-use crate::wire::quorum::{ForwardedRequest, LeaderPacket};
+use crate::wire::quorum::{ForwardedRequest, LeaderPacket, LearnerKind};
 
 use super::Leader;
 use super::syncs::SyncAsker;
@@ -193,17 +193,40 @@ impl Leader {
         });
     }
 
-    /// Tells a learner whether its client may have a session.
+    /// Tells a learner whether its client may have a session, behind all that the session asked for
+    /// elsewhere: a learner takes what comes later for what its own client asked for.
+    ///
+    /// Followers have been told when it is proposed, observers are when it is committed.
     pub(super) fn revalidate(
         &mut self,
-        link: LinkId,
+        id: LinkId,
         session: SessionId,
         timeout: SessionTimeout,
+        shared: &Shared,
         turn: &mut Turn<'_>,
     ) {
-        let is_valid = self.claim(session, timeout, owner(link), turn);
+        let is_valid = self.claim(session, timeout, owner(id), turn);
         let packet = LeaderPacket::Revalidate { session, is_valid };
-        turn.net(NetAction::SendLearner { link, packet });
+        let last = shared.local.logged();
+        if let Some(link) = self.links.get_mut(&id)
+            && link.kind == LearnerKind::Observer
+            && last > shared.local.handed()
+        {
+            link.answers.push_back((last, packet));
+        } else {
+            turn.net(NetAction::SendLearner { link: id, packet });
+        }
+    }
+
+    /// Sends the answers that waited for what is committed now.
+    pub(super) fn finish_answers(&mut self, shared: &Shared, turn: &mut Turn<'_>) {
+        let handed = shared.local.handed();
+        for (&link, learner) in &mut self.links {
+            while let Some((_, packet)) = learner.answers.pop_front_if(|(last, _)| *last <= handed)
+            {
+                turn.net(NetAction::SendLearner { link, packet });
+            }
+        }
     }
 
     fn claim(

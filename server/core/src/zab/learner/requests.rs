@@ -181,8 +181,11 @@ impl Requests {
         };
         // Clients that number their requests anew on each connection have asked for something else
         // with this number, at another server: that was proposed before this was sent.
-        let is_it =
-            |first: &mut Forwarded| first.origin.xid == header.cxid && first.behind < header.zxid;
+        let is_it = |first: &mut Forwarded| {
+            first.origin.xid == header.cxid
+                && first.behind < header.zxid
+                && may_answer(&proposal.entry.txn, first.op)
+        };
         let Some(Forwarded {
             origin,
             op,
@@ -240,6 +243,15 @@ impl Requests {
     }
 }
 
+/// Servers begin and end sessions too, on behalf of a client that may have numbered its request alike.
+fn may_answer(txn: &Txn, op: OpCode) -> bool {
+    match txn {
+        Txn::CreateSession(_) => false,
+        Txn::CloseSession(_) => op == OpCode::CloseSession,
+        Txn::Single(_) | Txn::Multi(_) => true,
+    }
+}
+
 /// The parts of a multi that are create2.
 fn create2s(request: &Request) -> Vec<usize> {
     let Request::Multi(multi) = request else {
@@ -257,11 +269,15 @@ mod tests {
     use super::*;
     use crate::conn::pipeline::{Pipeline, PipelineLimits};
     use crate::time::WallTime;
-    use crate::wire::txn::{TxnEntry, TxnHeader};
+    use crate::wire::txn::{CloseSessionTxn, TxnEntry, TxnHeader};
 
     const SESSION: SessionId = SessionId::new(7);
 
     fn proposal(zxid: i64, cxid: i32) -> Proposal {
+        proposal_of(zxid, cxid, Txn::Multi(Vec::new()))
+    }
+
+    fn proposal_of(zxid: i64, cxid: i32, txn: Txn) -> Proposal {
         Proposal {
             entry: TxnEntry {
                 header: TxnHeader {
@@ -270,7 +286,7 @@ mod tests {
                     zxid: Zxid::new(zxid),
                     time: WallTime::from_millis(0),
                 },
-                txn: Txn::Multi(Vec::new()),
+                txn,
                 digest: None,
             },
             bytes: Bytes::new(),
@@ -304,6 +320,10 @@ mod tests {
         // Of the session's former connection, to another server, under the same number.
         assert_eq!(requests.asker(&mut proposal(0x20, 2)), Asker::Server);
         assert_eq!(requests.asker(&mut proposal(0x21, 1)), Asker::Server);
+        // Of a server that ends the session, under no number of a client's.
+        let close = Txn::CloseSession(CloseSessionTxn { paths: None });
+        let expiry = &mut proposal_of(0x21, 2, close);
+        assert_eq!(requests.asker(expiry), Asker::Server);
         let own = Asker::Client { origin, op };
         assert_eq!(requests.asker(&mut proposal(0x22, 2)), own);
     }
