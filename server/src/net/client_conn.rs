@@ -618,8 +618,14 @@ impl<'a> ConnTask<'a> {
             }
             let zxid = reading.applied();
             drop(reading);
-            let bytes = answers.split().freeze();
-            if bytes.len() > ANSWERS_KEPT {
+            // An answer that was given up leaves a large buffer with little in it.
+            let is_wide = answers.capacity() > 2 * ANSWERS_KEPT && answers.len() <= ANSWERS_KEPT;
+            let bytes = if is_wide {
+                Bytes::copy_from_slice(answers)
+            } else {
+                answers.split().freeze()
+            };
+            if is_wide || bytes.len() > ANSWERS_KEPT {
                 *answers = BytesMut::new();
             } else if answers.capacity() < READ_BYTES_MIN {
                 // Takes the same bytes again, if all of them are sent.

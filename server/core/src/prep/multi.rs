@@ -38,7 +38,10 @@ impl Attempt<'_> {
                     if code == ErrorCode::MarshallingError {
                         return Err(code);
                     }
-                    ops.push(error(code));
+                    let errors = parts.len() - ops.len();
+                    let last = error(code);
+                    self.check_len(len + errors * (Op::PART_FRAME_LEN + last.record_len()))?;
+                    ops.push(last);
                     ops.resize(parts.len(), error(ErrorCode::RuntimeInconsistency));
                     return Ok(ops);
                 }

@@ -198,8 +198,12 @@ impl NoRecord {
                 let behind = claimed_len(rest).and_then(|len| rest.get(FRAME_LEN + len..));
                 behind.is_some_and(|behind| frame(behind, usize::MAX).is_ok())
             }
-            Damage::Length(_) | Damage::Zeros => (1..rest.len())
-                .any(|at| frame(rest.get(at..).unwrap_or_default(), entry_max).is_ok()),
+            Damage::Length(_) | Damage::Zeros => {
+                // Every offset may be one: with no bound at all the search would take minutes.
+                let entry_max = entry_max.max(ENTRY_MAX);
+                (1..rest.len())
+                    .any(|at| frame(rest.get(at..).unwrap_or_default(), entry_max).is_ok())
+            }
         };
         if follows {
             Ending::Corrupt(damage)
@@ -363,6 +367,10 @@ mod tests {
         file[offsets[0] + 12] ^= 1;
         let corrupt = Ending::Corrupt(Damage::Checksum);
         assert_eq!(found(&file, offsets[0]), corrupt);
+        // Nor where not even the length of the damaged one is known.
+        file[offsets[0] + 8] ^= 0x80;
+        let ending = found(&file, offsets[0]);
+        assert!(matches!(ending, Ending::Corrupt(Damage::Length(_))));
     }
 
     #[test]

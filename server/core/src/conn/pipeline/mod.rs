@@ -325,7 +325,7 @@ impl<R> Pipeline<R> {
             return Ok(());
         }
         self.outgoing.push_event(zxid, frame)?;
-        self.check_overflow();
+        self.check_overflow(0);
         Ok(())
     }
 
@@ -459,10 +459,11 @@ impl<R> Pipeline<R> {
     }
 
     fn append(&mut self, zxid: Zxid, answer: Answer) -> Result<(), Broken> {
+        let len = answer.bytes.len();
         self.outgoing.push_reply(zxid, answer.bytes)?;
         match answer.then {
             Then::Close => self.close(CloseCause::Answered),
-            Then::Continue => self.check_overflow(),
+            Then::Continue => self.check_overflow(len),
         }
         Ok(())
     }
@@ -473,9 +474,12 @@ impl<R> Pipeline<R> {
         self.close(CloseCause::Answered);
     }
 
-    fn check_overflow(&mut self) {
+    /// Closes when more waits than may. The newest piece, of so many bytes, does not count: one answer
+    /// may be longer than all that may wait, and its client would ask for it again and again.
+    fn check_overflow(&mut self, newest: usize) {
         let (pieces, bytes) = self.outgoing.pushed();
-        if pieces > self.limits.outgoing_max || bytes > self.limits.outgoing_bytes_max {
+        let before = bytes.saturating_sub(newest);
+        if pieces > self.limits.outgoing_max || before > self.limits.outgoing_bytes_max {
             self.close(CloseCause::Overflow);
             self.outgoing.clear();
         }

@@ -703,6 +703,29 @@ fn undrained_answers_of_the_connection_task_stop_reading_but_do_not_close() {
 }
 
 #[test]
+fn one_answer_behind_a_write_may_be_longer_than_all_that_may_wait() {
+    let mut p = Pipeline::new(&PipelineLimits {
+        outgoing_bytes_max: 10,
+        ..LIMITS
+    });
+    let write = p.admit_write(1).unwrap();
+    p.admit_read("a long answer", 1).unwrap();
+    p.admit_read("another", 1).unwrap();
+    p.commit(write, z(1), say("w"), &mut say).unwrap();
+    assert_eq!(p.closed(), Some(CloseCause::Overflow), "two of them");
+
+    let mut p = Pipeline::new(&PipelineLimits {
+        outgoing_bytes_max: 10,
+        ..LIMITS
+    });
+    let write = p.admit_write(1).unwrap();
+    p.admit_read("a long answer", 1).unwrap();
+    p.commit(write, z(1), say("w"), &mut say).unwrap();
+    assert_eq!(p.closed(), None);
+    assert_eq!(drain(&mut p), ("wa long answer".into(), Drained::Empty));
+}
+
+#[test]
 fn aborted_pipeline_says_nothing_more() {
     let mut p = pipeline();
     p.push_event(z(1), bytes("e")).unwrap();

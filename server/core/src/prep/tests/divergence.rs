@@ -71,6 +71,32 @@ fn transaction_that_is_too_long_is_refused() {
     world.settle();
 }
 
+/// Its parts before the one that fails keep their transactions, and each part behind it is an error.
+#[test]
+fn multi_that_fails_is_refused_where_its_errors_are_too_long() {
+    let mut world = World::with(|options| options.buffer_bytes_max = 1000, false);
+    world.ok(&create("/a"));
+    let mut fit = 0;
+    for behind in 0..60 {
+        let data = "x".repeat(500);
+        let mut parts = vec![
+            MultiOp::SetData(set_record("/a", &data, -1)),
+            check("/missing", -1),
+        ];
+        parts.extend((0..behind).map(|_| check("/a", -1)));
+        let prepared = world.ask(&session(1), &multi(parts));
+        let len = world.queue.back().unwrap().to_bytes().len() + 8;
+        assert!(len <= 1000, "{len} bytes with {behind} parts behind");
+        if let Txn::Multi(_) = prepared.entry.txn {
+            fit += 1;
+        } else {
+            assert_eq!(prepared.error(), Some(ErrorCode::MarshallingError));
+        }
+    }
+    assert!((10..50).contains(&fit), "{fit}");
+    world.settle();
+}
+
 /// To the byte, with the leader that INFORMANDACTIVATE puts before it.
 #[test]
 fn longest_transaction_fits_into_the_longest_buffer() {
