@@ -282,6 +282,10 @@ impl Peer {
     pub fn start(&mut self, now: Now, tree: &Tree, out: &mut Actions) {
         if self.shared.is_alone {
             self.shared.serve(ServingMode::Full, out);
+        } else if self.shared.configs.next().is_some() {
+            // The tree knows of it, the files may not.
+            out.net
+                .push(NetAction::Configure(self.shared.configs.clone()));
         }
         self.settle(&mut Turn { now, tree, out });
     }

@@ -1,5 +1,7 @@
 //! Members that come and go while the others serve.
 
+use std::sync::Arc;
+
 use zk_proto::{Epoch, ErrorCode, ServerId, SessionId, Zxid};
 
 use super::world::{World, member_line};
@@ -47,6 +49,24 @@ fn assert_members(world: &World, of: &[i64], expected: &[i64]) {
 
 fn last_error(world: &World, id: i64) -> Option<ErrorCode> {
     world.members[&id].answers.last().unwrap().1.error()
+}
+
+/// A crash between the log and the files: whom it may have to follow must be dialled.
+#[test]
+fn members_that_only_the_log_knows_are_told_at_the_start() {
+    let (mut world, session) = three();
+    world.reconfig(1, session, &joiner(2, "observer"), "");
+    let young = version(&world, 1);
+    world.kill(1);
+    let files = Arc::clone(&world.config);
+    let member = world.members.get_mut(&1).unwrap();
+    member.config = Some(files);
+    member.configs = None;
+    world.start(1);
+    let configs = world.members[&1].configs.as_ref().unwrap();
+    assert_eq!(configs.next().unwrap().version(), young);
+    world.pass(1000);
+    assert_eq!(version(&world, 1), young);
 }
 
 #[test]

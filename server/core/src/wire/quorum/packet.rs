@@ -20,6 +20,10 @@ pub struct QuorumPacket {
     pub authinfo: Option<Vec<Id>>,
 }
 
+/// How many times as much as one of them may have all strings and buffers of a packet may have: the data of
+/// a request, and who asks, are less than half of that.
+const WHOLE_MAX: usize = 4;
+
 /// Longest string or buffer of a packet.
 ///
 /// Unit: bytes. The reference takes `jute.maxbuffer` plus `zookeeper.jute.maxbuffer.extrasize`,
@@ -49,6 +53,7 @@ impl QuorumPacket {
         let mut scan = Scan {
             bytes,
             at: 12,
+            stepped: 0,
             limit,
         };
         if !scan.skip("data")? {
@@ -130,6 +135,8 @@ impl Encode for QuorumPacket {
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Bytes of strings and buffers so far.
+    stepped: usize,
     limit: LengthLimit,
 }
 
@@ -150,6 +157,16 @@ impl Scan<'_> {
             max,
         })?;
         self.at = self.at.saturating_add(len);
+        self.stepped = self.stepped.saturating_add(len);
+        let max = max.saturating_mul(WHOLE_MAX);
+        if self.stepped > max {
+            let claimed = i32::try_from(self.stepped).unwrap_or(i32::MAX);
+            return Err(BadLength {
+                field,
+                claimed,
+                max,
+            });
+        }
         Ok(true)
     }
 

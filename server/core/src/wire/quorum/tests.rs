@@ -214,6 +214,16 @@ fn lengths_beyond_the_limit_are_refused_before_anything_is_read() {
         "QuorumPacket.data claims 2147483647 bytes where 100 are allowed"
     );
     assert_eq!(QuorumPacket::find(&claim(-1, -1, 0), LIMIT), Ok(Some(20)));
+    // Each of them within the limit, and all together far beyond it.
+    let mut many = claim(-1, 1000, 0).to_vec();
+    many.truncate(20);
+    for _ in 0..5 {
+        many.extend(100i32.to_be_bytes());
+        many.extend([b'x'; 100]);
+    }
+    let error = QuorumPacket::find(&many, LengthLimit(100)).unwrap_err();
+    assert_eq!((error.claimed, error.max), (500, 400));
+    assert_eq!(QuorumPacket::find(&many[..436], LengthLimit(100)), Ok(None));
 }
 
 #[test]

@@ -14,9 +14,9 @@ use super::{Leader, LeaderPhase};
 
 /// Epochs from here on are refused: they would leave too few to follow.
 const EPOCH_MAX: i32 = 1 << 30;
-/// By how much a promise may be ahead of all that this server knows: far more than elections can fail
-/// meanwhile. What is beyond is of another ensemble, or damaged, and would use up the epochs of this one.
-const EPOCH_LEAD_MAX: i32 = 1 << 20;
+/// By how much a promise may be ahead of this server's own: far more than elections can fail meanwhile.
+/// What is beyond is of another ensemble, or damaged, and would use up the epochs of this one.
+const EPOCH_LEAD_MAX: i32 = 1 << 16;
 
 impl Leader {
     /// Takes this server's own promise into account.
@@ -37,7 +37,8 @@ impl Leader {
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
-        let known = shared.local.accepted().max(shared.epoch_floor);
+        // Not those of others: one such promise after the other would lead out of reach.
+        let known = shared.local.accepted();
         let refused = if info.protocol < PROTOCOL_VERSION {
             Some(DropReason::BadPacket("protocol before 3.4"))
         } else if info.server == Some(shared.me()) {

@@ -32,7 +32,7 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 pub(super) struct World {
     pub(super) now: u64,
     pub(super) members: BTreeMap<i64, Member>,
-    config: Arc<EnsembleConfig>,
+    pub(super) config: Arc<EnsembleConfig>,
     /// What happens next, in order.
     queue: VecDeque<(i64, Event)>,
     /// Pairs of members between which nothing passes.
