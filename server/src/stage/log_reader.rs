@@ -10,6 +10,10 @@ use super::core::CoreItem;
 use super::mailbox::Mailbox;
 use crate::storage::{Disk, LogError, read_log};
 
+/// What an entry costs beside its bytes, where it waits to be sent: a proposal and a commit. It counts, so
+/// that all of a part has room there however short its entries are.
+const ENTRY_COST: usize = 160;
+
 /// A part of the log that the core asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Range {
@@ -59,7 +63,7 @@ fn read<D: Disk>(disk: &D, range: Range, entry_bytes_max: usize) -> Event {
         if entry.zxid > range.upto {
             return Err(LogError::Ended);
         }
-        bytes += entry.bytes.len();
+        bytes += ENTRY_COST + entry.bytes.len();
         if bytes > range.bytes_max {
             return Err(LogError::Ended);
         }

@@ -51,7 +51,8 @@ pub struct MemberOptions {
     pub history_count_max: usize,
     /// Most bytes of them.
     pub history_bytes_max: usize,
-    /// Most bytes of the log read to synchronise one learner, beyond which it gets the tree.
+    /// Most bytes of the log read to synchronise one learner, with what each entry costs beside its own,
+    /// beyond which it gets the tree.
     pub log_sync_bytes_max: usize,
     /// Whether a leader serves clients (`leaderServes`).
     pub leader_serves: bool,
