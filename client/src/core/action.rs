@@ -21,7 +21,8 @@ pub(crate) enum Action<W, S> {
     Complete(W, Result<Reply, Failure>, Trip),
     /// Tell who holds a watch.
     Deliver(S, Delivery),
-    /// Ask another server whether it takes writes. Ends in [`Event::Probed`].
+    /// Ask another server whether it takes writes, or those behind a name one after another. Ends in
+    /// [`Event::Probed`], with the one that does.
     Probe { server: Server },
     /// Tell whoever follows the connection.
     Transition(Transition),

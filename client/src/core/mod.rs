@@ -298,6 +298,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         matches!(self.phase, Phase::Handshaking { .. } | Phase::Linked(_))
     }
 
+    /// Whether the server has answered something behind the handshake.
+    pub(crate) fn is_of_use(&self) -> bool {
+        matches!(&self.phase, Phase::Linked(link) if link.is_proven)
+    }
+
     /// Whether nothing will ever happen any more.
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed(_))

@@ -15,6 +15,15 @@ pub struct ServiceRecord {
     pub port: u16,
 }
 
+impl ServiceRecord {
+    /// The server, unless the record says that there is none.
+    pub(crate) fn server(&self) -> Option<Server> {
+        // The dot that ends a full name stands alone where there is no server.
+        let host = self.host.strip_suffix('.').unwrap_or(&self.host);
+        (!host.is_empty() && self.port != 0).then(|| Server::new(host, self.port))
+    }
+}
+
 /// Servers in the order in which they are to be tried, one list for each priority.
 ///
 /// # Source
@@ -22,7 +31,7 @@ pub struct ServiceRecord {
 pub(super) fn by_priority(records: &[ServiceRecord], rng: &mut fastrand::Rng) -> Vec<Vec<Server>> {
     let mut groups = BTreeMap::<u16, Vec<&ServiceRecord>>::new();
     for record in records {
-        if !host(record).is_empty() && record.port != 0 {
+        if record.server().is_some() {
             groups.entry(record.priority).or_default().push(record);
         }
     }
@@ -46,14 +55,9 @@ fn by_weight(mut group: Vec<&ServiceRecord>, rng: &mut fastrand::Rng) -> Vec<Ser
             sum >= drawn
         });
         let record = group.remove(index.unwrap_or_default());
-        servers.push(Server::new(host(record), record.port));
+        servers.extend(record.server());
     }
     servers
-}
-
-/// The host of a record without the dot that ends a full name.
-fn host(record: &ServiceRecord) -> &str {
-    record.host.strip_suffix('.').unwrap_or(&record.host)
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! One attempt to connect: the servers behind a name, or credentials and then the connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::transport::{ConnectError, ConnectErrorKind, Connector, Io, RESOLVE_MAX, TcpConnector};
+use super::transport::{
+    ConnectError, ConnectErrorKind, Connector, Io, RESOLVE_MAX, Reached, TcpConnector,
+};
 use crate::connect_string::Server;
 use crate::core::{AttemptError, AttemptErrorKind, Proofs, ServiceRecord};
 use crate::credentials::{CredentialProvider, Credentials};
@@ -19,8 +22,38 @@ const CREDENTIALS_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Dialed {
     /// The servers behind a service.
     Found(Vec<ServiceRecord>),
-    /// A connection, and what is to be sent there if a provider has a say in it.
-    Connected(Box<dyn Io>, Option<Proofs>),
+    Connected(Connection),
+}
+
+/// A connection that was made.
+pub(super) struct Connection {
+    pub(super) io: Box<dyn Io>,
+    /// What is to be sent there, if a provider has a say in it.
+    pub(super) proofs: Option<Proofs>,
+    /// Where it leads, if that is known.
+    pub(super) address: Option<SocketAddr>,
+    /// Whether the server has other addresses that wait for their turn.
+    pub(super) has_others: bool,
+}
+
+impl Connection {
+    fn with(self, proofs: Proofs) -> Self {
+        Self {
+            proofs: Some(proofs),
+            ..self
+        }
+    }
+}
+
+impl From<Reached> for Connection {
+    fn from(reached: Reached) -> Self {
+        Self {
+            io: reached.io,
+            proofs: None,
+            address: Some(reached.address),
+            has_others: reached.has_others,
+        }
+    }
 }
 
 /// Makes connections, and asks anew each time for what they need.
@@ -42,8 +75,7 @@ impl Dialer {
         if server.is_service() {
             return Ok(Dialed::Found(self.find(server).await?));
         }
-        let (io, proofs) = self.reach(server, within).await?;
-        Ok(Dialed::Connected(io, proofs))
+        Ok(Dialed::Connected(self.reach(server, within).await?))
     }
 
     async fn find(&self, service: &Server) -> Result<Vec<ServiceRecord>, AttemptError> {
@@ -56,15 +88,10 @@ impl Dialer {
         Err(AttemptError::new(AttemptErrorKind::Dns, why))
     }
 
-    /// Connects to a server, taking no longer than `within` for each of its addresses. Returns what
-    /// is to be sent there too, if a provider is asked for it.
-    async fn reach(
-        &self,
-        server: &Server,
-        within: Duration,
-    ) -> Result<(Box<dyn Io>, Option<Proofs>), AttemptError> {
+    /// Connects to a server, taking no longer than `within` for each of its addresses.
+    async fn reach(&self, server: &Server, within: Duration) -> Result<Connection, AttemptError> {
         let Some(provider) = &self.provider else {
-            return Ok((self.connect(server, within).await?, None));
+            return Ok(self.connect(server, within).await?);
         };
         let credentials = find(provider.as_ref(), server).await?;
         #[cfg(feature = "tls")]
@@ -76,37 +103,58 @@ impl Dialer {
                     credentials would not be applied";
                 return Err(none(message.to_owned()));
             }
-            let tcp = TcpConnector {
-                tls: Some(tls),
-                ..self.tcp.clone()
-            };
-            let io = tcp.connect(server, within).await?;
-            return Ok((io, Some(proofs(credentials)?)));
+            let mut tcp = self.tcp.clone();
+            tcp.tls = Some(tls);
+            let connection = Connection::from(tcp.reach(server, within).await?);
+            return Ok(connection.with(proofs(credentials)?));
         }
         let proofs = proofs(credentials)?;
-        Ok((self.connect(server, within).await?, Some(proofs)))
+        Ok(self.connect(server, within).await?.with(proofs))
     }
 
-    async fn connect(
-        &self,
-        server: &Server,
-        within: Duration,
-    ) -> Result<Box<dyn Io>, ConnectError> {
+    async fn connect(&self, server: &Server, within: Duration) -> Result<Connection, ConnectError> {
         match &self.connector {
-            Some(connector) => connector.connect(server, within).await,
-            None => self.tcp.connect(server, within).await,
+            Some(connector) => Ok(Connection {
+                io: connector.connect(server, within).await?,
+                proofs: None,
+                address: None,
+                has_others: false,
+            }),
+            None => Ok(self.tcp.reach(server, within).await?.into()),
         }
     }
 
-    /// Whether a server answers that it takes writes.
-    pub(super) async fn is_writable(&self, server: &Server) -> bool {
+    /// The server that answers that it takes writes: this one, or one of those behind the name that it
+    /// is.
+    pub(super) async fn find_writable(&self, server: &Server) -> Option<Server> {
+        let servers = if server.is_service() {
+            let records = self.find(server).await.ok()?;
+            records.iter().filter_map(ServiceRecord::server).collect()
+        } else {
+            vec![server.clone()]
+        };
+        for server in servers {
+            if self.is_writable(&server).await {
+                return Some(server);
+            }
+        }
+        None
+    }
+
+    async fn is_writable(&self, server: &Server) -> bool {
         let within = Duration::from_secs(1);
         let ask = async {
-            let (mut io, _) = self.reach(server, within).await.ok()?;
+            let Connection {
+                mut io, address, ..
+            } = self.reach(server, within).await.ok()?;
             io.write_all(b"isro").await.ok()?;
             let mut answer = [0; 2];
             io.read_exact(&mut answer).await.ok()?;
-            Some(answer == *b"rw")
+            let is_writable = answer == *b"rw";
+            if let Some(address) = address.filter(|_| is_writable) {
+                self.tcp.prefer(address);
+            }
+            Some(is_writable)
         };
         timeout(within * 2, ask)
             .await

@@ -8,6 +8,7 @@ mod low_water;
 mod measure;
 mod transport;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
@@ -65,6 +66,10 @@ pub(crate) struct Driver {
     /// Session timeout asked for.
     session_timeout: Duration,
     io: Option<Box<dyn Io>>,
+    /// Where the connection leads, until the server there has shown that it is of use.
+    unproven: Option<SocketAddr>,
+    /// Whether the server tried last has other addresses that wait for their turn.
+    has_others: bool,
     low_water: LowWater,
     /// Received and not complete.
     input: BytesMut,
@@ -97,6 +102,8 @@ impl Driver {
             frame_max,
             start,
             io: None,
+            unproven: None,
+            has_others: false,
             low_water: LowWater::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -148,6 +155,9 @@ impl Driver {
             self.core.handle(now, Event::Tick, &mut self.actions);
             busy = true;
         }
+        if let Some(address) = self.unproven.take_if(|_| self.core.is_of_use()) {
+            self.dialer.tcp.served(address);
+        }
         self.tell_progress();
         busy |= self.perform();
         let is_cut = self.core.transmit(now, &mut self.output);
@@ -183,11 +193,14 @@ impl Driver {
             return false;
         };
         self.dialing = None;
+        self.has_others = false;
         let event = match result {
             Ok(Dialed::Found(records)) => Event::Found(records),
-            Ok(Dialed::Connected(io, proofs)) => {
-                self.io = Some(io);
-                if let Some(proofs) = proofs {
+            Ok(Dialed::Connected(connection)) => {
+                self.io = Some(connection.io);
+                self.unproven = connection.address;
+                self.has_others = connection.has_others;
+                if let Some(proofs) = connection.proofs {
                     let event = Event::Provided(Box::new(proofs));
                     self.core.handle(now, event, &mut self.actions);
                 }
@@ -308,6 +321,7 @@ impl Driver {
 
     fn hang_up(&mut self) {
         self.io = None;
+        self.unproven = None;
         // What it waits for comes no more.
         self.low_water = LowWater::new();
         self.dialing = None;
@@ -375,8 +389,10 @@ impl Driver {
                 Action::Probe { server } => {
                     let dialer = Arc::clone(&self.dialer);
                     self.probing = Some(Box::pin(async move {
-                        let writable = dialer.is_writable(&server).await;
-                        (server, writable)
+                        match dialer.find_writable(&server).await {
+                            Some(found) => (found, true),
+                            None => (server, false),
+                        }
                     }));
                 }
                 Action::Transition(transition) => self.publish(transition),
@@ -419,6 +435,7 @@ impl Driver {
                     tracing::debug!(%server, err = %error.message, "attempt to connect failed");
                 }
                 counters.attempts_failed.add(1);
+                let passed = passed && !self.has_others;
                 shared.attempt_failed(server.to_string(), error, passed);
             }
             Transition::Connected {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -114,6 +114,15 @@ pub(crate) struct TcpConnector {
     /// What TLS connections are made with; without it `tls://` is refused.
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<crate::tls::Tls>,
+    turns: Arc<Mutex<Turns>>,
+}
+
+/// A connection, and where it leads.
+pub(super) struct Reached {
+    pub(super) io: Box<dyn Io>,
+    pub(super) address: SocketAddr,
+    /// Whether the server has other addresses that were not tried since they last were of use.
+    pub(super) has_others: bool,
 }
 
 impl Default for TcpConnector {
@@ -122,6 +131,7 @@ impl Default for TcpConnector {
             resolver: Arc::new(SystemResolver),
             #[cfg(feature = "tls")]
             tls: None,
+            turns: Arc::default(),
         }
     }
 }
@@ -133,7 +143,80 @@ impl Connector for TcpConnector {
         server: &Server,
         within: Duration,
     ) -> Result<Box<dyn Io>, ConnectError> {
-        let stream = self.tcp(server, within).await?;
+        self.reach(server, within).await.map(|reached| reached.io)
+    }
+}
+
+impl TcpConnector {
+    /// Connects to the first address of the server that can be connected to: those that were tried,
+    /// and of which nobody has said [since](Self::served) that they are of use, come last.
+    pub(super) async fn reach(
+        &self,
+        server: &Server,
+        within: Duration,
+    ) -> Result<Reached, ConnectError> {
+        let addresses = self.addresses(server).await?;
+        let addresses = self.turns().sorted(addresses);
+        let message = format!("{:?} has no address", server.host());
+        let mut last = ConnectError::new(ConnectErrorKind::Dns, message);
+        for &address in &addresses {
+            self.turns().tried(address);
+            match self.open(server, address, within).await {
+                Ok(io) => {
+                    let has_others = self.turns().has_untried(&addresses);
+                    return Ok(Reached {
+                        io,
+                        address,
+                        has_others,
+                    });
+                }
+                Err(err) => last = err,
+            }
+        }
+        Err(last)
+    }
+
+    /// A server has answered requests at this address.
+    pub(super) fn served(&self, address: SocketAddr) {
+        self.turns().served(address);
+    }
+
+    /// Makes this address the next to be tried.
+    pub(super) fn prefer(&self, address: SocketAddr) {
+        self.turns().preferred = Some(address);
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        // Nothing in the critical sections can panic half-way.
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn addresses(&self, server: &Server) -> Result<Vec<SocketAddr>, ConnectError> {
+        let host = server.host();
+        let resolving = self.resolver.resolve(host, server.port());
+        let message = match timeout(RESOLVE_MAX, resolving).await {
+            Ok(Ok(addresses)) => return Ok(interleaved(addresses)),
+            Ok(Err(err)) => format!("cannot resolve {host:?}: {err}"),
+            Err(_) => format!("cannot resolve {host:?} within {RESOLVE_MAX:?}"),
+        };
+        Err(ConnectError::new(ConnectErrorKind::Dns, message))
+    }
+
+    async fn open(
+        &self,
+        server: &Server,
+        address: SocketAddr,
+        within: Duration,
+    ) -> Result<Box<dyn Io>, ConnectError> {
+        let late = |what: String| ConnectError::new(ConnectErrorKind::Timeout, what);
+        let stream = timeout(within, TcpStream::connect(address))
+            .await
+            .map_err(|_| late(format!("{address} did not accept within {within:?}")))?
+            .map_err(|err| broken(address, &err))?;
+        // Requests are coalesced here: the kernel is not to wait for more.
+        stream
+            .set_nodelay(true)
+            .map_err(|err| broken(address, &err))?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls
             && server.tls().unwrap_or(true)
@@ -141,9 +224,9 @@ impl Connector for TcpConnector {
             let io = timeout(within, tls.handshake(server, stream))
                 .await
                 .map_err(|_| {
-                    let message =
-                        format!("{server} did not finish the TLS handshake within {within:?}");
-                    ConnectError::new(ConnectErrorKind::Timeout, message)
+                    late(format!(
+                        "{server} did not finish the TLS handshake within {within:?}"
+                    ))
                 })??;
             return Ok(Box::new(io));
         }
@@ -155,38 +238,46 @@ impl Connector for TcpConnector {
     }
 }
 
-impl TcpConnector {
-    /// Every address of the server gets its try.
-    async fn tcp(&self, server: &Server, within: Duration) -> Result<TcpStream, ConnectError> {
-        let host = server.host();
-        let dns = |what| ConnectError::new(ConnectErrorKind::Dns, what);
-        let resolving = self.resolver.resolve(host, server.port());
-        let addresses = match timeout(RESOLVE_MAX, resolving).await {
-            Ok(Ok(addresses)) => interleaved(addresses),
-            Ok(Err(err)) => return Err(dns(format!("cannot resolve {host:?}: {err}"))),
-            Err(_) => {
-                let message = format!("cannot resolve {host:?} within {RESOLVE_MAX:?}");
-                return Err(dns(message));
-            }
-        };
-        let mut last = dns(format!("{host:?} has no address"));
-        for address in addresses {
-            last = match timeout(within, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    // Requests are coalesced here: the kernel is not to wait for more.
-                    stream
-                        .set_nodelay(true)
-                        .map_err(|err| broken(address, &err))?;
-                    return Ok(stream);
-                }
-                Ok(Err(err)) => broken(address, &err),
-                Err(_) => {
-                    let message = format!("{address} did not accept within {within:?}");
-                    ConnectError::new(ConnectErrorKind::Timeout, message)
-                }
-            };
+/// Addresses remembered, of all servers together.
+const TRIED_MAX: usize = 64;
+
+/// Which addresses have had their turn: one that accepts connections and serves nobody does not stand
+/// in the way of the others that its name has.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Tried, and not known to be of use since; the one tried last stands at the end.
+    tried: Vec<SocketAddr>,
+    /// The one to be tried next, if its server is.
+    preferred: Option<SocketAddr>,
+}
+
+impl Turns {
+    /// The addresses in the order in which it is their turn.
+    fn sorted(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        addresses.sort_by_key(|address| {
+            let turn = self.tried.iter().position(|tried| tried == address);
+            (self.preferred != Some(*address), turn)
+        });
+        addresses
+    }
+
+    fn tried(&mut self, address: SocketAddr) {
+        self.served(address);
+        if self.tried.len() >= TRIED_MAX {
+            self.tried.remove(0);
         }
-        Err(last)
+        self.tried.push(address);
+        self.preferred.take_if(|preferred| *preferred == address);
+    }
+
+    fn served(&mut self, address: SocketAddr) {
+        self.tried.retain(|tried| *tried != address);
+    }
+
+    fn has_untried(&self, addresses: &[SocketAddr]) -> bool {
+        addresses
+            .iter()
+            .any(|address| !self.tried.contains(address))
     }
 }
 
@@ -225,5 +316,31 @@ mod tests {
         let given = ["[::1]:1", "[::2]:1", "1.1.1.1:1", "[::3]:1", "2.2.2.2:1"].map(parse);
         let wanted = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(parse);
         assert_eq!(interleaved(given.to_vec()), wanted);
+    }
+
+    #[test]
+    fn addresses_that_were_tried_in_vain_come_last_until_they_are_of_use() {
+        let [a, b, c] = ["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1"].map(|text| text.parse().unwrap());
+        let mut turns = Turns::default();
+        let given = || vec![a, b, c];
+        assert_eq!(turns.sorted(given()), [a, b, c]);
+        turns.tried(a);
+        assert_eq!(turns.sorted(given()), [b, c, a]);
+        assert!(turns.has_untried(&given()));
+        turns.tried(b);
+        turns.tried(c);
+        assert!(!turns.has_untried(&given()));
+        turns.tried(a);
+        assert_eq!(turns.sorted(given()), [b, c, a]);
+        turns.served(c);
+        assert_eq!(turns.sorted(given()), [c, b, a]);
+        turns.preferred = Some(a);
+        assert_eq!(turns.sorted(given()), [a, c, b]);
+        turns.tried(a);
+        assert_eq!(turns.sorted(given()), [c, b, a]);
+        for port in 1..1_000 {
+            turns.tried(SocketAddr::new(a.ip(), port));
+        }
+        assert_eq!(turns.tried.len(), TRIED_MAX);
     }
 }

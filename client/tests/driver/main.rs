@@ -1,5 +1,6 @@
 //! The driver over connections in memory, in paused time, with a scripted server on the other side:
-//! what dropped futures leave behind, limits, broken servers, the order of states.
+//! what dropped futures leave behind, limits, broken servers, the order of states. Over TCP: which
+//! addresses are tried.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,6 +8,7 @@
     reason = "helpers of a test may panic, and the server knows few operations"
 )]
 
+mod addresses;
 mod dropping;
 mod limits;
 #[cfg(feature = "metrics")]

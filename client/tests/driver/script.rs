@@ -1,12 +1,14 @@
 //! A server that a test tells what to do.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use zk_client::{
     Builder, Client, ConnectError, ConnectErrorKind, Connector, EventType, Io, Server, SessionId,
@@ -53,6 +55,8 @@ pub(crate) struct State {
     pub(crate) is_old: bool,
     /// Whether the session is gone at the next look.
     pub(crate) is_expired: bool,
+    /// Whether it is cut off from its ensemble.
+    pub(crate) is_read_only: bool,
     /// What it grants, if not what is asked for.
     pub(crate) timeout_ms: Option<i32>,
     /// Sessions begun, and closed by their clients.
@@ -85,11 +89,32 @@ impl Script {
         Client::builder("server").connector(self.clone()).seed(7)
     }
 
-    async fn serve(self, mut io: DuplexStream) -> Option<()> {
+    /// Serves at an address of this machine too, for as long as the test runs.
+    pub(crate) async fn listen(&self) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let script = self.clone();
+        tokio::spawn(async move {
+            while let Ok((io, _)) = listener.accept().await {
+                tokio::spawn(script.clone().serve(io));
+            }
+        });
+        address
+    }
+
+    async fn serve(self, mut io: impl Io) -> Option<()> {
         let generation = self.lock().generation;
         let mut input = BytesMut::new();
         let mut is_granted = false;
         loop {
+            if input.starts_with(b"isro") {
+                let answer = if self.lock().is_read_only {
+                    b"ro"
+                } else {
+                    b"rw"
+                };
+                return io.write_all(answer).await.ok();
+            }
             let Ok(Some(payload)) = frame::take(&mut input, 1 << 20) else {
                 tokio::select! {
                     read = io.read_buf(&mut input) => {
@@ -143,7 +168,7 @@ impl Script {
             timeout_ms: state.timeout_ms.unwrap_or(request.timeout_ms),
             session_id,
             password: Some(Bytes::from_static(&[1; PASSWORD_LEN])),
-            read_only: Some(false),
+            read_only: Some(state.is_read_only),
         };
         frame::write(output, &[&granted]);
     }
