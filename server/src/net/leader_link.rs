@@ -25,7 +25,7 @@ use zk_proto::{ServerId, Zxid};
 
 use super::learner_links::tell;
 use super::members::Members;
-use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes, within};
+use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes, within, write_all};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use super::race::first;
 use crate::stage::core::CoreItem;
@@ -52,6 +52,8 @@ struct Shared {
     intake: Arc<Intake>,
     limits: LeaderLimits,
     stopping: CancellationToken,
+    /// Trees that came whole. What the core has taken over waits here until it is installed, whether
+    /// the connection is still there or not.
     received: Mutex<BTreeMap<SnapshotId, Tree>>,
     next: AtomicU64,
 }
@@ -65,8 +67,8 @@ pub(crate) struct LeaderLimits {
     pub(crate) auth: PeerAuth,
     /// Time to connect.
     pub(crate) connect: Duration,
-    /// Longest that nothing comes of a tree that is being sent: nobody else looks meanwhile whether the leader
-    /// is there.
+    /// Longest that nothing comes of a tree that is being sent, while nobody else looks whether the leader is
+    /// there, and that the leader takes nothing of what it is sent.
     pub(crate) patience: Duration,
     /// How trees that are sent are built.
     pub(crate) tree: TreeOptions,
@@ -115,6 +117,7 @@ impl LeaderLink {
         if let Some(before) = self.current.lock().replace(own) {
             before.queue.abort();
         }
+        self.forget_trees();
         let shared = Arc::clone(&self.shared);
         let run = run(attempt, leader, queue, shared);
         self.tasks.spawn_on(run, &self.runtime);
@@ -137,7 +140,11 @@ impl LeaderLink {
         if let Some(own) = current.take_if(|one| one.attempt == attempt) {
             own.queue.close();
         }
-        // Trees of this connection that nobody installed are of no use.
+    }
+
+    /// Forgets trees that nobody installed; to be called where a role begins, which is when nothing
+    /// of the one before is on its way into the tree any more.
+    pub(crate) fn forget_trees(&self) {
         self.shared.received.lock().clear();
     }
 
@@ -179,8 +186,8 @@ async fn link(
     tell(&shared.core, Event::LeaderUp { attempt }).await;
     let reader = PacketReader::new(source, shared.limits.length);
     tokio::select! {
-        end = read(reader, attempt, shared) => end,
-        end = write(sink, queue) => end.map_err(ReadError::Io),
+        end = read(reader, attempt, queue, shared) => end,
+        end = write(sink, queue, shared.limits.patience) => end.map_err(ReadError::Io),
     }
 }
 
@@ -201,6 +208,7 @@ async fn dial(leader: ServerId, shared: &Shared) -> io::Result<PeerSocket> {
 async fn read(
     mut reader: PacketReader<Source>,
     attempt: Attempt,
+    queue: &SendQueue<LearnerPacket>,
     shared: &Shared,
 ) -> Result<(), ReadError> {
     let intake = &*shared.intake;
@@ -219,7 +227,14 @@ async fn read(
             let tree = tree(&mut reader, zxid, &shared.limits).await?;
             let number = shared.next.fetch_add(1, Ordering::Relaxed);
             let snapshot = SnapshotId::new(number);
-            shared.received.lock().insert(snapshot, tree);
+            {
+                let mut received = shared.received.lock();
+                // Nobody takes over what comes behind the end.
+                if !queue.is_open() {
+                    return Ok(());
+                }
+                received.insert(snapshot, tree);
+            }
             tell(&shared.core, Event::LeaderSnapshot { attempt, snapshot }).await;
         }
     }
@@ -257,21 +272,24 @@ fn damaged(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReadE
     ReadError::Snapshot(source.into())
 }
 
-async fn write(mut sink: Sink, queue: &SendQueue<LearnerPacket>) -> io::Result<()> {
+async fn write(
+    mut sink: Sink,
+    queue: &SendQueue<LearnerPacket>,
+    patience: Duration,
+) -> io::Result<()> {
     let mut packets = VecDeque::new();
     let mut buffer = BytesMut::new();
     while queue.take(&mut packets).await == Taken::Items {
         for packet in packets.drain(..) {
             packet.to_wire().encode(&mut buffer);
             if buffer.len() >= WRITE_BYTES {
-                sink.write_all_buf(&mut buffer).await?;
+                write_all(patience, &mut sink, &mut buffer).await?;
             }
         }
-        sink.write_all_buf(&mut buffer).await?;
-        sink.flush().await?;
-        buffer.clear();
+        write_all(patience, &mut sink, &mut buffer).await?;
+        within(patience, sink.flush()).await?;
     }
-    sink.shutdown().await
+    within(patience, sink.shutdown()).await
 }
 
 /// About what a packet takes in the queue.
@@ -296,6 +314,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use zk_core::ensemble::{Configs, EnsembleConfig, Member, PeerAddress, Role};
     use zk_core::peer::LinkId;
+    use zk_core::wire::quorum::ForwardedRequest;
     use zk_core::wire::txn::{CreateTxn, Op, Txn, TxnHeader};
     use zk_proto::{Bytes, SessionId, Xid};
 
@@ -656,6 +675,61 @@ mod tests {
         );
         let capture = returned.lock().take().expect("given back");
         shared.apply().tree_mut().end_capture(capture);
+        pair.end().await;
+    }
+
+    /// The core may have it under way into the place of the tree.
+    #[tokio::test]
+    async fn a_tree_that_came_whole_outlives_its_connection() {
+        let pair = Pair::linked().await;
+        let mut waiting = Vec::new();
+        for _ in 0..2 {
+            let (_shared, lease, _returned) = captured(tree_of(10));
+            pair.learners.stream_snapshot(LINK, Zxid::new(5));
+            pair.learners.captured(LINK, lease);
+            assert!(matches!(
+                next(&pair.of_learner).await,
+                Event::LeaderPacket { .. }
+            ));
+            let event = next(&pair.of_learner).await;
+            let Event::LeaderSnapshot { snapshot, .. } = event else {
+                panic!("{event:?} instead of a tree");
+            };
+            waiting.push(snapshot);
+        }
+        pair.learners.drop_link(LINK);
+        assert!(matches!(
+            next(&pair.of_learner).await,
+            Event::LeaderDown { .. }
+        ));
+        pair.leader.drop_link(ATTEMPT);
+        let [first, second] = waiting[..] else {
+            panic!("two were sent");
+        };
+        assert!(pair.leader.take_tree(first).is_some());
+        pair.leader.connect(Attempt::new(8), ServerId::new(2));
+        assert!(pair.leader.take_tree(second).is_none(), "of a role before");
+        pair.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_dropped_ends_though_the_leader_takes_nothing() {
+        let pair = Pair::with_patience(SHORT).await;
+        let _link = deaf_leader(&pair).await;
+        // More than sockets take.
+        for _ in 0..32 {
+            let request = ForwardedRequest {
+                session: SessionId::new(1),
+                cxid: Xid::new(1),
+                op: 5,
+                body: vec![0; 1 << 20].into(),
+                identities: None,
+            };
+            pair.leader.send(ATTEMPT, LearnerPacket::Request(request));
+        }
+        pair.leader.drop_link(ATTEMPT);
+        let down = next(&pair.of_learner).await;
+        assert!(matches!(down, Event::LeaderDown { attempt } if attempt == ATTEMPT));
         pair.end().await;
     }
 

@@ -25,7 +25,7 @@ use zk_proto::Zxid;
 use zk_proto::jute::Encode as _;
 
 use super::members::Members;
-use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes, within};
+use super::packets::{PacketReader, ReadError, SendQueue, Taken, txn_bytes, within, write_all};
 use super::peer_socket::{PeerAuth, PeerSocket, Sink, Source};
 use crate::descriptors;
 use crate::shared_tree::SharedTree;
@@ -335,12 +335,11 @@ async fn write(mut sink: Sink, id: LinkId, link: &Link, shared: &Shared) -> io::
                 }
             }
             if buffer.len() >= WRITE_BYTES {
-                within(patience, sink.write_all_buf(&mut buffer)).await?;
+                write_all(patience, &mut sink, &mut buffer).await?;
             }
         }
-        within(patience, sink.write_all_buf(&mut buffer)).await?;
+        write_all(patience, &mut sink, &mut buffer).await?;
         within(patience, sink.flush()).await?;
-        buffer.clear();
     }
     within(patience, sink.shutdown()).await
 }
@@ -362,8 +361,7 @@ async fn stream(
     // As much as the tree has may wait behind it: it takes about as long to send as to make.
     link.queue.widen(lease.content_bytes());
     while lease.next_chunk(buffer) {
-        within(patience, sink.write_all_buf(buffer)).await?;
-        buffer.clear();
+        write_all(patience, sink, buffer).await?;
     }
     buffer.put_i32(i32::try_from(SNAP_SIGNATURE.len()).unwrap_or(0));
     buffer.put_slice(SNAP_SIGNATURE.as_bytes());

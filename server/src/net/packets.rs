@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use zk_core::wire::quorum::{LeaderPacket, LengthLimit, QuorumPacket};
@@ -92,6 +92,11 @@ impl<T> SendQueue<T> {
         self.inner.lock().extra = extra;
     }
 
+    /// Whether more may come.
+    pub(super) fn is_open(&self) -> bool {
+        self.inner.lock().end == End::Open
+    }
+
     /// Ends the link behind what waits.
     pub(super) fn close(&self) {
         let mut inner = self.inner.lock();
@@ -153,6 +158,21 @@ pub(super) async fn within<T, E: From<io::Error>>(
         let message = format!("the other side has stood still for {patience:?}");
         Err(io::Error::new(io::ErrorKind::TimedOut, message).into())
     })
+}
+
+/// Sends all of a buffer, which is empty then, as long as the other side takes some of it within `patience`:
+/// how long the whole takes is a matter of the connection.
+pub(super) async fn write_all(
+    patience: Duration,
+    sink: &mut (impl AsyncWrite + Unpin),
+    buffer: &mut BytesMut,
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        if within(patience, sink.write_buf(buffer)).await? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of the transaction in a packet; 0 if there is none.
@@ -285,6 +305,32 @@ mod tests {
         assert_eq!(queue.take(&mut VecDeque::new()).await, Taken::Items);
         assert!(queue.push(3, 10));
         assert!(!queue.push(4, 1));
+    }
+
+    /// A slow connection: part after part, each within what is borne, and the whole not.
+    #[tokio::test(start_paused = true)]
+    async fn as_long_as_something_is_taken_a_write_goes_on() {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let (mut sink, mut source) = tokio::io::duplex(64 << 10);
+        let mut buffer = BytesMut::zeroed(1 << 20);
+        let reading = async {
+            let mut taken = BytesMut::new();
+            while taken.len() < 1 << 20 {
+                tokio::time::sleep(PATIENCE / 2).await;
+                source.read_buf(&mut taken).await.expect("open");
+            }
+        };
+        let writing = async {
+            let written = write_all(PATIENCE, &mut sink, &mut buffer).await;
+            written.expect("it goes on");
+        };
+        tokio::join!(writing, reading);
+        assert!(buffer.is_empty());
+
+        buffer.resize(1 << 20, 0);
+        let error = write_all(PATIENCE, &mut sink, &mut buffer).await;
+        let error = error.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

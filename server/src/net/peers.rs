@@ -26,7 +26,12 @@ impl Peers {
         match action {
             NetAction::SendElection { to, notification } => self.mesh.send(to, &notification),
             NetAction::Configure(configs) => self.configure(configs),
-            NetAction::Listen(is_listening) => self.learners.listen(is_listening),
+            NetAction::Listen(is_listening) => {
+                if is_listening {
+                    self.leader.forget_trees();
+                }
+                self.learners.listen(is_listening);
+            }
             NetAction::SendLearner { link, packet } => self.learners.send(link, packet),
             NetAction::StreamSnapshot { link, zxid } => self.learners.stream_snapshot(link, zxid),
             NetAction::DropLearner { link } => self.learners.drop_link(link),
@@ -53,7 +58,7 @@ impl Peers {
         self.learners.captured(link, lease);
     }
 
-    /// A tree that a leader sent; none if its connection is over.
+    /// A tree that a leader sent, once.
     pub(crate) fn take_tree(&self, snapshot: SnapshotId) -> Option<Tree> {
         self.leader.take_tree(snapshot)
     }
