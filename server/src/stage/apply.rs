@@ -150,6 +150,9 @@ pub(crate) struct Captures {
     has_periodic: bool,
     /// Replaces the tree when the last one is given back.
     replacement: Option<Replacement>,
+    /// Whether the log is being cut and the tree loaded from disk. Who captured the old tree meanwhile would
+    /// read it from the new one, or bring back what is cut off.
+    is_reloading: bool,
     /// Tells the snapshot thread that what it writes is of no use any more.
     pub(crate) is_obsolete: Arc<AtomicBool>,
 }
@@ -164,7 +167,13 @@ impl Captures {
     fn take_replacement(&mut self) -> Option<Replacement> {
         let replacement = self.replacement.take_if(|_| self.count == 0)?;
         self.is_obsolete.store(false, Ordering::Release);
+        self.is_reloading = matches!(replacement, Replacement::OfDisk(_));
         Some(replacement)
+    }
+
+    /// Whether the tree is about to go.
+    fn is_replacing(&self) -> bool {
+        self.replacement.is_some() || self.is_reloading
     }
 }
 
@@ -242,6 +251,8 @@ impl ApplyStage {
                         order: None,
                     });
                 }
+                // Of a tree that is about to go: whoever waits hears that there is none.
+                ApplyItem::Order(order) if self.captures.is_replacing() => drop(order),
                 ApplyItem::Order(order) => {
                     let capture = self.capture(&mut guard);
                     snapshots.push(SnapshotItem {
@@ -283,6 +294,7 @@ impl ApplyStage {
         if let Some(tree) = reloaded {
             let applied = tree.applied();
             self.install(*tree);
+            self.captures.is_reloading = false;
             self.core
                 .leave([CoreItem::Event(Event::Truncated { applied })]);
         }
@@ -327,13 +339,11 @@ impl ApplyStage {
                     .peers
                     .as_ref()
                     .and_then(|peers| peers.take_tree(snapshot));
-                // Without it, the connection that it came by is over, and the core about to hear.
-                if let Some(tree) = tree {
-                    let zxid = tree.applied();
-                    self.install(tree);
-                    let event = Event::Installed { snapshot, zxid };
-                    self.core.leave([CoreItem::Event(event)]);
-                }
+                let tree = tree.expect("a tree waits until it is installed");
+                let zxid = tree.applied();
+                self.install(tree);
+                let event = Event::Installed { snapshot, zxid };
+                self.core.leave([CoreItem::Event(event)]);
             }
         }
     }
@@ -515,5 +525,85 @@ impl Stage for ApplyStage {
 
     fn deadline(&self) -> Option<Instant> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+    use tokio::sync::{Semaphore, oneshot};
+    use tokio_util::task::TaskTracker;
+    use zk_core::conn::auth::Schemes;
+    use zk_core::tree::TreeOptions;
+
+    use super::*;
+    use crate::net::admission::of_lines;
+    use crate::net::tally::Tally;
+    use crate::stage::clock::Clock;
+    use crate::stage::mailbox::Taken;
+
+    fn stage() -> ApplyStage {
+        let admission = Arc::new(of_lines(1, ""));
+        let tree = Arc::new(SharedTree::new(Tree::new(TreeOptions::default()), 1));
+        ApplyStage {
+            mailbox: Arc::new(Mailbox::new(10)),
+            core: Arc::new(Mailbox::new(10)),
+            log: Arc::new(Mailbox::new(10)),
+            snapshots: Arc::new(Mailbox::new(10)),
+            peers: None,
+            connections: Arc::new(Connections::new(Arc::clone(&admission))),
+            access: Access::new(Schemes::new(Vec::new())),
+            admission,
+            pace: SnapshotPace::new(1000, None, 1),
+            captures: Captures::default(),
+            answer: BytesMut::new(),
+            audit: None,
+            lines: Vec::new(),
+            delivery: Delivery {
+                tally: Tally {
+                    stats: Arc::default(),
+                    metrics: Arc::default(),
+                    tree: Arc::clone(&tree),
+                    clock: Clock::start(),
+                },
+                runtime: Handle::current(),
+                tasks: TaskTracker::new(),
+            },
+            scratch: Scratch::default(),
+            tree,
+        }
+    }
+
+    /// Orders a snapshot; whether it is refused at once.
+    fn is_refused(stage: &mut ApplyStage, behind: Option<ApplyItem>) -> bool {
+        let (reply_to, mut written) = oneshot::channel();
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned();
+        let place = place.expect("free");
+        let order = ApplyItem::Order(SnapshotOrder { reply_to, place });
+        let mut items: Vec<ApplyItem> = behind.into_iter().chain([order]).collect();
+        stage.turn(&mut items).expect("no digest is wrong");
+        matches!(
+            written.try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        )
+    }
+
+    /// Until the tree that was loaded again stands in its place, in the same batch too.
+    #[tokio::test]
+    async fn no_snapshot_is_ordered_of_a_tree_whose_log_is_being_cut() {
+        let mut stage = stage();
+        let cut = ApplyItem::Truncate(Zxid::new(1));
+        assert!(is_refused(&mut stage, Some(cut)));
+        assert!(is_refused(&mut stage, None), "the log is being cut");
+        let reloaded = ApplyItem::Reloaded(Box::new(Tree::new(TreeOptions::default())));
+        assert!(is_refused(&mut stage, Some(reloaded)));
+
+        assert!(!is_refused(&mut stage, None));
+        let mut snapshots = Vec::new();
+        assert_eq!(stage.snapshots.take(None, &mut snapshots), Taken::Items);
+        let [SnapshotItem { capture, .. }] = &mut snapshots[..] else {
+            panic!("one is ordered");
+        };
+        while capture.next_chunk(&stage.tree.read(), 1000, &mut BytesMut::new()) {}
     }
 }
