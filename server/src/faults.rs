@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -54,7 +54,8 @@ impl State {
 }
 
 impl Faults {
-    /// Makes every sync of a file or directory take longer by `delay`.
+    /// Makes every sync of a file or directory take longer by `delay`. One that waits goes on when the
+    /// disk is mended, and when the server stops.
     pub fn slow_disk(&self, delay: Duration) {
         self.change(|state| state.sync_delay = delay);
     }
@@ -90,6 +91,15 @@ impl Faults {
     pub fn kill(&self) {
         self.change(|state| {
             state.disk = DiskState::Abandoned;
+            state.sync_delay = Duration::ZERO;
+            state.is_paused = false;
+        });
+    }
+
+    /// Lets go of every thread that is held up: the server stops.
+    pub(crate) fn let_go(&self) {
+        self.change(|state| {
+            state.sync_delay = Duration::ZERO;
             state.is_paused = false;
         });
     }
@@ -126,15 +136,11 @@ impl Faults {
             return Ok(());
         }
         let mut state = self.0.state.lock();
-        let delay = if of == Operation::Sync {
-            state.sync_delay
-        } else {
-            Duration::ZERO
-        };
-        if !delay.is_zero() {
-            drop(state);
-            std::thread::sleep(delay);
-            state = self.0.state.lock();
+        if of == Operation::Sync {
+            let deadline = Instant::now() + state.sync_delay;
+            while !state.sync_delay.is_zero() && Instant::now() < deadline {
+                self.0.changed.wait_until(&mut state, deadline);
+            }
         }
         match state.disk {
             DiskState::Abandoned => Err(io::Error::other("the server was killed by its test")),

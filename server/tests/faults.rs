@@ -37,6 +37,22 @@ async fn a_slow_disk_delays_every_write_until_it_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_holds_up_neither_its_mending_nor_a_stop() {
+    let slow = 4 * SOON;
+    for end in [Faults::heal, Faults::kill, |_: &Faults| ()] {
+        let faults = Faults::default();
+        let (server, zk) = start(&faults).await;
+        faults.slow_disk(slow);
+        let hasty = zk.with_timeout(Duration::from_millis(200));
+        hasty.create("/a", "").await.expect_err("the disk is slow");
+        let start = Instant::now();
+        end(&faults);
+        server.shutdown().await.ok();
+        assert!(start.elapsed() < slow, "it was held up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_or_broken_disk_stops_the_server_and_acknowledges_nothing() {
     for hurt in [Faults::fill_disk, Faults::break_disk] {
         let faults = Faults::default();

@@ -303,7 +303,7 @@ impl Server {
             boxes.1.close();
             boxes.2.close();
             boxes.3.close();
-            faults.resume();
+            faults.let_go();
         });
 
         let tasks = TaskTracker::new();
