@@ -70,8 +70,8 @@
 //! | verb | in the process | processes | Apache's | containers |
 //! |---|---|---|---|---|
 //! | kill, stop, launch, restart, pause, resume, expire, faults of the link to clients | yes | yes | yes | yes |
-//! | isolate, heal | yes | yes | no | yes, in the containers' network |
-//! | cut, delay, throttle, drop, reset links between servers | yes | yes | no | no |
+//! | isolate, heal | yes | yes, but for some votes | no | yes, in the containers' network |
+//! | cut, delay, throttle, drop, reset links between servers | yes | yes, but for some votes | no | no |
 //! | slow, full and broken disks (`faults`) | yes | no | no | no |
 //!
 //! # Features

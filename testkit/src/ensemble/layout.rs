@@ -20,7 +20,7 @@ use super::{Ensemble, LaunchError};
 const ATTEMPTS_MAX: usize = 4;
 
 /// The largest number of voters.
-const VOTERS_MAX: usize = 5;
+pub(crate) const VOTERS_MAX: usize = 5;
 
 /// The largest number of observers.
 const OBSERVERS_MAX: usize = 16;

@@ -20,6 +20,7 @@ mod server;
 
 pub use self::error::{EnsembleError, LaunchError};
 pub use self::layout::TlsFiles;
+pub(crate) use self::layout::VOTERS_MAX;
 pub use self::ports::free_port;
 pub use self::running::Ensemble;
 pub use self::server::Server;

@@ -11,6 +11,7 @@ use super::builder::Builder;
 use super::error::Error;
 use super::links::Links;
 use super::member::{Member, Seat};
+use super::standing::Standing;
 use crate::ensemble;
 #[cfg(feature = "containers")]
 use crate::ensemble::containers::{Containers, Image};
@@ -173,33 +174,34 @@ impl Servers {
         }
     }
 
-    /// Where a server really listens for clients, if it runs.
+    /// Where a server really listens for clients, if it runs and is not known to be paused.
     pub(super) async fn client_addr(&self, index: usize) -> Option<SocketAddr> {
         match self {
             Self::InProcess(members) => members.get(index)?.client_addr().await,
             Self::Processes(ensemble) => {
                 let server = ensemble.servers().get(index)?;
-                server.pid().map(|_| server.client_addr())
+                let answers = server.pid().is_some() && !server.is_paused();
+                answers.then(|| server.client_addr())
             }
             #[cfg(feature = "containers")]
             Self::Containers(containers) => containers.client_addr(index),
         }
     }
 
-    /// What each server is to the others, in words: `leader`, `follower`, `observer`, `standalone`,
-    /// or why it is none of them; with the zxid of its last transaction.
-    pub(super) async fn roles(&self) -> Vec<(String, u64)> {
+    /// What each server is to the others, by index.
+    pub(super) async fn standings(&self) -> Vec<Standing> {
+        let told = |modes: Vec<(String, u64)>| modes.into_iter().map(Standing::told).collect();
         match self {
             Self::InProcess(members) => {
-                let mut roles = Vec::with_capacity(members.len());
+                let mut standings = Vec::with_capacity(members.len());
                 for member in members {
-                    roles.push(member.role().await);
+                    standings.push(member.standing().await);
                 }
-                roles
+                standings
             }
-            Self::Processes(ensemble) => ensemble.modes().await,
+            Self::Processes(ensemble) => told(ensemble.modes().await),
             #[cfg(feature = "containers")]
-            Self::Containers(containers) => containers.modes().await,
+            Self::Containers(containers) => told(containers.modes().await),
         }
     }
 
@@ -216,18 +218,18 @@ impl Servers {
         }
     }
 
-    pub(super) async fn stop(&self, index: usize) -> Result<(), Error> {
+    pub(super) async fn stop(&self, index: usize, links: &Links) -> Result<(), Error> {
         match self {
-            Self::InProcess(_) => self.member(index, "stop")?.stop().await,
+            Self::InProcess(_) => self.member(index, "stop")?.stop(links).await,
             Self::Processes(ensemble) => Ok(ensemble.stop(index).await?),
             #[cfg(feature = "containers")]
             Self::Containers(containers) => Ok(containers.stop(index).await?),
         }
     }
 
-    pub(super) async fn kill(&self, index: usize) -> Result<(), Error> {
+    pub(super) async fn kill(&self, index: usize, links: &Links) -> Result<(), Error> {
         match self {
-            Self::InProcess(_) => self.member(index, "kill")?.kill().await,
+            Self::InProcess(_) => self.member(index, "kill")?.kill(links).await,
             Self::Processes(ensemble) => Ok(ensemble.kill(index).await?),
             #[cfg(feature = "containers")]
             Self::Containers(containers) => Ok(containers.kill(index).await?),

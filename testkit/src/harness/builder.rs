@@ -12,6 +12,8 @@ use super::links::Links;
 
 /// Voters at most: more only make elections slower.
 const SERVERS_MAX: usize = 9;
+/// Of processes.
+const PROCESSES_MAX: usize = crate::ensemble::VOTERS_MAX;
 /// Observers at most.
 const OBSERVERS_MAX: usize = 16;
 
@@ -36,7 +38,8 @@ impl Builder {
         }
     }
 
-    /// Number of voters, 1 to 9; 3 unless told otherwise. One alone stands without an ensemble.
+    /// Number of voters, 1 to 9, of processes (Apache's are some) 1 to 5; 3 unless told otherwise. One
+    /// alone stands without an ensemble.
     #[must_use]
     pub fn servers(mut self, servers: usize) -> Self {
         self.servers = servers;
@@ -83,7 +86,13 @@ impl Builder {
         let Self {
             servers, observers, ..
         } = self;
-        let is_possible = (1..=SERVERS_MAX).contains(&servers)
+        let servers_max = match self.backend {
+            Backend::Processes(_) | Backend::Apache => PROCESSES_MAX,
+            Backend::InProcess => SERVERS_MAX,
+            #[cfg(feature = "containers")]
+            Backend::Containers(_) => SERVERS_MAX,
+        };
+        let is_possible = (1..=servers_max).contains(&servers)
             && observers <= OBSERVERS_MAX
             && (servers > 1 || observers == 0 || self.backend != Backend::InProcess);
         if !is_possible {

@@ -40,7 +40,7 @@ pub enum Error {
     Launch(#[from] LaunchError),
     /// A process of the ensemble does not do what it is told.
     #[error(transparent)]
-    Process(#[from] EnsembleError),
+    Process(EnsembleError),
     /// Servers in containers do not start, or do not do what they are told.
     #[cfg(feature = "containers")]
     #[error(transparent)]
@@ -94,6 +94,25 @@ pub enum Error {
         /// What the servers were doing.
         state: String,
     },
+}
+
+impl From<EnsembleError> for Error {
+    fn from(error: EnsembleError) -> Self {
+        // The index of a server is one less than its id.
+        let index = |id: u32| id.saturating_sub(1) as usize;
+        match error {
+            EnsembleError::NotRunning { id } => Self::NotRunning { index: index(id) },
+            EnsembleError::Launch(LaunchError::AlreadyRunning { id, .. }) => {
+                Self::Running { index: index(id) }
+            }
+            error @ (EnsembleError::Launch(_)
+            | EnsembleError::Signal { .. }
+            | EnsembleError::Limit { .. }
+            | EnsembleError::Unresponsive { .. }
+            | EnsembleError::FourLetterWord { .. }
+            | EnsembleError::NoLeader { .. }) => Self::Process(error),
+        }
+    }
 }
 
 #[cfg(feature = "containers")]

@@ -64,7 +64,7 @@ pub(super) struct Links {
 impl Links {
     /// Links of `count` servers, none of which listens yet.
     pub(super) async fn start(count: usize) -> io::Result<Self> {
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let nowhere = nowhere();
         let mut clients = Vec::with_capacity(count);
         let mut dials = BTreeMap::new();
         for from in 0..count {
@@ -107,6 +107,24 @@ impl Links {
                 dial.election.set_upstream(election);
             }
         }
+    }
+
+    /// A server listens nowhere from now on, and whoever gets its ports is not to be taken for it.
+    pub(super) fn gone(&self, server: usize) {
+        self.client_moved(server, nowhere());
+        self.peers_moved(server, [nowhere(), nowhere()]);
+    }
+
+    /// A server stands still, or goes on: what its connections hold does not pass.
+    pub(super) fn freeze(&self, server: usize, freeze: bool) {
+        self.client(server).freeze(freeze);
+    }
+
+    /// Demands two servers that there are.
+    pub(super) fn check_pair(&self, a: usize, b: usize) {
+        self.client(a);
+        self.client(b);
+        assert_ne!(a, b, "server {a} has no link with itself");
     }
 
     /// Both proxies of both dialling directions between two servers, each with the direction that
@@ -172,10 +190,15 @@ impl Links {
         }
     }
 
-    /// Everything passes again, everywhere.
+    /// Everything passes again, everywhere but where a server stands still.
     pub(super) fn heal(&self) {
         self.clients.iter().for_each(Proxy::heal);
         let dials = self.dials.values().flat_map(Dial::proxies);
         dials.for_each(Proxy::heal);
     }
+}
+
+/// Where no server of a test listens.
+fn nowhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
 }

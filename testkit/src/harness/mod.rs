@@ -14,6 +14,8 @@ mod expire;
 mod links;
 mod member;
 mod run;
+mod standing;
+mod wait;
 
 pub use self::backend::Backend;
 pub use self::builder::Builder;
@@ -21,20 +23,24 @@ pub use self::error::Error;
 pub use self::links::Way;
 pub use self::run::with_client;
 
+use std::io;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use zk_client::{Client, ConnState, SessionId};
 use zk_server::faults::Faults;
 
 use self::backend::Servers;
 use self::links::Links;
-use crate::ensemble::EnsembleError;
-use crate::fault::{Direction, Proxy};
+use self::standing::Standing;
+use crate::fault::Proxy;
 
 /// How often a condition is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(2);
+
+/// How long a server may take to end a session before another one is asked.
+const EXPIRE_TRY: Duration = Duration::from_secs(2);
 
 /// An ensemble for tests: real servers, on ports that the system chose, in a directory that goes
 /// with it.
@@ -133,7 +139,7 @@ impl Ensemble {
         let mut state = client.state();
         let is_there = |state: &ConnState| matches!(state, ConnState::Connected { server, .. } if server.port() == port);
         let within = self.servers.patience();
-        let moved = tokio::time::timeout(within, state.wait_for(is_there)).await;
+        let moved = timeout(within, state.wait_for(is_there)).await;
         if !matches!(moved, Ok(Ok(_))) {
             return Err(self.timeout("the client's move", within).await);
         }
@@ -159,15 +165,16 @@ impl Ensemble {
     pub async fn expire(&self, session: SessionId) -> Result<(), Error> {
         let deadline = Instant::now() + self.servers.patience();
         loop {
-            let mut last = std::io::Error::from(std::io::ErrorKind::NotConnected);
+            let mut last = io::Error::from(io::ErrorKind::NotConnected);
             for index in 0..self.servers.count() {
                 let Some(address) = self.servers.client_addr(index).await else {
                     continue;
                 };
-                match expire::close(address, session).await {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => {}
-                    Err(error) => last = error,
+                match timeout(EXPIRE_TRY, expire::close(address, session)).await {
+                    Ok(Ok(true)) => return Ok(()),
+                    Ok(Ok(false)) => {}
+                    Ok(Err(error)) => last = error,
+                    Err(late) => last = late.into(),
                 }
             }
             if Instant::now() >= deadline {
@@ -192,78 +199,6 @@ impl Ensemble {
         self.len() == 0
     }
 
-    /// The index of the server that leads; one that stands alone leads itself.
-    ///
-    /// # Errors
-    /// [`Error::Timeout`] if none comes to lead.
-    ///
-    /// # Cancel safety
-    /// Safe: it only looks.
-    pub async fn leader(&self) -> Result<usize, Error> {
-        let within = self.servers.patience();
-        let deadline = Instant::now() + within;
-        loop {
-            let roles = self.servers.roles().await;
-            let leads = |word: &str| matches!(word, "leader" | "standalone");
-            let leaders = roles.iter().enumerate();
-            let leaders = leaders.filter(|(_, (word, _))| leads(word));
-            if let Some((index, _)) = leaders.max_by_key(|(_, (_, zxid))| *zxid) {
-                return Ok(index);
-            }
-            if Instant::now() >= deadline {
-                return Err(self.timeout("a leader", within).await);
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// Waits until every server that runs, and is not paused, has the same last transaction, under
-    /// one leader.
-    ///
-    /// # Errors
-    /// [`Error::Timeout`].
-    ///
-    /// # Cancel safety
-    /// Safe: it only looks.
-    pub async fn wait_for_convergence(&self) -> Result<(), Error> {
-        self.wait_until("convergence", |roles| {
-            let running = roles
-                .iter()
-                .filter(|(word, _)| word != "(not running)" && word != "(paused)");
-            let leads = |word: &str| matches!(word, "leader" | "standalone");
-            let leaders = running.clone().filter(|(word, _)| leads(word)).count();
-            let mut zxids = running.clone().map(|(_, zxid)| zxid);
-            let first = zxids.next();
-            leaders == 1
-                && running.clone().all(|(word, _)| !word.starts_with('('))
-                && zxids.all(|zxid| Some(zxid) == first)
-        })
-        .await
-    }
-
-    async fn wait_until_serving(&self) -> Result<(), Error> {
-        self.wait_until("a quorum that serves", |roles| {
-            roles.iter().all(|(word, _)| !word.starts_with('('))
-        })
-        .await
-    }
-
-    async fn wait_until(
-        &self,
-        what: &'static str,
-        is_met: impl Fn(&[(String, u64)]) -> bool,
-    ) -> Result<(), Error> {
-        let within = self.servers.patience();
-        let deadline = Instant::now() + within;
-        while !is_met(&self.servers.roles().await) {
-            if Instant::now() >= deadline {
-                return Err(self.timeout(what, within).await);
-            }
-            sleep(POLL).await;
-        }
-        Ok(())
-    }
-
     /// Ends a server without warning, as kill -9 does: nothing of it reaches its disk any more.
     ///
     /// # Errors
@@ -272,7 +207,9 @@ impl Ensemble {
     /// # Cancel safety
     /// The server may be left running or not.
     pub async fn kill(&self, server: usize) -> Result<(), Error> {
-        self.servers.kill(server).await
+        self.servers.kill(server, &self.links).await?;
+        self.links.freeze(server, false);
+        Ok(())
     }
 
     /// Ends a server in order, as SIGTERM does.
@@ -283,7 +220,9 @@ impl Ensemble {
     /// # Cancel safety
     /// The server is ending.
     pub async fn stop(&self, server: usize) -> Result<(), Error> {
-        self.servers.stop(server).await
+        // It answers while it ends, as a process that is paused does after SIGTERM.
+        self.links.freeze(server, false);
+        self.servers.stop(server, &self.links).await
     }
 
     /// The processes, if that is what the servers are, for what can be done to processes only. Who
@@ -306,7 +245,9 @@ impl Ensemble {
     /// # Cancel safety
     /// The server may be left stopped or running.
     pub async fn launch(&self, server: usize) -> Result<(), Error> {
-        self.servers.launch(server, &self.links).await
+        self.servers.launch(server, &self.links).await?;
+        self.links.freeze(server, false);
+        Ok(())
     }
 
     /// Stops a server if it runs, starts it again, and waits until it serves.
@@ -318,18 +259,12 @@ impl Ensemble {
     /// The server may be left stopped or running.
     pub async fn restart(&self, server: usize) -> Result<(), Error> {
         match self.stop(server).await {
-            Ok(())
-            | Err(
-                Error::NotRunning { .. }
-                | Error::Stopped { .. }
-                | Error::Process(EnsembleError::NotRunning { .. }),
-            ) => {}
+            Ok(()) | Err(Error::NotRunning { .. } | Error::Stopped { .. }) => {}
             Err(error) => return Err(error),
         }
         self.launch(server).await?;
-        self.wait_until("a server that serves", |roles| {
-            let role = roles.get(server);
-            role.is_some_and(|(word, _)| !word.starts_with('('))
+        self.wait_for("a server that serves", |standings| {
+            standings.get(server).is_some_and(Standing::serves)
         })
         .await
     }
@@ -342,8 +277,9 @@ impl Ensemble {
     /// # Cancel safety
     /// The server may be left running or paused.
     pub async fn pause(&self, server: usize) -> Result<(), Error> {
+        self.servers.pause(server).await?;
         self.set_frozen(server, true);
-        self.servers.pause(server).await
+        Ok(())
     }
 
     /// Lets a paused server go on.
@@ -362,11 +298,14 @@ impl Ensemble {
     /// A server whose threads stand still must not answer from its connections either.
     fn set_frozen(&self, server: usize, is_frozen: bool) {
         if matches!(self.servers, Servers::InProcess(_)) {
-            self.links.client(server).stall(Direction::Both, is_frozen);
+            self.links.freeze(server, is_frozen);
         }
     }
 
-    /// Makes the leader give way, and waits for the next one: its index.
+    /// Makes the leader give way, and waits for the next one: its index. The old leader is started
+    /// again.
+    ///
+    /// Without it the others must be a quorum: of one or two servers none can take its place.
     ///
     /// # Errors
     /// As [`Self::restart`] and [`Self::leader`].
@@ -374,11 +313,22 @@ impl Ensemble {
     /// # Cancel safety
     /// The old leader may be left stopped.
     pub async fn force_election(&self) -> Result<usize, Error> {
+        self.force_election_within(self.servers.patience()).await
+    }
+
+    async fn force_election_within(&self, within: Duration) -> Result<usize, Error> {
         let before = self.leader().await?;
         self.stop(before).await?;
-        let after = self.leader().await?;
-        self.restart(before).await?;
-        Ok(after)
+        match self.leader_within(within).await {
+            Ok(after) => {
+                self.restart(before).await?;
+                Ok(after)
+            }
+            Err(error) => {
+                self.launch(before).await?;
+                Err(error)
+            }
+        }
     }
 
     // --- disks ----------------------------------------------------------------------------------
@@ -407,10 +357,17 @@ impl Ensemble {
     /// Cuts the link between two servers: connections stay open, and nothing passes, as if a cable
     /// were pulled.
     ///
+    /// Some of the votes of processes get through: who has the larger id dials back where the other says
+    /// that it listens, and that is past the links. Transactions never do. The same holds for the other
+    /// verbs on links.
+    ///
     /// # Errors
     /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
+    ///
+    /// # Panics
+    /// If there is no such server, or both are the same.
     pub fn cut(&self, a: usize, b: usize, way: Way) -> Result<(), Error> {
-        self.need_links("cutting a link")?;
+        self.need_link("cutting a link", a, b)?;
         self.links.stall(a, b, way, true);
         Ok(())
     }
@@ -419,13 +376,16 @@ impl Ensemble {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
+    ///
+    /// # Panics
+    /// If there is no such server, or both are the same.
     pub fn mend(&self, a: usize, b: usize, way: Way) -> Result<(), Error> {
-        self.need_links("mending a link")?;
+        self.need_link("mending a link", a, b)?;
         self.links.stall(a, b, way, false);
         Ok(())
     }
 
-    /// Cuts all links between a server and the others. Its clients still reach it.
+    /// Cuts all links between a server and the others, as [`Self::cut`] does. Its clients still reach it.
     ///
     /// A container is taken off the network that the servers share, which holds the thread up until
     /// it is done.
@@ -438,6 +398,7 @@ impl Ensemble {
             return Ok(containers.isolate(server)?);
         }
         self.need_links("isolating a server")?;
+        self.links.client(server);
         for other in (0..self.len()).filter(|&other| other != server) {
             self.links.stall(server, other, Way::Both, true);
         }
@@ -448,8 +409,11 @@ impl Ensemble {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
+    ///
+    /// # Panics
+    /// If there is no such server, or both are the same.
     pub fn drop_bytes(&self, a: usize, b: usize, way: Way, drop: bool) -> Result<(), Error> {
-        self.need_links("dropping bytes")?;
+        self.need_link("dropping bytes", a, b)?;
         self.links.drop_bytes(a, b, way, drop);
         Ok(())
     }
@@ -458,8 +422,11 @@ impl Ensemble {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
+    ///
+    /// # Panics
+    /// If there is no such server, or both are the same.
     pub fn delay(&self, a: usize, b: usize, way: Way, delay: Duration) -> Result<(), Error> {
-        self.need_links("delaying a link")?;
+        self.need_link("delaying a link", a, b)?;
         self.links.delay(a, b, way, delay);
         Ok(())
     }
@@ -468,8 +435,11 @@ impl Ensemble {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
+    ///
+    /// # Panics
+    /// If there is no such server, or both are the same.
     pub fn throttle(&self, a: usize, b: usize, way: Way, rate: Option<u64>) -> Result<(), Error> {
-        self.need_links("throttling a link")?;
+        self.need_link("throttling a link", a, b)?;
         self.links.throttle(a, b, way, rate);
         Ok(())
     }
@@ -478,8 +448,11 @@ impl Ensemble {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the servers reach each other past the links: Apache's, and containers.
+    ///
+    /// # Panics
+    /// If there is no such server, or both are the same.
     pub fn reset(&self, a: usize, b: usize) -> Result<(), Error> {
-        self.need_links("resetting a link")?;
+        self.need_link("resetting a link", a, b)?;
         self.links.reset(a, b);
         Ok(())
     }
@@ -505,16 +478,10 @@ impl Ensemble {
         }
     }
 
-    async fn timeout(&self, what: &'static str, within: Duration) -> Error {
-        let roles = self.servers.roles().await;
-        let describe = |(index, (word, zxid)): (usize, &(String, u64))| {
-            format!("server {index} {word} at {zxid:#x}")
-        };
-        let state: Vec<_> = roles.iter().enumerate().map(describe).collect();
-        Error::Timeout {
-            what,
-            within,
-            state: state.join(", "),
-        }
+    /// As [`Self::need_links`], for the link between two servers.
+    fn need_link(&self, verb: &'static str, a: usize, b: usize) -> Result<(), Error> {
+        self.need_links(verb)?;
+        self.links.check_pair(a, b);
+        Ok(())
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::ensemble::EnsembleError;
 use crate::fault::Direction;
 use crate::sim::rng::Rng;
 use crate::{Ensemble, Error, Way};
@@ -280,7 +279,7 @@ impl<'a> Faults<'a> {
                 Kind::FullDisk => {
                     // It has stopped by itself, or has had nothing to write.
                     match self.ensemble.kill(fault.victim).await {
-                        Ok(()) | Err(Error::Process(EnsembleError::NotRunning { .. })) => {
+                        Ok(()) | Err(Error::NotRunning { .. }) => {
                             self.ensemble.launch(fault.victim).await
                         }
                         Err(error) => Err(error),

@@ -148,6 +148,12 @@ impl Proxy {
         self.control.change(|state| state.upstream = upstream);
     }
 
+    /// While true, nothing passes either way, as in front of a server that stands still. Apart from
+    /// the verbs on the link: [`heal`](Self::heal) does not end it.
+    pub(crate) fn freeze(&self, freeze: bool) {
+        self.control.change(|state| state.is_frozen = freeze);
+    }
+
     /// Number of live connections, including those that are not yet connected upstream.
     ///
     /// A connection counts until both sides have ended it, or one has reset it, or it is cut.

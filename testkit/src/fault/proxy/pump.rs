@@ -123,7 +123,7 @@ impl Pump {
         if *budget == Some(0) {
             return Err(Ending::Spent(self.way));
         }
-        if link.is_stalled {
+        if link.is_stalled || state.is_frozen {
             return Ok(Wants::default());
         }
         if self.rate != link.rate {

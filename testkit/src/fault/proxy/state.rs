@@ -41,6 +41,8 @@ pub(super) type Budget = PerWay<Option<u64>>;
 pub(super) struct State {
     pub(super) upstream: SocketAddr,
     pub(super) is_refusing: bool,
+    /// Whether the server stands still: then nothing passes, whatever is wrong with the link.
+    pub(super) is_frozen: bool,
     pub(super) links: PerWay<Link>,
     /// Live connections by number; one that is no longer here has been cut.
     pub(super) live: BTreeMap<u64, Budget>,
@@ -95,6 +97,7 @@ impl State {
         Self {
             upstream,
             is_refusing: false,
+            is_frozen: false,
             links: PerWay::default(),
             live: BTreeMap::new(),
             next_budget: Budget::default(),
