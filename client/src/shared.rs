@@ -76,6 +76,8 @@ struct Inbox {
     events: Vec<DriverEvent>,
     /// What was submitted and is not resolved, as far as the driver has told.
     load: Load,
+    /// Whether the driver is about to hear that there was no room.
+    is_crowded: bool,
     /// The driver's, while it waits for something to do.
     driver: Option<Waker>,
     /// Set when the driver has gone: nothing is accepted any more.
@@ -154,6 +156,17 @@ impl Shared {
             && inbox.load.requests > 0
             && (inbox.load.requests >= limit.requests || inbox.load.bytes + len > limit.bytes)
         {
+            // Some of it may be what nobody waits for any more.
+            let driver = if mem::replace(&mut inbox.is_crowded, true) {
+                None
+            } else {
+                inbox.events.push(Event::Crowded);
+                inbox.driver.take()
+            };
+            drop(inbox);
+            if let Some(driver) = driver {
+                driver.wake();
+            }
             return Err(request);
         }
         inbox.load.requests += 1;
@@ -297,6 +310,7 @@ impl Shared {
             }
         }
         inbox.load = load;
+        inbox.is_crowded = false;
         mem::swap(&mut inbox.events, events);
         if !inbox
             .driver

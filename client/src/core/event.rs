@@ -11,6 +11,8 @@ use crate::connect_string::Server;
 pub(crate) enum Event<W, S> {
     /// The user wants something done.
     Submit(Request<W, S>),
+    /// A request was refused for want of room.
+    Crowded,
     /// Nobody holds the watch any more.
     Unsubscribe(WatchId),
     /// The user adds a credential.

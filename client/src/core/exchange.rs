@@ -31,6 +31,8 @@ pub(super) const AUTH: Trip = Trip {
 };
 /// Requests in the queue before it is searched for those that nobody waits for any more.
 pub(super) const WITHDRAW_MIN: usize = 64;
+/// Shortest time between searches because there was no room.
+const WITHDRAW_PAUSE: Duration = Duration::from_millis(10);
 
 impl<W: Waiter, S: Clone> Core<W, S> {
     /// The user wants something done.
@@ -73,6 +75,16 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             }
         }
         self.withdraw_at = (2 * self.queue.load().requests).max(WITHDRAW_MIN);
+    }
+
+    /// There was no room for a request. While requests go, those that nobody waits for make room as it
+    /// comes to them; else they are looked for, and not at every refusal of somebody who does not wait.
+    pub(super) fn crowded(&mut self, now: Time) {
+        let goes = matches!(&self.phase, Phase::Linked(link) if link.stage == Stage::Ready);
+        if !goes && self.withdraw_due <= now {
+            self.withdraw();
+            self.withdraw_due = now + WITHDRAW_PAUSE;
+        }
     }
 
     /// Queues a request of the client's own.

@@ -170,6 +170,8 @@ pub(crate) struct Core<W, S> {
     queue: Queue<W, S>,
     /// Length of the queue at which it is searched for what nobody waits for.
     withdraw_at: usize,
+    /// No search for want of room before.
+    withdraw_due: Time,
     watches: Watches<S>,
     /// No request is due before.
     requests_due: Time,
@@ -232,6 +234,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             urgent: VecDeque::new(),
             queue: Queue::new(),
             withdraw_at: exchange::WITHDRAW_MIN,
+            withdraw_due: Time::default(),
             watches: Watches::new(),
             requests_due: Time::NEVER,
             holds: 0,
@@ -328,6 +331,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
     pub(crate) fn handle(&mut self, now: Time, event: Event<W, S>, out: &mut Vec<Action<W, S>>) {
         match event {
             Event::Submit(request) => self.submit(now, request, out),
+            Event::Crowded => self.crowded(now),
             Event::Unsubscribe(id) => {
                 let removals = self.watches.unsubscribe(id);
                 self.remove_watches(removals);

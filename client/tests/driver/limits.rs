@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::FutureExt as _;
 use tokio::time::sleep;
-use zk_client::{ErrorKind, Outcome, WatchItem};
+use zk_client::{ConnectErrorKind, ErrorKind, Outcome, WatchItem};
 use zk_proto::OpCode;
 
 use crate::script::{Mode, Script, connected};
@@ -32,6 +32,27 @@ async fn what_was_withdrawn_makes_room_while_nothing_else_happens() {
     sleep(Duration::from_millis(1)).await;
     client.exists("/a").send().await.unwrap();
     assert_eq!(script.lock().seen, [OpCode::Exists]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_withdrawn_makes_room_without_a_connection_too() {
+    for bytes in [1 << 20, 100] {
+        let script = Script::default();
+        let builder = script.builder().max_in_flight(3).max_in_flight_bytes(bytes);
+        let client = builder.connect().await.unwrap();
+        script.set(Mode::Unreachable(ConnectErrorKind::Io));
+        script.cut();
+        let mut state = client.state();
+        state.wait_for(|state| !state.is_connected()).await.unwrap();
+        drop([(); 3].map(|()| client.get("/a").send()));
+        // Whoever finds no room has those looked for that nobody waits for.
+        let error = client.exists("/a").send().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Backpressure);
+        sleep(Duration::from_millis(1)).await;
+        let waits = client.exists("/a").send();
+        script.set(Mode::Serve);
+        waits.await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
