@@ -376,7 +376,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             // Whether the session was closed, only a server can say: one that refuses it, or that
             // answers.
             let is_closing = queued.purpose == Purpose::CloseSession;
-            if is_closing || resend && queued.request.waiter.is_some() {
+            // Nobody ever waited for what was let go of; whoever waited too long was told.
+            let is_wanted = queued.request.waiter.is_some()
+                || queued.purpose == Purpose::User && queued.deadline > now;
+            if is_closing || resend && is_wanted {
+                self.requests_due = self.requests_due.min(queued.deadline);
                 self.queue.push_back(queued);
             } else {
                 let unknown = !mutated!(InFlightFailsAsNotSent);

@@ -49,3 +49,50 @@ fn a_few_requests_wait_for_others_behind_many_and_for_nothing_behind_few() {
     answer(&mut bench, 5..=5);
     assert_eq!(bench.sent().0.len(), 1);
 }
+
+#[test]
+fn requests_that_nobody_waits_for_make_room_as_soon_as_there_is_none() {
+    let mut bench = Bench::new();
+    let tickets = [Ticket::default(), Ticket::default()];
+    for ticket in &tickets {
+        let request = request(&sync(), Some(ticket.clone()));
+        bench.handle(Event::Submit(request));
+    }
+    tickets[0].0.set(true);
+    bench.handle(Event::Crowded);
+    assert_eq!(bench.core.load().requests, 1);
+    // Not at every refusal.
+    tickets[1].0.set(true);
+    bench.handle(Event::Crowded);
+    assert_eq!(bench.core.load().requests, 1);
+    bench.now = bench.now + Duration::from_millis(10);
+    bench.handle(Event::Crowded);
+    assert_eq!(bench.core.load().requests, 0);
+}
+
+#[test]
+fn what_was_let_go_of_is_sent_again_for_as_long_as_it_has_time() {
+    for is_late in [false, true] {
+        let mut bench = Bench::new();
+        bench.dial();
+        bench.grant(1, false);
+        bench.handle(Event::Submit(Request {
+            resend: true,
+            timeout: Duration::from_secs(5),
+            ..request(&sync(), None)
+        }));
+        assert_eq!(bench.sent().0, [OpCode::Sync]);
+        if is_late {
+            bench.now = bench.now + Duration::from_secs(5);
+            bench.handle(Event::Tick);
+        }
+        bench.lose();
+        if !is_late {
+            assert!(bench.core.next_deadline() <= bench.now + Duration::from_secs(5));
+        }
+        bench.dial();
+        bench.grant(1, false);
+        let wanted = if is_late { vec![] } else { vec![OpCode::Sync] };
+        assert_eq!(bench.sent().0, wanted);
+    }
+}
