@@ -346,12 +346,14 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             .as_ref()
             .is_some_and(|session| session.is_resumable);
         if link.stage == Stage::Authenticating {
-            // Nobody was told that there was a connection.
-            out.push(Action::Transition(Transition::AttemptFailed {
-                server: link.server.clone(),
-                error,
-                passed: self.hosts.passed(),
-            }));
+            // Nobody was told that there was a connection, and one that was not wanted did not fail.
+            if error.kind != AttemptErrorKind::Moved {
+                out.push(Action::Transition(Transition::AttemptFailed {
+                    server: link.server.clone(),
+                    error,
+                    passed: self.hosts.passed(),
+                }));
+            }
         } else if let Some(session) = &self.session {
             out.push(Action::Transition(Transition::Suspended {
                 session: session.granted.id,
@@ -563,7 +565,12 @@ impl<W: Waiter, S: Clone> Core<W, S> {
 
     /// Leaves the server as soon as nothing is in flight.
     fn leave(&mut self, now: Time, out: &mut Vec<Action<W, S>>) {
-        if let Phase::Linked(link) = &mut self.phase {
+        let Phase::Linked(link) = &mut self.phase else {
+            return;
+        };
+        if link.stage == Stage::Authenticating {
+            self.lost(now, moved(), out);
+        } else {
             link.stage = Stage::Leaving;
             self.leave_if_idle(now, out);
         }
@@ -574,8 +581,11 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             && link.stage == Stage::Leaving
             && link.in_flight().requests == 0
         {
-            let error = AttemptError::new(AttemptErrorKind::Moved, "the client moves on");
-            self.lost(now, error, out);
+            self.lost(now, moved(), out);
         }
     }
+}
+
+fn moved() -> AttemptError {
+    AttemptError::new(AttemptErrorKind::Moved, "the client moves on")
 }
