@@ -41,7 +41,10 @@ pub enum ConnState {
         session: SessionId,
         /// When the loss was noticed.
         since: Instant,
-        /// Until then no server can have let the session expire.
+        /// Until then no server can have let the session expire: the session timeout from when the last
+        /// request was sent that the leader answered, as [`crate::Session::confirmed`] tells it. Pings
+        /// and reads add nothing, a server that lags answers them for a session that is over. `since`
+        /// if the session was on a server that is cut off from the leader.
         safe_until: Instant,
     },
     /// A server said that the session is over; its ephemeral znodes are gone.

@@ -236,7 +236,6 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         self.session = Some(Session {
             granted,
             is_resumable,
-            confirmed: sent,
             // Those that take part in the ensemble ask the leader.
             proven: if read_only { Time::default() } else { sent },
         });
@@ -358,7 +357,12 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             out.push(Action::Transition(Transition::Suspended {
                 session: session.granted.id,
                 since: now,
-                safe_until: session.confirmed + session.granted.timeout,
+                // On a server that is cut off from the leader nobody knows.
+                safe_until: if session.proven == Time::default() {
+                    now
+                } else {
+                    session.proven + session.granted.timeout
+                },
                 cause: error,
             }));
         }

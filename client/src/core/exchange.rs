@@ -384,34 +384,50 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             return Ok(());
         };
         link.received(now);
+        // Until both sides have proved who they are, nothing that a server says of its data counts.
+        let is_authenticating = link.stage == Stage::Authenticating;
         if header.xid == Xid::NOTIFICATION {
+            if is_authenticating {
+                let message = "a watch event came before credentials were answered";
+                return Err(broken(message.to_owned()));
+            }
             return self.notification(header.zxid, &payload, out);
         }
         // Answers to credentials come from elsewhere in a server, at any time.
         if header.xid != Xid::AUTH {
             self.watches.replied();
         }
+        let unasked = |what| broken(format!("{what} is answered where none was sent"));
         match header.xid {
             Xid::PING => {
-                let sent = link.pong();
-                self.confirm(sent);
-                if let Some(sent) = sent {
-                    let after = now - sent;
-                    out.push(Action::Transition(Transition::Pinged { after }));
+                let after = now - link.pong().ok_or_else(|| unasked("a ping"))?;
+                if !is_authenticating {
+                    self.served();
                 }
+                out.push(Action::Transition(Transition::Pinged { after }));
+                self.refused_without_sasl(header.error(), out);
             }
             Xid::AUTH => {
                 // Else it could stand in for the proof that the server owes.
-                let (index, sent) = link.auth_sent.pop_front().ok_or_else(|| {
-                    broken("credentials are answered where none were sent".to_owned())
-                })?;
+                let (index, sent) = link
+                    .auth_sent
+                    .pop_front()
+                    .ok_or_else(|| unasked("a credential"))?;
+                self.served();
                 // Answered where the bytes come in: the session's timer does not hear of it.
-                self.confirm(mutated!(ConfirmedByAuth).then_some(sent));
+                if mutated!(ProvenByAuth) {
+                    self.prove(sent);
+                }
                 self.auth_answered(index, header.error(), out);
             }
             Xid::SET_WATCHES => {
-                let sent = link.watches_sent.pop_front();
-                self.confirm(sent);
+                link.watches_sent
+                    .pop_front()
+                    .ok_or_else(|| unasked("a registration of watches"))?;
+                self.served();
+                if self.refused_without_sasl(header.error(), out) {
+                    return Ok(());
+                }
                 self.rearmed(header.zxid, header.error(), out)?;
             }
             xid if link.sasl_asked().is_some_and(|(asked, _)| asked == xid) => {
@@ -425,26 +441,24 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                         None => format!("a reply has xid {xid} where none is due"),
                     })
                 })?;
-                let sent = if mutated!(ConfirmedOnReceipt) {
-                    now
-                } else {
-                    in_flight.sent
-                };
-                self.confirm(Some(sent));
+                self.served();
                 let is_proof = in_flight.queued.request.frame.asks_leader();
-                if is_proof
-                    && header.error().is_none()
-                    && let Some(session) = &mut self.session
-                {
-                    session.proven = session.proven.max(sent);
+                if is_proof && header.error().is_none() {
+                    self.prove(if mutated!(ProvenOnReceipt) {
+                        now
+                    } else {
+                        in_flight.sent
+                    });
                 }
                 self.last_zxid = self.last_zxid.max(header.zxid);
                 self.follow_zxid();
                 self.answered(in_flight, &header, payload, out)?;
             }
         }
-        self.last_zxid = self.last_zxid.max(header.zxid);
-        self.follow_zxid();
+        if !is_authenticating {
+            self.last_zxid = self.last_zxid.max(header.zxid);
+            self.follow_zxid();
+        }
         self.leave_if_idle(now, out);
         Ok(())
     }
@@ -462,16 +476,34 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         }
     }
 
-    /// A server has answered what was sent then: the session lives at least its timeout from there.
-    fn confirm(&mut self, sent: Option<Time>) {
+    /// The server has answered something: it is of use.
+    fn served(&mut self) {
         if let Phase::Linked(link) = &mut self.phase
             && !std::mem::replace(&mut link.is_proven, true)
         {
             self.hosts.succeeded();
         }
-        if let (Some(sent), Some(session)) = (sent, &mut self.session) {
-            session.confirmed = session.confirmed.max(sent);
+    }
+
+    /// The leader has answered what was sent then: the session lives at least its timeout from there.
+    fn prove(&mut self, sent: Time) {
+        if let Some(session) = &mut self.session {
+            session.proven = session.proven.max(sent);
         }
+    }
+
+    /// Ends the client if the server takes nothing from who has not logged in by SASL: the next one
+    /// would not either. Returns whether it did.
+    fn refused_without_sasl(
+        &mut self,
+        error: Option<ErrorCode>,
+        out: &mut Vec<Action<W, S>>,
+    ) -> bool {
+        let is_refused = error == Some(ErrorCode::SessionClosedRequireSaslAuth);
+        if is_refused {
+            self.shut(CloseReason::AuthFailed, out);
+        }
+        is_refused
     }
 
     fn answered(
@@ -555,6 +587,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
                 };
                 out.push(Action::Complete(waiter, Err(failure), trip));
             }
+            (None, Some(ErrorCode::SessionClosedRequireSaslAuth)) => {}
             (None, _) => self.internal_answered(purpose, header, out)?,
         }
         // A stream that the server is about to lose for a moment.
@@ -562,9 +595,7 @@ impl<W: Waiter, S: Clone> Core<W, S> {
             let since = header.zxid;
             out.push(Action::Deliver(sink, Delivery::Gap { since }));
         }
-        if error == Some(ErrorCode::SessionClosedRequireSaslAuth) {
-            self.shut(CloseReason::AuthFailed, out);
-        }
+        self.refused_without_sasl(error, out);
         unwatched_by.map_or(Ok(()), |code| Err(unwatched(code)))
     }
 

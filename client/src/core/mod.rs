@@ -112,10 +112,8 @@ struct Session {
     /// Whether a server that takes part in the ensemble granted or confirmed it. Only then can it be
     /// taken to another server.
     is_resumable: bool,
-    /// When the last request that was answered had been sent: the server counts from then or later.
-    confirmed: Time,
-    /// When the last request that the leader answered had been sent: it had not let the session end
-    /// by then. A server that lags does not know what the leader has done.
+    /// When the last request that the leader answered had been sent, if there was one: it had not let
+    /// the session end by then. A server that lags does not know what the leader has done.
     proven: Time,
 }
 
@@ -208,7 +206,6 @@ impl<W: Waiter, S: Clone> Core<W, S> {
         let session = config.resume.clone().map(|granted| Session {
             granted,
             is_resumable: true,
-            confirmed: Time::default(),
             proven: Time::default(),
         });
         Self {

@@ -19,7 +19,7 @@ use zk_proto::request::{
 };
 use zk_proto::response::{ErrorResponse, SetSaslResponse, SyncResponse};
 use zk_proto::sasl::{Answer, Challenge, Service};
-use zk_proto::{EventType, OpCode, SessionId, WatcherEvent, Xid, Zxid, frame};
+use zk_proto::{ErrorCode, EventType, OpCode, SessionId, WatcherEvent, Xid, Zxid, frame};
 
 use crate::connect_string::Server;
 use crate::core::{
@@ -175,6 +175,29 @@ fn is_suspended(action: &Action<Ticket, u32>) -> bool {
 
 fn is_connected(action: &Action<Ticket, u32>) -> bool {
     matches!(action, Action::Transition(Transition::Connected { .. }))
+}
+
+/// What is dialed next, without waiting.
+fn dialed(bench: &mut Bench) -> Option<Server> {
+    let actions = bench.handle(Event::Tick);
+    actions.into_iter().find_map(|action| {
+        if let Action::Dial { server, .. } = action {
+            return Some(server);
+        }
+        None
+    })
+}
+
+fn is_hung_up(actions: &Actions) -> bool {
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::HangUp))
+}
+
+fn is_closed_for(actions: &Actions, wanted: CloseReason) -> bool {
+    actions.iter().any(|action| {
+        matches!(action, Action::Transition(Transition::Closed { reason }) if *reason == wanted)
+    })
 }
 
 /// A request that has all the time there is.

@@ -152,3 +152,97 @@ fn provided_credentials_stand_in_front_and_hold_for_one_connection() {
         bench.lose();
     }
 }
+
+#[test]
+fn server_that_takes_nothing_without_sasl_is_not_asked_for_ever() {
+    let error = ErrorCode::SessionClosedRequireSaslAuth.code();
+    let told = |actions: &Actions| is_closed_for(actions, CloseReason::AuthFailed);
+    let mut bench = Bench::new();
+    bench.dial();
+    bench.grant(1, false);
+    bench.now = bench.core.next_deadline();
+    assert_eq!(bench.sent().0, [OpCode::Ping]);
+    let actions = bench.reply(Xid::PING, 0, error, &[]);
+    assert!(told(&actions), "{actions:?}");
+
+    // What goes ahead on the next connection, and what the client does for itself.
+    for mode in [Some(AddWatchMode::Persistent), None] {
+        let mut bench = Bench::new();
+        bench.dial();
+        bench.grant(1, false);
+        bench.add_watch(1, AddWatchMode::Persistent);
+        bench.added(1);
+        let xid = if mode.is_some() {
+            bench.lose();
+            bench.dial();
+            bench.grant(1, false);
+            assert_eq!(bench.sent().0, [OpCode::SetWatches2]);
+            Xid::SET_WATCHES
+        } else {
+            bench.handle(Event::Unsubscribe(WatchId(1)));
+            assert_eq!(bench.sent().0, [OpCode::RemoveWatches]);
+            Xid::new(2)
+        };
+        let actions = bench.reply(xid, 0, error, &[]);
+        assert!(told(&actions), "{actions:?}");
+    }
+}
+
+#[test]
+fn server_that_has_not_proved_itself_says_nothing_that_counts() {
+    let event = WatcherEvent {
+        event_type: EventType::NodeDataChanged.code(),
+        state: 3,
+        path: Some("/a".into()),
+    };
+    for (xid, body) in [
+        (Xid::NOTIFICATION, event.to_bytes()),
+        (Xid::PING, Bytes::new()),
+        (Xid::SET_WATCHES, Bytes::new()),
+    ] {
+        let mut bench = proving();
+        bench.sent();
+        let actions = bench.reply(xid, i64::MAX, 0, &body);
+        assert!(is_hung_up(&actions), "{xid}: {actions:?}");
+        assert_eq!(bench.core.last_zxid(), Zxid::ZERO, "{xid}");
+    }
+    let mut bench = proving();
+    bench.sent();
+    let token = Challenge::new(Service::CLIENT, "n").to_token().into();
+    let body = SetSaslResponse { token: Some(token) }.to_bytes();
+    let actions = bench.reply(Xid::new(1), i64::MAX, 0, &body);
+    assert!(!is_hung_up(&actions), "{actions:?}");
+    assert_eq!(bench.core.last_zxid(), Zxid::ZERO);
+    // It may take long to answer.
+    bench.sent();
+    bench.now = bench.now + Duration::from_millis(1_400);
+    bench.core.received(bench.now);
+    bench.now = bench.now + Duration::from_millis(1_400);
+    assert_eq!(bench.sent().0, [OpCode::Ping]);
+    let actions = bench.reply(Xid::PING, i64::MAX, 0, &[]);
+    assert!(!is_hung_up(&actions) && !bench.core.is_of_use());
+    assert_eq!(bench.core.last_zxid(), Zxid::ZERO);
+}
+
+#[test]
+fn answers_to_what_was_not_sent_are_no_answers() {
+    for xid in [Xid::PING, Xid::SET_WATCHES, Xid::AUTH] {
+        let mut bench = Bench::new();
+        bench.dial();
+        bench.grant(1, false);
+        let actions = bench.reply(xid, 1, 0, &[]);
+        assert!(is_hung_up(&actions), "{xid}: {actions:?}");
+    }
+}
+
+#[test]
+fn move_of_a_connection_that_nobody_was_told_of_is_silent() {
+    let mut bench = proving();
+    let actions = bench.handle(Event::SetServers(vec![Server::new("new", 9)]));
+    let is_told = |action: &Action<Ticket, u32>| matches!(action, Action::Transition(_));
+    assert!(
+        is_hung_up(&actions) && !actions.iter().any(is_told),
+        "{actions:?}"
+    );
+    assert_eq!(dialed(&mut bench), Some(Server::new("new", 9)));
+}

@@ -25,23 +25,6 @@ fn read_only_server_is_taken_only_when_every_other_was_tried() {
     }
 }
 
-/// What is dialed next, without waiting.
-fn dialed(bench: &mut Bench) -> Option<Server> {
-    let actions = bench.handle(Event::Tick);
-    actions.into_iter().find_map(|action| {
-        if let Action::Dial { server, .. } = action {
-            return Some(server);
-        }
-        None
-    })
-}
-
-fn is_hung_up(actions: &Actions) -> bool {
-    actions
-        .iter()
-        .any(|action| matches!(action, Action::HangUp))
-}
-
 #[test]
 fn attempt_at_a_server_that_left_the_list_is_given_up_for_one_that_is_in_it() {
     for has_connected in [false, true] {

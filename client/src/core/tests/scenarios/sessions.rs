@@ -83,11 +83,8 @@ fn session_that_is_fought_for_is_let_go_of_in_the_end_and_not_dialed_for_without
         lost += 1;
         assert!(lost < 100, "{actions:?}");
         if bench.core.is_closed() {
-            let hijacked = |action: &Action<Ticket, u32>| {
-                let reason = CloseReason::SessionHijacked;
-                matches!(action, Action::Transition(Transition::Closed { reason: told }) if *told == reason)
-            };
-            assert!(actions.iter().any(hijacked), "{actions:?}");
+            let is_told = is_closed_for(&actions, CloseReason::SessionHijacked);
+            assert!(is_told, "{actions:?}");
         } else {
             bench.dial();
             bench.grant(1, false);
@@ -206,4 +203,33 @@ fn session_whose_close_was_not_answered_is_closed_on_the_next_connection() {
     let now = bench.now;
     bench.core.frame(now, refused, &mut Vec::new());
     assert!(bench.core.is_closed());
+}
+
+#[test]
+fn session_is_safe_for_as_long_as_the_leader_has_granted_and_no_server_that_lags_may_add_to_it() {
+    let safe_until = |actions: Actions| {
+        actions.into_iter().find_map(|action| {
+            if let Action::Transition(Transition::Suspended { safe_until, .. }) = action {
+                return Some(safe_until);
+            }
+            None
+        })
+    };
+    for read_only in [false, true] {
+        let mut bench = Bench::new();
+        bench.now = Time::START + Duration::from_secs(1);
+        bench.dial();
+        let granted = bench.now;
+        bench.grant(1, read_only);
+        bench.now = bench.now + Duration::from_secs(2);
+        assert_eq!(bench.sent().0, [OpCode::Ping]);
+        bench.reply(Xid::PING, 0, 0, &[]);
+        let lost = bench.now;
+        let wanted = if read_only {
+            lost
+        } else {
+            granted + Duration::from_secs(6)
+        };
+        assert_eq!(safe_until(bench.lose()), Some(wanted));
+    }
 }
