@@ -22,7 +22,7 @@ use zk_proto::jute::Encode as _;
 use zk_proto::{Acl, Bytes, Epoch, Id, Perms, SessionId, Version, Xid, Zxid};
 use zk_server::storage::{
     Epochs, Fault, FileLog, LogEntry, LogOptions, RecoverOptions, Recovered, SimDisk,
-    SnapshotWriter, Standing, Survival, purge, recover,
+    SnapshotWriter, Standing, Survival, purge, recover, write_snapshot,
 };
 
 const SESSION: SessionId = SessionId::new(0x100_0000_0000_0001);
@@ -284,13 +284,31 @@ impl<'a> Life<'a> {
         let last = self.tree.applied();
         let to = Zxid::from_parts(last.epoch(), last.counter() - count);
         self.promises.acknowledged = to;
-        self.log.truncate(to)?;
+        if !self.log.truncate(to)? {
+            return Err("not truncated".into());
+        }
         self.promises.states.retain(|zxid, _| *zxid <= to);
         self.tree = recover(&self.disk, &options())?.tree;
         self.ahead = recover(&self.disk, &options())?.tree;
         if self.tree.applied() != to {
             return Err("truncated to somewhere else".into());
         }
+        Ok(())
+    }
+
+    /// As a member that is given the tree of a leader, who is ahead.
+    fn take_tree(&mut self) -> Result<(), Died> {
+        while !self.lag.is_empty() {
+            self.apply();
+        }
+        self.snapshot = None;
+        for _ in 0..10 {
+            self.propose();
+        }
+        let (name, _) = write_snapshot(&self.disk, &mut self.ahead, self.compression)?;
+        self.log.restart(name)?;
+        self.promises.acknowledged = self.ahead.applied();
+        self.tree = recover(&self.disk, &options())?.tree;
         Ok(())
     }
 }
@@ -316,6 +334,9 @@ fn live(disk: &SimDisk, sync: bool, promises: &mut Promises) -> Result<(), Died>
         }
         while life.snapshot.is_some() {
             life.write_snapshot()?;
+        }
+        if epoch == 2 {
+            life.take_tree()?;
         }
     }
     Ok(())

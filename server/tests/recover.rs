@@ -333,3 +333,80 @@ fn orphans_are_deleted_and_stay_deleted() {
     assert_eq!(again.report.replayed, 0);
     assert_eq!(contents(&again.tree), contents(&recovered.tree));
 }
+
+/// A snapshot that nothing else leads to: to go on from an older one would be to forget what was
+/// acknowledged.
+#[test]
+fn a_damaged_snapshot_is_passed_over_only_if_the_log_leads_to_it() {
+    let session = SessionId::new(0x100_0000_0000_0001);
+    let write = |count: i64, disk: &SimDisk| {
+        let mut writer = Writer::start(disk).expect("started");
+        for _ in 0..count {
+            assert!(writer.step(session));
+        }
+        writer
+    };
+    let ahead = SimDisk::new(1);
+    let mut ahead = write(60, &ahead);
+    for (count, is_reached) in [(50, false), (59, false), (60, true), (62, true)] {
+        let disk = SimDisk::new(1);
+        drop(write(count, &disk));
+        let name = write_snapshot(&disk, &mut ahead.tree, Compression::None);
+        let (name, len) = name.expect("written");
+        let load = || recover(&disk, &options(Standing::Member));
+        let whole = load().expect("whole");
+        assert_eq!(whole.tree.applied().get(), count.max(60));
+        // In the middle, and where it shows without reading it.
+        for offset in [len / 2, len - 1] {
+            disk.flip(name, usize::try_from(offset).expect("small"), 1);
+            match load() {
+                Ok(found) => assert!(is_reached && found.tree.applied().get() == count),
+                Err(error) => {
+                    assert!(!is_reached);
+                    assert_eq!(
+                        error.to_string(),
+                        "snapshot.3c cannot be read, and the log does not lead there from snapshot.0"
+                    );
+                }
+            }
+            disk.flip(name, usize::try_from(offset).expect("small"), 1);
+        }
+    }
+}
+
+/// Nor over a hole that zxids do not show, because an epoch begins behind it.
+#[test]
+fn a_log_that_goes_on_behind_a_damaged_snapshot_does_not_lead_there() {
+    let disk = SimDisk::new(1);
+    let mut writer = Writer::start(&disk).expect("started");
+    let session = SessionId::new(0x100_0000_0000_0001);
+    for _ in 0..50 {
+        assert!(writer.step(session));
+    }
+    let txn = |zxid| TxnEntry {
+        header: TxnHeader {
+            session,
+            cxid: Xid::new(0),
+            zxid,
+            time: WallTime::from_millis(1),
+        },
+        txn: Txn::CreateSession(CreateSessionTxn { timeout_ms: 9000 }),
+        digest: None,
+    };
+    let tree = txn(Zxid::new(200));
+    writer.tree.apply(&tree.header, &tree.txn);
+    let written = write_snapshot(&disk, &mut writer.tree, Compression::None);
+    let (name, _) = written.expect("written");
+    writer.log.roll();
+    let next = txn(Zxid::new(0x1_0000_0001));
+    let (zxid, bytes) = (next.header.zxid, next.to_bytes());
+    writer
+        .log
+        .append(&[LogEntry { zxid, bytes }])
+        .expect("appended");
+    let load = || recover(&disk, &options(Standing::Member));
+    assert_eq!(load().expect("whole").tree.applied(), zxid);
+    disk.flip(name, 40, 1);
+    let error = load().expect_err("a hole");
+    assert!(matches!(error, RecoverError::NotReached { .. }), "{error}");
+}

@@ -14,7 +14,7 @@ use super::intake::Intake;
 use super::mailbox::{Mailbox, Taken};
 use crate::config::DynamicFiles;
 use crate::metrics::{Basic, Metrics};
-use crate::storage::{Disk, Epochs, FileLog, LogEntry, RecoverOptions, recover};
+use crate::storage::{Disk, Epochs, FileLog, LogEntry, Name, RecoverOptions, recover};
 
 /// Bytes that go into one write, unless a single entry is longer.
 const BATCH_BYTES: usize = 8 << 20;
@@ -40,13 +40,13 @@ pub(crate) enum LogTask {
     Roll,
     /// Write an epoch file.
     SaveEpoch(EpochKind, Epoch),
-    /// Cut the log behind this transaction and load the state from disk again. Nobody has a capture
-    /// of the tree.
+    /// Cut the log behind this transaction, if what is left leads there, and load the state from disk
+    /// again. Nobody has a capture of the tree.
     Truncate(Zxid),
     /// Write the files that tell who the members are.
     Configure(Box<Configs>),
-    /// Go on behind this transaction, of which a snapshot has just been written.
-    Restart(Zxid),
+    /// Go on behind this snapshot, which has just been written.
+    Restart(Name),
 }
 
 /// The log thread's own.
@@ -148,15 +148,20 @@ impl<D: Disk + Clone> LogStage<D> {
                 return Ok(());
             }
             LogTask::Truncate(to) => {
-                self.log.truncate(to)?;
+                if !self.log.truncate(to)? {
+                    // The core sees by what is in the tree then, and asks for that of the leader.
+                    tracing::warn!(%to, "the log cannot be cut there, and stays as it is");
+                }
                 let recovered = recover(&self.disk, &self.recover).map_err(Box::new)?;
                 let tree = Box::new(recovered.tree);
                 self.apply.send([ApplyItem::Reloaded(tree)]);
                 return Ok(());
             }
-            LogTask::Restart(zxid) => {
-                self.log.restart(zxid)?;
-                Event::SnapshotSaved { zxid }
+            LogTask::Restart(snapshot) => {
+                self.log.restart(snapshot)?;
+                Event::SnapshotSaved {
+                    zxid: self.log.last(),
+                }
             }
         };
         self.core.send([CoreItem::Event(event)]);
@@ -307,9 +312,12 @@ mod patience_tests {
 mod tests {
     use super::*;
     use crate::stage::fail_stop::FailStop;
-    use crate::storage::{Fault, LogError, LogOptions, SimDisk, Standing};
-    use zk_core::tree::TreeOptions;
+    use crate::storage::{Fault, LogError, LogOptions, SimDisk, Standing, write_snapshot};
+    use zk_core::time::WallTime;
+    use zk_core::tree::{Tree, TreeOptions};
     use zk_core::wire::file_name::Compression;
+    use zk_core::wire::txn::{CreateSessionTxn, Txn, TxnHeader};
+    use zk_proto::{SessionId, Xid};
 
     fn append(zxid: i64) -> LogItem {
         LogItem::Append {
@@ -416,5 +424,35 @@ mod tests {
             core.close();
             assert_eq!(core.take(None, &mut Vec::new()), Taken::Closed);
         }
+    }
+
+    /// Only the tree is here that a leader gave before, and another one wants less of it.
+    #[test]
+    fn a_log_that_cannot_be_cut_gives_the_tree_as_it_is_and_goes_on() {
+        let disk = SimDisk::new(1);
+        let mut tree = Tree::new(TreeOptions::default());
+        let header = TxnHeader {
+            session: SessionId::new(1),
+            cxid: Xid::new(0),
+            zxid: Zxid::new(200),
+            time: WallTime::from_millis(0),
+        };
+        let txn = Txn::CreateSession(CreateSessionTxn { timeout_ms: 9000 });
+        tree.apply(&header, &txn);
+        write_snapshot(&disk, &mut tree, Compression::None).expect("written");
+        let mut stage = stage(&disk);
+        stage.log =
+            FileLog::open(disk.clone(), LogOptions::default(), Zxid::new(200)).expect("opened");
+        let (mailbox, apply) = (Arc::clone(&stage.mailbox), Arc::clone(&stage.apply));
+        mailbox.send([LogItem::Alone(LogTask::Truncate(Zxid::new(150)))]);
+        mailbox.send([append(201)]);
+        mailbox.close();
+        stage.run().expect("a disk that works");
+        let mut items = Vec::new();
+        assert_eq!(apply.take(None, &mut items), Taken::Items);
+        let Some(ApplyItem::Reloaded(tree)) = items.pop() else {
+            panic!("no tree");
+        };
+        assert_eq!(tree.applied(), Zxid::new(200));
     }
 }

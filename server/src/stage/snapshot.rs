@@ -119,9 +119,9 @@ impl<D: Disk<File: 'static> + Clone> SnapshotStage<D> {
                     self.fulfil(order, zxid, written);
                     continue;
                 }
-                let is_whole = written.map_err(StopCause::Snapshot)?.is_some();
-                if purpose == SnapshotPurpose::Restart && is_whole {
-                    self.log.send([LogItem::Alone(LogTask::Restart(zxid))]);
+                let written = written.map_err(StopCause::Snapshot)?;
+                if let Some((name, _)) = written.filter(|_| is_urgent) {
+                    self.log.send([LogItem::Alone(LogTask::Restart(name))]);
                 }
             }
         }

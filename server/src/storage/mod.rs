@@ -25,7 +25,10 @@ mod std_disk;
 
 pub use disk::{Disk, DiskFile, write_durably};
 pub use epoch_file::{EpochError, Epochs};
-pub use file_log::{FileLog, LogEntry, LogError, LogOptions, LogTail, read_log, sync_tail};
+pub use file_log::{
+    FileLog, Landmarks, LogEntry, LogError, LogOptions, LogTail, finish_restart, read_log,
+    sync_tail,
+};
 pub use file_snapshot::{
     LoadedSnapshot, SnapshotReadError, SnapshotReader, SnapshotWriter, load_newest_snapshot,
     looks_whole, remove_unfinished_snapshots,

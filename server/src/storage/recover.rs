@@ -23,7 +23,7 @@ use zk_proto::jute::DecodeError;
 
 use super::disk::Disk;
 use super::epoch_file::{EpochError, Epochs};
-use super::file_log::{LogError, LogTail, read_log, sync_tail};
+use super::file_log::{Landmarks, LogError, LogTail, finish_restart, read_log, sync_tail};
 use super::file_snapshot::{
     SnapshotReadError, SnapshotWriter, load_newest_snapshot, remove_unfinished_snapshots,
 };
@@ -130,6 +130,18 @@ pub enum RecoverError {
     /// The files that are there do not make up a state.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A snapshot cannot be read, and the log does not lead from the one before it to where it was
+    /// taken: the state would be an older one, or one that never was.
+    #[error("{name} cannot be read, and the log does not lead there from snapshot.{:x}", base.get())]
+    NotReached {
+        /// The file.
+        name: Name,
+        /// The newest snapshot that can be read.
+        base: Zxid,
+        /// What is wrong with it, if that does not show at its end.
+        #[source]
+        source: Option<Box<SnapshotReadError>>,
+    },
     /// The log is unusable.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -162,8 +174,8 @@ pub enum RecoverError {
 ///
 /// # Errors
 ///
-/// [`RecoverError`], in the order of what is read: snapshots, log, epochs. Nothing but unfinished
-/// snapshots is removed.
+/// [`RecoverError`], in the order of what is read: snapshots, log, epochs. Nothing is removed but
+/// unfinished snapshots, and what a log that was begun anew leaves behind.
 ///
 /// # Source
 ///
@@ -175,6 +187,7 @@ pub fn recover<D: Disk + Clone>(
     options: &RecoverOptions,
 ) -> Result<Recovered, RecoverError> {
     remove_unfinished_snapshots(disk).map_err(failed("remove unfinished snapshots"))?;
+    finish_restart(disk)?;
     let mut mismatches = Mismatches::default();
     let preparer = Preparer::new(options.tree);
     let loaded = load_newest_snapshot(
@@ -197,7 +210,22 @@ pub fn recover<D: Disk + Clone>(
         None => (Tree::new(options.tree), None, Vec::new()),
     };
 
-    let (tail, replayed) = replay(disk, &mut tree, &mut mismatches, options.entry_bytes_max)?;
+    let base = tree.applied();
+    let mut landmarks = Landmarks::between(disk, base, Zxid::new(i64::MAX))?;
+    let (tail, replayed) = replay(disk, &mut tree, options.entry_bytes_max, |zxid, check| {
+        landmarks.pass(zxid);
+        mismatches.note(zxid, check);
+    })?;
+    if let Some(name) = landmarks.missed() {
+        let source = skipped
+            .into_iter()
+            .find(|skipped| skipped.name() == Some(name));
+        return Err(RecoverError::NotReached {
+            name,
+            base,
+            source: source.map(Box::new),
+        });
+    }
     tree.replayed();
     // Before anything is concluded from it: an epoch, a vote, an answer.
     sync_tail(disk, &tail)?;
@@ -232,12 +260,13 @@ pub fn recover<D: Disk + Clone>(
 }
 
 /// Applies the log behind the tree. It is read, decoded and prepared by a thread of its own, as to
-/// apply it takes as long again. Says where the log ended, and how many transactions were applied.
+/// apply it takes as long again; `each` hears of every transaction. Says where the log ended, and how
+/// many transactions were applied.
 fn replay<D: Disk + Clone>(
     disk: &D,
     tree: &mut Tree,
-    mismatches: &mut Mismatches,
     entry_bytes_max: usize,
+    mut each: impl FnMut(Zxid, DigestCheck),
 ) -> Result<(LogTail, u64), RecoverError> {
     let base = tree.applied();
     let preparer = Preparer::new(tree.options());
@@ -257,7 +286,7 @@ fn replay<D: Disk + Clone>(
                 let entry = prepared.entry();
                 let zxid = entry.header.zxid;
                 tree.apply_prepared(&prepared);
-                mismatches.note(zxid, tree.check_digest(zxid, entry.digest.as_ref()));
+                each(zxid, tree.check_digest(zxid, entry.digest.as_ref()));
                 replayed += 1;
             }
         }

@@ -8,7 +8,7 @@ use zk_proto::Zxid;
 
 use super::error::LogError;
 use super::read::has_header;
-use super::{LogEntry, truncate};
+use super::{LogEntry, restart, truncate};
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::layout::{Area, Name};
 
@@ -181,41 +181,45 @@ impl<D: Disk> FileLog<D> {
         }
     }
 
-    /// Forgets everything after `to`: log records, and snapshots that may contain their effects.
+    /// Forgets everything after `to`: log records, and snapshots that may contain their effects. Says
+    /// whether it did: not if the state at `to` is not to be had from what is on disk, which stays as
+    /// it is then.
     ///
     /// A crash in between leaves a history that ends somewhere between `to` and where it ended,
     /// without holes.
     ///
     /// # Errors
     ///
-    /// The log ends before `to`; no snapshot at or before `to` is there to start from; the disk.
-    pub fn truncate(&mut self, to: Zxid) -> Result<(), LogError> {
+    /// The disk.
+    pub fn truncate(&mut self, to: Zxid) -> Result<bool, LogError> {
         self.guarded(|log| {
-            if to > log.last {
-                return Err(LogError::TruncateBeyond { to, last: log.last });
-            }
+            // In both cases what follows goes to another file.
             log.segment = None;
-            truncate::truncate(&log.disk, to, log.options.entry_bytes_max)?;
+            let entry_bytes_max = log.options.entry_bytes_max;
+            if to > log.last || !truncate::reaches(&log.disk, to, log.last, entry_bytes_max)? {
+                return Ok(false);
+            }
+            truncate::truncate(&log.disk, to, entry_bytes_max)?;
             log.last = to;
-            Ok(())
+            Ok(true)
         })
     }
 
-    /// Goes on behind the transaction `behind`, whatever the log holds: for a server whose state was
-    /// replaced by another one's, of which a snapshot is on disk. Records and snapshots above
-    /// `behind` are removed, as they belong to a history that this server does not have any more;
-    /// those up to it stay, for an operator who may want them, and recovery passes them over.
+    /// Goes on behind a snapshot, which is on disk: for a server whose state was replaced by another
+    /// one's. Everything else is removed, as it belongs to a history that this server does not have
+    /// any more, or lacks what came before the snapshot.
+    ///
+    /// A crash in between leaves what was there before, or the snapshot alone, once
+    /// [`finish_restart`](super::finish_restart) was there.
     ///
     /// # Errors
     ///
-    /// No snapshot at or before `behind`; the disk.
-    pub fn restart(&mut self, behind: Zxid) -> Result<(), LogError> {
+    /// The snapshot is not there; the disk.
+    pub fn restart(&mut self, snapshot: Name) -> Result<(), LogError> {
         self.guarded(|log| {
             log.segment = None;
-            if behind < log.last {
-                truncate::truncate(&log.disk, behind, log.options.entry_bytes_max)?;
-            }
-            log.last = behind;
+            restart::restart(&log.disk, snapshot)?;
+            log.last = snapshot.as_snapshot().unwrap_or(log.last);
             Ok(())
         })
     }

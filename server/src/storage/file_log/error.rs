@@ -99,19 +99,11 @@ pub enum LogError {
         /// First one behind it.
         found: Zxid,
     },
-    /// The log cannot be cut there.
-    #[error("cannot truncate the log to {to}, its last transaction is {last}")]
-    TruncateBeyond {
-        /// Where to cut.
-        to: Zxid,
-        /// Last transaction.
-        last: Zxid,
-    },
-    /// Nothing is left to rebuild the tree from.
-    #[error("cannot truncate the log to {to}, there is no snapshot at or before it")]
+    /// Nothing is there to begin the log anew behind.
+    #[error("cannot begin the log anew behind {name}, which is not there")]
     NoSnapshot {
-        /// Where to cut.
-        to: Zxid,
+        /// The snapshot.
+        name: Name,
     },
 }
 

@@ -8,7 +8,9 @@
 
 mod append;
 mod error;
+mod landmarks;
 mod read;
+mod restart;
 mod truncate;
 
 #[cfg(all(test, feature = "sim"))]
@@ -16,7 +18,9 @@ mod tests;
 
 pub use append::{FileLog, LogOptions};
 pub use error::LogError;
+pub use landmarks::Landmarks;
 pub use read::{LogTail, read_log, sync_tail};
+pub use restart::finish_restart;
 
 use bytes::Bytes;
 use zk_proto::Zxid;

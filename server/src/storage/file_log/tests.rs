@@ -360,17 +360,10 @@ fn a_missing_file_is_a_gap() {
 fn truncation_leaves_exactly_what_is_at_or_before_its_target() {
     for to in 1..=20 {
         let disk = SimDisk::new(1);
-        for zxid in [0, 4, 12] {
-            write_durably(
-                &disk,
-                Name::snapshot(Zxid::new(zxid), Compression::None),
-                b"s",
-            )
-            .expect("written");
-        }
+        put_snapshots(&disk, &[0, 4, 12]);
         let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
         append_some(&mut log, 8).1.expect("appended");
-        log.truncate(Zxid::new(to)).expect("truncated");
+        assert!(log.truncate(Zxid::new(to)).expect("truncated"));
         assert_eq!(
             read(&disk, 0).expect("reads").0,
             (1..=to).collect::<Vec<_>>()
@@ -390,20 +383,146 @@ fn truncation_leaves_exactly_what_is_at_or_before_its_target() {
     }
 }
 
+/// Puts snapshots on a disk, as far as a log looks at them.
+fn put_snapshots(disk: &SimDisk, zxids: &[i64]) {
+    for &zxid in zxids {
+        write_durably(disk, snapshot(zxid), b"a snapshot\0\0\0\x01/").expect("written");
+    }
+}
+
+fn snapshot(zxid: i64) -> Name {
+    Name::snapshot(Zxid::new(zxid), Compression::None)
+}
+
+/// Names and lengths of all files.
+fn files(disk: &SimDisk) -> Vec<(Name, usize)> {
+    let names = names_of(disk).into_iter();
+    names
+        .map(|name| (name, disk.read(name).expect("read").len()))
+        .collect()
+}
+
+fn names_of(disk: &SimDisk) -> Vec<Name> {
+    let areas = [Area::Data, Area::Log].into_iter();
+    areas
+        .flat_map(|area| disk.list(area).expect("listed"))
+        .collect()
+}
+
+/// Zxids of an epoch.
+fn zxid(epoch: i64, counter: i64) -> i64 {
+    (epoch << 32) + counter
+}
+
+/// What cannot be made anew is not taken away.
 #[test]
-fn truncation_needs_a_target_in_the_log_and_a_snapshot_before_it() {
+fn a_log_is_not_cut_where_nothing_leads() {
+    let untouched = |snapshots: &[i64], records: &[i64], last: i64, to: i64| {
+        let disk = SimDisk::new(1);
+        put_snapshots(&disk, snapshots);
+        let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+        for &record in records {
+            log.append(&[entry(record)]).expect("appended");
+        }
+        drop(log);
+        let before = files(&disk);
+        let mut log = FileLog::open(disk.clone(), SMALL, Zxid::new(last)).expect("opens");
+        let context = format!("{snapshots:?} {records:?} {to}");
+        assert!(!log.truncate(Zxid::new(to)).expect(&context), "{context}");
+        assert_eq!(files(&disk), before, "{context}");
+        assert_eq!(log.last(), Zxid::new(last));
+        log.append(&[entry(last + 1)]).expect("goes on");
+    };
+    let some: Vec<i64> = (1..=50).collect();
+    // Nothing to begin with, and nothing there.
+    untouched(&[], &[1, 2], 2, 1);
+    untouched(&[200], &[], 200, 150);
+    untouched(&[0], &[1, 2], 2, 3);
+    // A hole behind a tree that came from a leader.
+    untouched(&[0, 200], &some, 200, 150);
+    untouched(&[0, 200], &some, 200, 50);
+    // One that zxids do not show, unless a snapshot tells of it.
+    let (hole, last) = (zxid(1, 200), zxid(2, 3));
+    let mut records: Vec<i64> = (1..=50).map(|counter| zxid(1, counter)).collect();
+    records.extend((1..=3).map(|counter| zxid(2, counter)));
+    untouched(&[0, hole], &records, last, zxid(2, 1));
+    untouched(&[0, hole], &records, last, zxid(1, 40));
+    untouched(&[zxid(1, 60)], &records, last, zxid(2, 1));
+}
+
+/// Behind the tree of a leader nothing of before is left, wherever a crash comes in between: what was
+/// there, as a whole, or the tree alone.
+#[test]
+fn a_log_begun_anew_leaves_all_or_nothing_of_before() {
+    let mut outcomes = [0, 0];
+    for (tree, fault) in [3, 13, 200]
+        .into_iter()
+        .flat_map(|tree| [Fault::PowerCut, Fault::Io].map(|fault| (tree, fault)))
+    {
+        for (seed, step) in (0..6).flat_map(|seed| (1..24).map(move |step| (seed, step))) {
+            let disk = SimDisk::new(seed);
+            put_snapshots(&disk, &[0, 9, tree]);
+            let twin = Name::snapshot(Zxid::new(tree), Compression::Gzip);
+            write_durably(&disk, twin, b"\x1f\x8b").expect("written");
+            let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+            append_some(&mut log, 8).1.expect("appended");
+            let all = |disk: &SimDisk| {
+                let mut names = names_of(disk);
+                names.retain(|name| *name != twin);
+                names
+            };
+            let (before, records) = (all(&disk), read(&disk, 0).expect("reads").0);
+            disk.fail_at(disk.operations() + step, fault);
+            let result = log.restart(snapshot(tree));
+            let after = disk.restart();
+            finish_restart(&after).expect("finished");
+            let context = format!("{tree} {fault:?} {seed} {step}");
+            let is_anew = names_of(&after) == [snapshot(tree)];
+            outcomes[usize::from(is_anew)] += 1;
+            if is_anew {
+                continue;
+            }
+            assert!(result.is_err(), "{context}");
+            assert_eq!(all(&after), before, "{context}");
+            assert_eq!(read(&after, 0).expect("reads").0, records, "{context}");
+        }
+    }
+    assert!(outcomes.iter().all(|&count| count > 50), "{outcomes:?}");
+}
+
+#[test]
+fn a_log_begun_anew_needs_its_snapshot_and_goes_on_behind_it() {
     let disk = SimDisk::new(1);
+    put_snapshots(&disk, &[0, 200]);
     let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
-    log.append(&[entry(1), entry(2)]).expect("appended");
+    append_some(&mut log, 8).1.expect("appended");
+    log.restart(snapshot(200)).expect("begun anew");
+    log.append(&[entry(201), entry(202)]).expect("goes on");
+    let disk = disk.restart_with(Survival::Nothing);
+    finish_restart(&disk).expect("nothing to do");
+    assert_eq!(read(&disk, 200).expect("reads").0, [201, 202]);
+    assert_eq!(names(&disk), ["log.c9"]);
+    let before = files(&disk);
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::new(202)).expect("opens");
     assert!(matches!(
-        log.truncate(Zxid::new(1)),
+        log.restart(snapshot(300)),
         Err(LogError::NoSnapshot { .. })
     ));
-    let mut log = FileLog::open(disk, SMALL, Zxid::new(2)).expect("opens");
-    assert!(matches!(
-        log.truncate(Zxid::new(3)),
-        Err(LogError::TruncateBeyond { .. })
-    ));
+    assert_eq!(files(&disk), before);
+}
+
+/// A mark without its snapshot is not what a crash leaves; nothing is removed by it.
+#[test]
+fn a_mark_alone_removes_nothing() {
+    let disk = SimDisk::new(1);
+    put_snapshots(&disk, &[0]);
+    let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
+    log.append(&[entry(1)]).expect("appended");
+    let before = files(&disk);
+    let mark = Name::parse("log.9.tmp").expect("a name");
+    disk.create(mark).expect("created");
+    finish_restart(&disk).expect("nothing to do");
+    assert_eq!(files(&disk), before);
 }
 
 #[test]
@@ -411,17 +530,11 @@ fn a_power_cut_during_truncation_leaves_no_hole() {
     for seed in 0..20 {
         for step in 1.. {
             let disk = SimDisk::new(seed);
-            write_durably(&disk, Name::snapshot(Zxid::ZERO, Compression::None), b"s").expect("ok");
-            write_durably(
-                &disk,
-                Name::snapshot(Zxid::new(15), Compression::None),
-                b"s",
-            )
-            .expect("ok");
+            put_snapshots(&disk, &[0, 15]);
             let mut log = FileLog::open(disk.clone(), SMALL, Zxid::ZERO).expect("opens");
             let (last, _) = append_some(&mut log, 8);
             disk.fail_at(disk.operations() + step, Fault::PowerCut);
-            let is_done = log.truncate(Zxid::new(6)).is_ok();
+            let is_done = log.truncate(Zxid::new(6)).is_ok_and(|is_cut| is_cut);
             let after = disk.restart();
             let (found, _) = read(&after, 0).expect("reads");
             let end = found.last().copied().unwrap_or(0);

@@ -66,6 +66,19 @@ pub enum SnapshotReadError {
     },
 }
 
+impl SnapshotReadError {
+    /// The file that it is about, if it is about one.
+    pub const fn name(&self) -> Option<Name> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Disk { name, .. } | Self::Damaged { name, .. } | Self::Senseless { name, .. } => {
+                Some(*name)
+            }
+            Self::NoneWhole { newest, .. } => Some(*newest),
+        }
+    }
+}
+
 /// A snapshot that was read to its end.
 #[derive(Debug)]
 pub struct LoadedSnapshot<T> {
