@@ -18,16 +18,20 @@ impl Properties {
         Ok(Self::parse(&text))
     }
 
-    fn parse(text: &str) -> Self {
-        let lines = text.lines().map(str::trim_start);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
-        let pairs = lines.map(|line| {
-            let (key, value) = line.split_once(['=', ':']).unwrap_or((line, ""));
-            let key = key.trim();
-            let key = key.strip_prefix("zookeeper.").unwrap_or(key);
-            (key.to_owned(), value.trim().to_owned())
+    /// Reads the text of a file, by the grammar of `java.util.Properties#load`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let pairs = logical_lines(text).into_iter().map(|line| {
+            let (key, value) = split(&line);
+            let key = key.strip_prefix("zookeeper.").unwrap_or(&key).to_owned();
+            (key, value.trim_end().to_owned())
         });
         Self(pairs.collect())
+    }
+
+    /// All of them, by key.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.0.iter();
+        pairs.map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     fn get(&self, key: &str) -> Option<&str> {
@@ -84,6 +88,73 @@ impl Properties {
     }
 }
 
+/// Lines with a setting, joined where a backslash at the end continues them; their escapes stay.
+fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut open: Option<String> = None;
+    for line in text.lines() {
+        let line = line.trim_start();
+        let mut joined = match open.take() {
+            Some(open) => open,
+            None if line.is_empty() || line.starts_with(['#', '!']) => continue,
+            None => String::new(),
+        };
+        joined.push_str(line);
+        let slashes = joined.bytes().rev().take_while(|byte| *byte == b'\\');
+        if slashes.count() % 2 == 1 {
+            joined.pop();
+            open = Some(joined);
+        } else {
+            lines.push(joined);
+        }
+    }
+    lines.extend(open);
+    lines
+}
+
+/// Key and value of a line: the first `=`, `:` or blank that is not escaped ends the key.
+fn split(line: &str) -> (String, String) {
+    let is_blank = |char: char| matches!(char, ' ' | '\t' | '\x0c');
+    let mut is_escaped = false;
+    let key_end = line.find(|char| {
+        let ends = !is_escaped && (is_blank(char) || matches!(char, '=' | ':'));
+        is_escaped = char == '\\' && !is_escaped;
+        ends
+    });
+    let (key, rest) = line.split_at(key_end.unwrap_or(line.len()));
+    let rest = rest.trim_start_matches(is_blank);
+    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest);
+    (unescape(key), unescape(value.trim_start_matches(is_blank)))
+}
+
+/// Replaces `\t`, `\n`, `\r`, `\f`, `\uXXXX`; any other `\x` is `x`.
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let mut chars = escape.chars();
+        plain.extend(match chars.next() {
+            Some('t') => Some('\t'),
+            Some('n') => Some('\n'),
+            Some('r') => Some('\r'),
+            Some('f') => Some('\x0c'),
+            Some('u') => {
+                let code = chars.as_str().get(..4);
+                let code = code.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                if code.is_some() {
+                    chars = chars.as_str().get(4..).unwrap_or_default().chars();
+                }
+                Some(code.and_then(char::from_u32).unwrap_or('u'))
+            }
+            other => other,
+        });
+        rest = chars.as_str();
+    }
+    plain.push_str(rest);
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +168,16 @@ mod tests {
         assert_eq!(parsed.number::<usize>("jute.maxbuffer"), Ok(Some(2_000)));
         assert_eq!(parsed.get("alone"), Some(""));
         assert_eq!(parsed.number::<usize>("none"), Ok(None));
+    }
+
+    #[test]
+    fn lines_go_on_and_characters_are_escaped() {
+        let parsed = Properties::parse(
+            "a\\ b \\\n  = c\\:d\\u0041\\\\ \n#no\\\ngroup.1 = 1:\\\n\t2\r\nlast=x\\",
+        );
+        let pairs: Vec<_> = parsed.pairs().collect();
+        let expected = [("a b", "c:dA\\"), ("group.1", "1:2"), ("last", "x")];
+        assert_eq!(pairs, expected);
     }
 
     #[test]

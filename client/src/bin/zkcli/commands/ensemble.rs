@@ -2,6 +2,7 @@ use zk_client::members;
 
 use super::super::failure::Failure;
 use super::super::options::parse;
+use super::super::properties::Properties;
 use super::super::shell::{Kind, Shell};
 use super::super::show::{self, say};
 use super::usage_of;
@@ -66,9 +67,7 @@ pub(super) async fn reconfig(shell: &mut Shell, words: &[String]) -> Result<(), 
         (Some(file), None) => {
             let text = std::fs::read_to_string(file)
                 .map_err(|err| Failure::said(format!("cannot read {file}: {err}")))?;
-            let lines = text.lines().map(str::trim);
-            let servers = lines.filter(|line| line.starts_with("server."));
-            Some(servers.collect::<Vec<_>>().join(","))
+            Some(members_of(&text)?)
         }
         (None, members) => members,
     };
@@ -103,9 +102,46 @@ pub(super) async fn reconfig(shell: &mut Shell, words: &[String]) -> Result<(), 
     Ok(())
 }
 
+/// The members that a file tells, their groups and weights, as a request has them.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `ReconfigCommand#parse`, `QuorumPeerConfig#parseDynamicConfig`.
+///
+/// # Errors
+/// The first key that is no part of it.
+fn members_of(text: &str) -> Result<String, Failure> {
+    let file = Properties::parse(text);
+    let mut lines = Vec::new();
+    for (key, value) in file.pairs() {
+        if ["server.", "group.", "weight."]
+            .iter()
+            .any(|start| key.starts_with(start))
+        {
+            lines.push(format!("{key}={value}"));
+        } else if key != "version" {
+            return Err(Failure::said(format!("Unrecognised parameter: {key}")));
+        }
+    }
+    Ok(lines.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_tells_members_with_their_groups_and_weights() {
+        let text = "# members\nserver.1 = h1:1:2\\\n  ;2181\nserver.2=h2\\:1\\:2:observer;h2:2182\n\
+                    group.1=1\ngroup.2:2\nweight.1 3\nversion=100000002\n";
+        assert_eq!(
+            members_of(text).unwrap(),
+            "group.1=1,group.2=2,server.1=h1:1:2;2181,server.2=h2:1:2:observer;h2:2182,weight.1=3"
+        );
+        let Err(failure) = members_of("sever.1=h1:1:2") else {
+            panic!("a key that is none");
+        };
+        assert_eq!(failure.to_string(), "Unrecognised parameter: sever.1");
+    }
 
     #[test]
     fn clients_are_told_version_and_addresses() {
