@@ -20,6 +20,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use zk_core::ensemble::{Configs, EnsembleConfig};
@@ -103,19 +104,19 @@ impl DynamicFiles {
             .next()
             .filter(|next| Some(next.version()) != self.next)
         {
-            replace(&next_file, next.text().as_bytes())?;
+            replace(&next_file, next.text().as_bytes(), None)?;
         }
         let current = configs.current();
         if current.version() > self.active {
             let suffix = format!(".dynamic.{:x}", current.version().get());
             let dynamic = with_suffix(base, &suffix);
-            replace(&dynamic, lines(current).as_bytes())?;
+            replace(&dynamic, lines(current).as_bytes(), None)?;
             if let Some(file) = rewritten {
                 let has_client = current
                     .member(self.me)
                     .is_some_and(|one| one.client.is_some());
                 let text = fs::read(file)?;
-                replace(file, &repointed(&text, &dynamic, has_client))?;
+                replace(file, &repointed(&text, &dynamic, has_client), Some(file))?;
             }
             remove_old(base, self.retain)?;
         }
@@ -203,7 +204,7 @@ fn back_up(file: &Path) -> io::Result<()> {
     if !tells {
         return Ok(());
     }
-    replace(&with_suffix(file, ".bak"), &text)
+    replace(&with_suffix(file, ".bak"), &text, Some(file))
 }
 
 /// Files with members beside `base`, oldest first.
@@ -244,10 +245,14 @@ fn with_suffix(base: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Puts a file in the place of another, so that one of the two is there whatever happens.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Puts a file in the place of another, so that one of the two is there whatever happens. Who may read
+/// `like`, which may have secrets in it, may read this one, and nobody else.
+fn replace(path: &Path, content: &[u8], like: Option<&Path>) -> io::Result<()> {
     let temporary = with_suffix(path, ".tmp");
-    let mut file = File::create(&temporary)?;
+    let mut file = match like {
+        None => File::create(&temporary)?,
+        Some(like) => create_like(&temporary, like)?,
+    };
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
@@ -255,6 +260,28 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// A new file with the mode of another, and its owner and group where that can be had.
+fn create_like(path: &Path, like: &Path) -> io::Result<File> {
+    let wanted = fs::metadata(like)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    let file = options.open(path)?;
+    if fchown(&file, Some(wanted.uid()), Some(wanted.gid())).is_err() {
+        fchown(&file, None, Some(wanted.gid())).ok();
+    }
+    let mut mode = wanted.mode() & 0o777;
+    if file.metadata()?.gid() != wanted.gid() {
+        // What one group may is nothing to another.
+        mode &= !0o070;
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -348,6 +375,29 @@ mod tests {
                 "zoo.cfg.dynamic.100000005"
             ]
         );
+    }
+
+    #[test]
+    fn a_file_with_secrets_is_rewritten_and_copied_for_those_who_may_read_it() {
+        for mode in [0o600, 0o640, 0o644] {
+            let home = tempfile::tempdir().expect("a directory");
+            let file = home.path().join("zoo.cfg");
+            fs::write(&file, STATIC).expect("written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("ours");
+            // Left by a crash.
+            fs::write(home.path().join("zoo.cfg.tmp"), "").expect("written");
+            back_up(&file).expect("copied");
+            let mut files = files(home.path(), Some(file.clone()), 2);
+            let mut configs = Configs::new(config("server.1=h1:1:2\nversion=0"));
+            configs.activate(config("server.2=h2:1:2\nversion=100000002"));
+            files.keep(&configs);
+            let text = fs::read_to_string(&file).expect("there");
+            assert!(text.contains("dynamicConfigFile="), "{text}");
+            for name in ["zoo.cfg", "zoo.cfg.bak"] {
+                let found = fs::metadata(home.path().join(name)).expect("there");
+                assert_eq!(found.mode() & 0o777, mode, "{name}");
+            }
+        }
     }
 
     /// What a server that starts finds: the members that `zoo.cfg` tells, by itself or by the file it
