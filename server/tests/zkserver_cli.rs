@@ -61,14 +61,58 @@ fn a_server_is_started_asked_and_stopped() {
     assert!(!place.pid_file().exists());
     expect(&["stop"], &absent, 0);
 
-    // Its log is where the script puts it, in the shape that readers of logs know.
+    // Its log is where the script puts it, in the shape that readers of logs know, from the first start on.
     let logs = fs::read_dir(place.path("logs")).expect("a directory");
     let log = logs.flatten().next().expect("a log").path();
     let log = fs::read_to_string(log).expect("text");
     let serving = log.lines().find(|line| line.contains("serving address="));
     let serving = serving.expect("it served");
     assert!(serving.contains(" [myid:] - INFO  ["), "{serving}");
-    assert!(log.contains("terminated"), "{log}");
+    assert_eq!(log.matches("terminated").count(), 2, "{log}");
+}
+
+#[test]
+fn of_two_who_start_at_once_one_starts_and_its_server_can_be_stopped() {
+    for _ in 0..3 {
+        let place = Place::new();
+        let start = || {
+            let mut command = place.command();
+            command.arg("start");
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("started")
+        };
+        let both = [start(), start()].map(|child| said(child.wait_with_output().expect("ran")));
+        let begun = |said: &&Said| said.out == "Starting zookeeper ... STARTED\n";
+        assert_eq!(both.iter().filter(begun).count(), 1, "{both:?}");
+        let pid = place.pid();
+        let late = format!("Starting zookeeper ... already running as process {pid}.\n");
+        assert!(both.iter().any(|said| said.out == late), "{both:?}");
+        assert_eq!(place.run(&["status"]).code, Some(0));
+        let got = place.run(&["stop"]);
+        assert_eq!(got.out, "Stopping zookeeper ... STOPPED\n");
+        assert_eq!(place.run(&["status"]).code, Some(1));
+        assert!(!place.pid_file().exists());
+    }
+}
+
+#[test]
+fn a_reason_of_an_earlier_start_is_not_told_again() {
+    let place = Place::new();
+    let good = fs::read_to_string(place.path("zoo.cfg")).expect("read");
+    fs::write(place.path("zoo.cfg"), format!("{good}tickTime=x\n")).expect("written");
+    let got = place.run(&["start"]);
+    assert!(got.err.contains("tickTime=x"), "{got:?}");
+    fs::write(place.path("zoo.cfg"), format!("{good}tickTime=y\n")).expect("written");
+    let got = place.run(&["start"]);
+    let is_told = |value: &str| got.err.contains(&format!("tickTime={value}"));
+    assert!(is_told("y") && !is_told("x"), "{got:?}");
+    let logs = fs::read_dir(place.path("logs")).expect("a directory");
+    let log = logs.flatten().next().expect("a log").path();
+    let log = fs::read_to_string(log).expect("text");
+    assert!(
+        log.contains("tickTime=x") && log.contains("tickTime=y"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -261,7 +305,7 @@ fn everything_else_is_answered_with_the_usage() {
     );
     let got = place.run(&["print-cmd"]);
     let command = format!(
-        "start-foreground \"{}\" > \"",
+        "start-foreground \"{}\" >> \"",
         place.path("zoo.cfg").display()
     );
     assert!(got.out.contains(&command), "{got:?}");

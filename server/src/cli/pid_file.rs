@@ -1,9 +1,11 @@
 //! The file with the id of the process that `start` started.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 /// What a pid file says.
@@ -22,7 +24,7 @@ pub(super) fn read(path: &Path) -> Found {
     let Ok(text) = fs::read_to_string(path) else {
         return Found::Nothing;
     };
-    let number = text.trim().parse().unwrap_or(0);
+    let number = number(&text);
     // Negative numbers name groups of processes, and are no ids.
     match Some(number).filter(|&id| id > 0).and_then(Pid::from_raw) {
         Some(pid) if is_server(pid) => Found::Running(pid),
@@ -30,15 +32,49 @@ pub(super) fn read(path: &Path) -> Found {
     }
 }
 
-/// Writes one.
-pub(super) fn write(path: &Path, pid: u32) -> io::Result<()> {
-    fs::write(path, pid.to_string())
+/// The right to change a pid file. It ends when this is dropped, or with the process.
+#[derive(Debug)]
+pub(super) struct Lock {
+    path: PathBuf,
+    _file: Option<File>,
+}
+
+impl Lock {
+    /// Waits for whoever else changes it. Where no file can be had beside it, everybody may.
+    pub(super) fn take(path: &Path) -> Self {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let options = File::options().create(true).append(true).clone();
+        let file = options.open(PathBuf::from(name)).ok();
+        let file = file.filter(|file| flock(file, FlockOperation::LockExclusive).is_ok());
+        Self {
+            path: path.to_owned(),
+            _file: file,
+        }
+    }
+
+    /// Writes the id of a process.
+    pub(super) fn write(&self, pid: u32) -> io::Result<()> {
+        fs::write(&self.path, pid.to_string())
+    }
+
+    /// Removes the file if it is about this process still.
+    pub(super) fn remove(&self, pid: i32) {
+        if fs::read_to_string(&self.path).is_ok_and(|text| number(&text) == pid) {
+            fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// The id in a pid file; 0 if it has none.
+fn number(text: &str) -> i32 {
+    text.trim().parse().unwrap_or(0)
 }
 
 /// Whether a process is there and is a server, ours or the reference's. One that ended and was not
 /// waited for has no command line any more.
 pub(super) fn is_server(pid: Pid) -> bool {
-    if test_kill_process(pid).is_err() {
+    if is_gone(test_kill_process(pid)) {
         return false;
     }
     match fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())) {
@@ -52,9 +88,32 @@ pub(super) fn is_server(pid: Pid) -> bool {
     }
 }
 
+/// What a signal to a process tells of it: one that may not be sent found somebody.
+fn is_gone(signalled: Result<(), Errno>) -> bool {
+    signalled.is_err_and(|error| error != Errno::PERM)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_of_another_user_is_there() {
+        assert!(!is_gone(Ok(())) && !is_gone(Err(Errno::PERM)));
+        assert!(is_gone(Err(Errno::SRCH)));
+    }
+
+    #[test]
+    fn a_file_about_another_process_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("pid");
+        let lock = Lock::take(&path);
+        lock.write(7).expect("written");
+        lock.remove(8);
+        assert!(path.exists());
+        lock.remove(7);
+        assert!(!path.exists());
+    }
 
     #[test]
     fn a_file_left_behind_names_no_server() {

@@ -1,14 +1,14 @@
 //! `start`: a server in the background.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::endpoint::Endpoint;
-use super::pid_file::{self, Found};
+use super::pid_file::{self, Found, Lock};
 use super::place::Place;
 use super::{complain, say, say_begun};
 
@@ -27,31 +27,11 @@ pub(super) fn start(place: &Place, wait: Option<Duration>) -> u8 {
         return 1;
     }
     say_begun("Starting zookeeper");
-    if let Found::Running(pid) = pid_file::read(&place.pid_file) {
-        say(format_args!(
-            "already running as process {}.",
-            pid.as_raw_nonzero()
-        ));
-        return 1;
-    }
-    let mut child = match spawn(place) {
-        Ok(child) => child,
-        Err(error) => {
-            say("SERVER DID NOT START");
-            complain(format_args!("{REASON}{error}"));
-            return 1;
-        }
+    let begun = launch(place);
+    let (mut child, log_from) = match begun {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
-    if let Err(error) = pid_file::write(&place.pid_file, child.id()) {
-        say("FAILED TO WRITE PID");
-        complain(format_args!(
-            "{REASON}cannot write {}: {error}",
-            place.pid_file.display()
-        ));
-        child.kill().ok();
-        child.wait().ok();
-        return 1;
-    }
     match watch(&mut child, place, wait) {
         Outcome::Started => {
             say("STARTED");
@@ -59,8 +39,11 @@ pub(super) fn start(place: &Place, wait: Option<Duration>) -> u8 {
         }
         Outcome::Ended => {
             say("FAILED TO START");
-            fs::remove_file(&place.pid_file).ok();
-            match reason(&place.log_file()) {
+            // Another may have been started since.
+            if let Ok(pid) = i32::try_from(child.id()) {
+                Lock::take(&place.pid_file).remove(pid);
+            }
+            match reason(&place.log_file(), log_from) {
                 Some(reason) => complain(reason),
                 None => complain(format_args!("{REASON}see {}", place.log_file().display())),
             }
@@ -73,10 +56,47 @@ pub(super) fn start(place: &Place, wait: Option<Duration>) -> u8 {
     }
 }
 
+/// Starts a process unless there is one, and tells its id; of two who do that at once, one does. Returns
+/// the length of the log before it, or the exit code.
+fn launch(place: &Place) -> Result<(Child, u64), u8> {
+    let failed = |what: &str, error: io::Error| {
+        say(what);
+        complain(format_args!("{REASON}{error}"));
+        1
+    };
+    for directory in [place.pid_file.parent(), Some(place.log_dir.as_path())] {
+        if let Some(directory) = directory.filter(|path| !path.as_os_str().is_empty()) {
+            fs::create_dir_all(directory)
+                .map_err(|error| failed("SERVER DID NOT START", named(directory, &error)))?;
+        }
+    }
+    let lock = Lock::take(&place.pid_file);
+    if let Found::Running(pid) = pid_file::read(&place.pid_file) {
+        say(format_args!(
+            "already running as process {}.",
+            pid.as_raw_nonzero()
+        ));
+        return Err(1);
+    }
+    let (mut child, log_from) =
+        spawn(place).map_err(|error| failed("SERVER DID NOT START", error))?;
+    if let Err(error) = lock.write(child.id()) {
+        say("FAILED TO WRITE PID");
+        complain(format_args!(
+            "{REASON}cannot write {}: {error}",
+            place.pid_file.display()
+        ));
+        child.kill().ok();
+        child.wait().ok();
+        return Err(1);
+    }
+    Ok((child, log_from))
+}
+
 /// The command that starts a server in the background, as one could type it.
 pub(super) fn command_line(place: &Place) -> String {
     format!(
-        "\"{}\" start-foreground \"{}\" > \"{}\" 2>&1 < /dev/null",
+        "\"{}\" start-foreground \"{}\" >> \"{}\" 2>&1 < /dev/null",
         program().display(),
         place.config.display(),
         place.log_file().display()
@@ -87,23 +107,23 @@ fn program() -> std::path::PathBuf {
     std::env::current_exe().unwrap_or_else(|_| super::name().into())
 }
 
-fn spawn(place: &Place) -> io::Result<Child> {
-    for directory in [place.pid_file.parent(), Some(place.log_dir.as_path())] {
-        if let Some(directory) = directory.filter(|path| !path.as_os_str().is_empty()) {
-            fs::create_dir_all(directory).map_err(|error| named(directory, &error))?;
-        }
-    }
+/// Starts a process that writes behind what is in the log: that has the audit trail in it, too. Returns
+/// where it begins.
+fn spawn(place: &Place) -> io::Result<(Child, u64)> {
     let path = place.log_file();
-    let log = File::create(&path).map_err(|error| named(&path, &error))?;
+    let log = File::options().create(true).append(true).open(&path);
+    let log = log.map_err(|error| named(&path, &error))?;
+    let begin = log.metadata()?.len();
     // A bare name must not be looked up again.
     let config = std::path::absolute(&place.config)?;
-    Command::new(program())
+    let child = Command::new(program())
         .args(["start-foreground", "--detach"])
         .arg(config)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .spawn()
+        .spawn()?;
+    Ok((child, begin))
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
@@ -140,9 +160,13 @@ fn watch(child: &mut Child, place: &Place, wait: Option<Duration>) -> Outcome {
     }
 }
 
-/// Why a server ended, by the last thing it said.
-fn reason(log: &Path) -> Option<String> {
-    let text = fs::read_to_string(log).ok()?;
+/// Why a server ended, by the last thing it said; its log begins here.
+fn reason(log: &Path, begin: u64) -> Option<String> {
+    let mut log = File::open(log).ok()?;
+    log.seek(SeekFrom::Start(begin)).ok()?;
+    let mut text = Vec::new();
+    log.read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
     let said = text.lines().rev().find(|line| line.starts_with(REASON));
     said.map(str::to_owned)
 }

@@ -1,12 +1,11 @@
 //! `stop`: the end of a server in the background.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
-use super::pid_file::{self, Found};
+use super::pid_file::{self, Found, Lock};
 use super::place::Place;
 use super::{complain, say, say_begun};
 
@@ -28,7 +27,7 @@ pub(super) fn stop(place: &Place, patience: Duration) -> u8 {
         }
         Found::Stale(number) => {
             complain(format_args!("kill: ({number}) - No such process"));
-            fs::remove_file(&place.pid_file).ok();
+            Lock::take(&place.pid_file).remove(number);
             say("STOPPED");
             return 0;
         }
@@ -52,7 +51,7 @@ pub(super) fn stop(place: &Place, patience: Duration) -> u8 {
         }
         thread::sleep(LOOK);
     }
-    fs::remove_file(&place.pid_file).ok();
+    Lock::take(&place.pid_file).remove(number.get());
     say("STOPPED");
     0
 }
