@@ -84,6 +84,73 @@ async fn three_servers_are_one() {
 
 /// `spec`: five servers in turn; the winner is the third, and after it the highest that is left.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_tells_of_its_proposals_and_a_learner_of_all_sessions() {
+    let ensemble = builder(3).start().await.unwrap();
+    let leader = until_settled(&ensemble, &[0, 1, 2]).await;
+    let follower = (leader + 1) % 3;
+    let here = client(&ensemble, follower).await;
+    let there = client(&ensemble, leader).await;
+    here.create("/e", "data").ephemeral().await.unwrap();
+    let words = |server, word| {
+        let answer = ensemble.four_letter(server, word);
+        async move { answer.await.unwrap() }
+    };
+    let mntr = words(leader, "mntr").await;
+    let value = |name: &str| -> i64 {
+        let line = mntr.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in {mntr}"));
+        value.trim().parse().unwrap()
+    };
+    assert!(value("zk_leader_uptime\t") >= 0);
+    assert_eq!((value("zk_followers\t"), value("zk_learners\t")), (2, 2));
+    let [last, min, max] = ["last", "min", "max"].map(|name| {
+        let size = value(&format!("zk_{name}_proposal_size\t"));
+        assert!(size > 0, "{mntr}");
+        size
+    });
+    assert!(min <= last && last <= max, "{min} {last} {max}");
+    let sizes = format!("\nProposal sizes last/min/max: {last}/{min}/{max}\n");
+    assert_eq!(words(leader, "srst").await, "Server stats reset.\n");
+    for word in ["srvr", "stat"] {
+        let told = words(leader, word).await;
+        assert!(format!("{told}\n").contains(&sizes), "{told}");
+        let told = words(follower, word).await;
+        assert!(!told.contains("Proposal"), "{told}");
+    }
+    let mntr = words(follower, "mntr").await;
+    for name in ["zk_leader_uptime", "proposal_size", "zk_followers"] {
+        assert!(!mntr.contains(name), "{name} in {mntr}");
+    }
+
+    // As a learner of the reference tells it.
+    here.sync("/").await.unwrap();
+    let dump = words(follower, "dump").await;
+    let [mine, other] = [&here, &there].map(|zk| zk.session_token().unwrap().id);
+    let (sessions, rest) = dump.split_once("ephemeral nodes dump:\n").unwrap();
+    let mut ids = [mine, other];
+    ids.sort_unstable();
+    let lines: Vec<&str> = sessions.lines().collect();
+    assert_eq!(lines[..2], ["SessionTracker dump:", "Global Sessions(2):"]);
+    for (line, id) in lines[2..].iter().zip(ids) {
+        let start = format!("{id}\t");
+        assert!(line.starts_with(&start) && line.ends_with("ms"), "{dump}");
+    }
+    let owner = format!("Sessions with Ephemerals (1):\n{mine}:\n\t/e\n");
+    assert!(rest.starts_with(&owner), "{dump}");
+    assert!(
+        rest.contains("Connections Sets (1)/(1):\n1 expire at "),
+        "{dump}"
+    );
+    let connection = format!(" sessionId: {mine}\n");
+    assert!(rest.ends_with(&connection), "{dump}");
+    let dump = words(leader, "dump").await;
+    assert!(
+        dump.contains("Session Sets (") && dump.contains(")/(2):\n"),
+        "{dump}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn five_servers_started_in_turn_elect_as_predicted() {
     let ensemble = builder(5).lay_out().unwrap();
     ensemble.start_server(0).await.unwrap();

@@ -398,13 +398,22 @@ fn server_stats(service: &Service) -> Vec<(String, Json)> {
         ("non_mtlslocal_conn_count", 0_i64.into()),
         ("uptime", (service.clock.time().as_micros() / 1000).into()),
     ]);
-    vec![
+    let of_proposals = status.proposal_sizes.map(|sizes| {
+        object([
+            ("last_buffer_size", sizes.last.into()),
+            ("min_buffer_size", sizes.min.into()),
+            ("max_buffer_size", sizes.max.into()),
+        ])
+    });
+    let mut members = vec![
         ("version".to_owned(), crate::VERSION.into()),
         ("read_only".to_owned(), is_read_only.into()),
         ("server_stats".to_owned(), figures),
         ("client_response".to_owned(), sizes()),
-        ("node_count".to_owned(), status.node_count.into()),
-    ]
+    ];
+    members.extend(of_proposals.map(|sizes| ("proposal_stats".to_owned(), sizes)));
+    members.push(("node_count".to_owned(), status.node_count.into()));
+    members
 }
 
 fn watches(service: &Service) -> Json {

@@ -84,6 +84,22 @@ fn of_member(service: &Service) -> Vec<(&'static str, Sample)> {
     let voters = ensemble.voters().count();
     let mut gauges = vec![("quorum_size", number(voters))];
     let core = *service.status.lock();
+    if let Some(sizes) = words::status(service).proposal_sizes {
+        let millis = core
+            .leading_since
+            .map_or(0, |since| service.clock.time().since(since).as_millis());
+        gauges.extend([
+            // Its name before 3.6, which old dashboards look for.
+            ("followers", number(core.followers + core.observers)),
+            (
+                "leader_uptime",
+                Sample::Int(i64::try_from(millis).unwrap_or(i64::MAX)),
+            ),
+            ("last_proposal_size", Sample::Int(sizes.last)),
+            ("min_proposal_size", Sample::Int(sizes.min)),
+            ("max_proposal_size", Sample::Int(sizes.max)),
+        ]);
+    }
     if core.role == Role::Leading {
         gauges.extend([
             ("learners", number(core.followers + core.observers)),

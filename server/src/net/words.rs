@@ -5,13 +5,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use zk_core::conn::handshake::ServingMode;
 use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{Peer, PeerStatus, Role};
-use zk_core::time::Now;
+use zk_core::time::{Now, Time};
 use zk_proto::{SessionId, Zxid};
 
 use super::connections::Conn;
@@ -21,9 +22,9 @@ use super::service::Service;
 use crate::VERSION;
 use crate::config::Topology;
 use crate::four_letter::{
-    ConfView, ConnectionInfo, DumpView, ExpiryBucket, MemberConf, Mode, MonitorView, ServerStatus,
-    SessionsView, WithoutService, Word, conf, cons, crst, dirs, dump, envi, gtmk, hash, isro, mntr,
-    ruok, srst, srvr, stat, stmk, trace_mask_argument, wchc, wchp, wchs,
+    ConfView, ConnectionInfo, DumpView, ExpiryBucket, MemberConf, Mode, MonitorView, ProposalSizes,
+    ServerStatus, SessionsView, WithoutService, Word, conf, cons, crst, dirs, dump, envi, gtmk,
+    hash, isro, mntr, ruok, srst, srvr, stat, stmk, trace_mask_argument, wchc, wchp, wchs,
 };
 
 /// Answers a word and ends the connection.
@@ -168,7 +169,18 @@ pub(crate) fn status(service: &Service) -> ServerStatus {
         mode: Mode::of(&core),
         // The reference counts the root twice.
         node_count: count(reading.len()) + 1,
-        proposal_sizes: None,
+        proposal_sizes: (core.role == Role::Leading).then(|| proposal_sizes(&core)),
+    }
+}
+
+/// What a leader tells of its proposals.
+fn proposal_sizes(core: &PeerStatus) -> ProposalSizes {
+    let bytes = |size: Option<usize>| size.map_or(-1, |size| i64::try_from(size).unwrap_or(-1));
+    let sizes = core.proposal_sizes;
+    ProposalSizes {
+        last: bytes(sizes.map(|sizes| sizes.last)),
+        min: bytes(sizes.map(|sizes| sizes.min)),
+        max: bytes(sizes.map(|sizes| sizes.max)),
     }
 }
 
@@ -208,7 +220,7 @@ pub(crate) fn configuration(service: &Service) -> ConfView {
     };
     let data_dir = config.data_dir.join("version-2");
     let log_dir = config.data_log_dir.join("version-2");
-    let millis = |time: &std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     ConfView {
         client_port: service.port.map_or(-1, i32::from),
         secure_client_port: service.secure_port.map_or(-1, i32::from),
@@ -249,44 +261,85 @@ fn bytes_in(directory: &Path) -> u64 {
     lens.sum()
 }
 
+/// Sessions by when they expire, as far as this server decides on that; a learner knows of those of the
+/// ensemble how long they may be silent.
 pub(crate) async fn sessions(service: &Service) -> Option<DumpView> {
     let now = service.clock.now();
-    let sessions = service.inspect(Peer::sessions).await?;
-    let mut global: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();
+    let look = |peer: &Peer| (peer.status().role, peer.sessions(), peer.local_sessions());
+    let (role, tracked, local) = service.inspect(look).await?;
+    let by_expiry = |sessions: &BTreeMap<SessionId, Option<Time>>| {
+        let mut buckets: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();
+        for (&session, expires) in sessions {
+            if let Some(expires) = *expires {
+                let at = wall_ms(now, expires);
+                buckets.entry(at).or_default().push(session);
+            }
+        }
+        into_buckets(buckets)
+    };
+    let settings = &service.config.ensemble;
+    let may_be_local =
+        settings.local_sessions_enabled && service.config.topology != Topology::Standalone;
+    let shown_local = may_be_local.then(|| by_expiry(&local));
+    let reading = service.tree.read();
+    let is_tracker = matches!(role, Role::Alone | Role::Leading);
+    let sessions = if is_tracker {
+        SessionsView::Tracked {
+            local: shown_local,
+            global: by_expiry(&tracked),
+        }
+    } else {
+        let mut global: Vec<(SessionId, i32)> = reading.sessions().collect();
+        global.sort_unstable();
+        SessionsView::Learned {
+            local: shown_local,
+            global,
+        }
+    };
     let mut connections: BTreeMap<i64, Vec<_>> = BTreeMap::new();
-    for (session, expires) in sessions {
-        let Some(expires) = expires else {
+    for conn in service.connections.all() {
+        let Some(session) = conn.session() else {
             continue;
         };
-        let at = wall_ms(now, expires);
-        global.entry(at).or_default().push(session);
-        if let Some(conn) = service.connections.of_session(session) {
+        let known = tracked.get(&session).or_else(|| local.get(&session));
+        let expires = match known {
+            Some(expires) => *expires,
+            None if is_tracker => None,
+            None => silent_until(&conn, session, service.config.tick),
+        };
+        if let Some(expires) = expires {
+            let at = wall_ms(now, expires);
             connections
                 .entry(at)
                 .or_default()
                 .push((conn.remote, session));
         }
     }
-    let reading = service.tree.read();
     let owners = reading.ephemeral_owners();
     let ephemerals = owners.map(|owner| (owner, reading.ephemerals(owner).collect()));
     Some(DumpView {
-        sessions: SessionsView::Tracked {
-            local: None,
-            global: buckets(global),
-        },
+        sessions,
         ephemerals: ephemerals.collect(),
-        connections: buckets(connections),
+        connections: into_buckets(connections),
     })
 }
 
-fn buckets<T>(items: BTreeMap<i64, Vec<T>>) -> Vec<ExpiryBucket<T>> {
+/// How long a connection may be silent whose session another server counts, in whole ticks.
+fn silent_until(conn: &Conn, session: SessionId, tick: Duration) -> Option<Time> {
+    let done = (*conn.activity.lock())?.info(session);
+    let positive = |ms: i64| u64::try_from(ms).unwrap_or(0);
+    let due = positive(done.last_response_ms) + positive(done.timeout_ms.into());
+    let tick = u64::try_from(tick.as_millis()).unwrap_or(1).max(1);
+    Some(Time::from_millis((due / tick + 1) * tick))
+}
+
+fn into_buckets<T>(items: BTreeMap<i64, Vec<T>>) -> Vec<ExpiryBucket<T>> {
     let bucket = |(expires_ms, items)| ExpiryBucket { expires_ms, items };
     items.into_iter().map(bucket).collect()
 }
 
 /// A point of the monotonic clock on the wall clock.
-fn wall_ms(now: Now, at: zk_core::time::Time) -> i64 {
+fn wall_ms(now: Now, at: Time) -> i64 {
     let ahead = i64::try_from(at.since(now.time).as_millis()).unwrap_or(i64::MAX);
     now.wall.as_millis().saturating_add(ahead)
 }

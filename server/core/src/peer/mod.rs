@@ -60,7 +60,7 @@ pub use action::{
 pub use event::{EpochKind, Event, LogEntry, Origin, Submission};
 pub use ids::{Attempt, LinkId, RangeToken, SnapshotId};
 pub use options::{MemberOptions, PeerOptions, RecoveredEpochs};
-pub use status::{PeerStatus, Phase, Role};
+pub use status::{PeerStatus, Phase, ProposalSizes, Role};
 pub use transition::{DropReason, LeaveReason, SyncPlan, Transition};
 
 use std::collections::BTreeMap;
@@ -394,6 +394,8 @@ impl Peer {
             observers: 0,
             synced_observers: 0,
             pending_syncs: 0,
+            leading_since: None,
+            proposal_sizes: None,
         };
         match &self.role {
             Current::Leading(leader) => leader.fill(&self.shared, &mut status),
@@ -423,6 +425,11 @@ impl Peer {
                 BTreeMap::new()
             }
         }
+    }
+
+    /// Sessions that only this server knows, with the time of their expiry, by id.
+    pub fn local_sessions(&self) -> BTreeMap<SessionId, Option<Time>> {
+        self.shared.local_sessions.sessions()
     }
 
     fn shut_down(&mut self) -> Result<(), Halt> {

@@ -3,6 +3,7 @@
 use zk_proto::{Epoch, ServerId, Zxid};
 
 use crate::conn::handshake::ServingMode;
+use crate::time::Time;
 
 /// What a server is to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,28 @@ pub enum Phase {
     Broadcast,
     /// Lets the last proposals out, and stops.
     Stopping,
+}
+
+/// How long the transactions are that a leader proposed, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProposalSizes {
+    /// The last one.
+    pub last: usize,
+    /// The shortest.
+    pub min: usize,
+    /// The longest.
+    pub max: usize,
+}
+
+impl ProposalSizes {
+    /// These and one more.
+    pub(crate) fn with(before: Option<Self>, last: usize) -> Self {
+        Self {
+            last,
+            min: before.map_or(last, |sizes| sizes.min.min(last)),
+            max: before.map_or(last, |sizes| sizes.max.max(last)),
+        }
+    }
 }
 
 /// A server at a glance.
@@ -79,4 +102,8 @@ pub struct PeerStatus {
     pub synced_observers: usize,
     /// Leader: learners that are being synchronised.
     pub pending_syncs: usize,
+    /// Leader: since when it proposes.
+    pub leading_since: Option<Time>,
+    /// Leader: sizes of its proposals, if there was one.
+    pub proposal_sizes: Option<ProposalSizes>,
 }

@@ -8,7 +8,9 @@ use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 use crate::mutation::mutated;
 use crate::peer::reconfig::config_of;
 use crate::peer::shared::{Halt, Shared, Turn};
-use crate::peer::{Asker, DropReason, LinkId, NetAction, Note, Proposal, Transition};
+use crate::peer::{
+    Asker, DropReason, LinkId, NetAction, Note, Proposal, ProposalSizes, Transition,
+};
 use crate::prep::{EpochExhausted, Prep, Prepared, Requester};
 use crate::session::SessionTimeout;
 use crate::wire::quorum::{LeaderPacket, LearnerKind};
@@ -32,6 +34,7 @@ impl Leader {
             return;
         }
         self.phase = LeaderPhase::Broadcasting;
+        self.since = Some(turn.now.time);
         self.deadline = None;
         self.next_ping = turn.now.time + shared.options.tick / 2;
         self.is_mid_tick = true;
@@ -108,6 +111,7 @@ impl Leader {
             shared.see(config, turn);
         }
         let bytes = self.pieces.encode(&entry);
+        self.sizes = Some(ProposalSizes::with(self.sizes, bytes.len()));
         for (&link, learner) in &mut self.links {
             if learner.is_forwarding() && learner.kind == LearnerKind::Follower {
                 learner.proposed(zxid, turn.now.time);

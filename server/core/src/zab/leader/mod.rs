@@ -37,7 +37,9 @@ use zk_proto::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::conn::handshake::ServingMode;
 use crate::peer::shared::{Halt, Shared, Turn};
-use crate::peer::{DropReason, LeaveReason, LinkId, NetAction, PeerStatus, Phase, Transition};
+use crate::peer::{
+    DropReason, LeaveReason, LinkId, NetAction, PeerStatus, Phase, ProposalSizes, Transition,
+};
 use crate::prep::Prep;
 use crate::session::SessionTracker;
 use crate::time::Time;
@@ -72,6 +74,9 @@ pub(crate) struct Leader {
     rounds: Rounds,
     prep: Prep,
     pieces: Pieces,
+    /// Since when it proposes, and how long its proposals are.
+    since: Option<Time>,
+    sizes: Option<ProposalSizes>,
     tracker: SessionTracker,
     /// Sessions whose end is proposed and not applied, by the transaction that ends them.
     ending: BTreeMap<Zxid, SessionId>,
@@ -135,6 +140,8 @@ impl Leader {
             rounds: Rounds::default(),
             prep: Prep::new(shared.options.prep.clone(), last),
             pieces: Pieces::default(),
+            since: None,
+            sizes: None,
             tracker: SessionTracker::new(shared.options.tick),
             ending: BTreeMap::new(),
             next_reap: turn.now.time + shared.options.reap_interval,
@@ -317,6 +324,8 @@ impl Leader {
         status.proposed = self.prep.last_zxid();
         status.outstanding = shared.local.unhanded().len() + self.syncs.len();
         status.sessions = self.tracker.len();
+        status.leading_since = self.since;
+        status.proposal_sizes = self.sizes;
         for link in self.links.values() {
             let is_synced = link.state == LinkState::Synced;
             match link.kind {
