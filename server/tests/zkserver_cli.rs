@@ -4,12 +4,14 @@
 mod place;
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use place::{Place, SOON, Said, said};
+use zk_testkit::ensemble::free_port;
 
 fn using(path: &Path) -> String {
     format!("Using config: {}\n", path.display())
@@ -309,6 +311,75 @@ fn everything_else_is_answered_with_the_usage() {
         place.path("zoo.cfg").display()
     );
     assert!(got.out.contains(&command), "{got:?}");
+}
+
+#[test]
+fn a_member_with_the_id_zero_starts_and_leads() {
+    let place = Place::new();
+    let [quorum, election, admin] = free_ports();
+    fs::create_dir(place.data()).expect("created");
+    fs::write(place.data().join("myid"), "0\n").expect("written");
+    let text = fs::read_to_string(place.path("zoo.cfg")).expect("read");
+    let members = format!(
+        "initLimit=10\nsyncLimit=5\nstandaloneEnabled=false\n\
+         server.0=127.0.0.1:{quorum}:{election}\n"
+    );
+    let port = format!("admin.enableServer=true\nadmin.serverPort={admin}\n");
+    let text = text.replace("admin.enableServer=false\n", &port);
+    fs::write(place.path("zoo.cfg"), text + &members).expect("written");
+    let got = place.run(&["check"]);
+    assert!(got.out.contains("1 to 254 are recommended"), "{got:?}");
+    let got = place.run(&["start", "--wait", "30"]);
+    assert_eq!(got.out, "Starting zookeeper ... STARTED\n", "{got:?}");
+    let got = place.run(&["status"]);
+    assert!(got.out.ends_with("Mode: leader\n"), "{got:?}");
+    let stats = get(admin, "/commands/server_stats").expect("told");
+    let of_proposals = "\"proposal_stats\" : {\n    \"last_buffer_size\" : -1,\n";
+    assert!(stats.contains(of_proposals), "{stats}");
+}
+
+#[test]
+fn a_member_without_the_others_is_exported_as_looking() {
+    let place = Place::new();
+    let [exporter, one, two] = free_ports();
+    fs::create_dir(place.data()).expect("created");
+    fs::write(place.data().join("myid"), "1\n").expect("written");
+    let text = fs::read_to_string(place.path("zoo.cfg")).expect("read");
+    let members = format!(
+        "initLimit=10\nsyncLimit=5\nserver.1=127.0.0.1:{one}:{two}\n\
+         server.2=127.0.0.1:1:2\nserver.3=127.0.0.1:3:4\n\
+         metricsProvider.className=\
+         org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
+         metricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort={exporter}\n"
+    );
+    fs::write(place.path("zoo.cfg"), text + &members).expect("written");
+    assert_eq!(place.run(&["start"]).code, Some(0));
+    let deadline = Instant::now() + SOON;
+    let scraped = loop {
+        match get(exporter, "/metrics") {
+            Ok(text) => break text,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(SOON / 1000);
+    };
+    let state = scraped
+        .lines()
+        .find(|line| line.starts_with("zks_server_state"));
+    let state = state.expect("told");
+    assert!(state.contains("state=\"looking\""), "{state}");
+}
+
+fn get(port: u16, path: &str) -> std::io::Result<String> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    socket.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    [(); N].map(|()| free_port().expect("a free port"))
 }
 
 #[test]

@@ -22,12 +22,14 @@ use hyper::{Method, StatusCode};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use zk_core::conn::handshake::ServingMode;
+use zk_core::peer::{PeerStatus, Role};
 
 use self::commands::{COMMANDS, NOT_SERVING};
 use self::http::{Answer, Asked};
 use self::json::{Json, object};
 use self::snapshot::Turnstile;
 use crate::config::Setting;
+use crate::four_letter::Mode;
 use crate::metrics::{Exposition, Process, Series, prometheus};
 use crate::net::gauges::gauges;
 use crate::net::service::Service;
@@ -205,11 +207,19 @@ fn scrape(service: &Service, asked: &Asked) -> Answer {
     )
 }
 
+/// What a server is, whether it serves or not.
+fn state(core: &PeerStatus) -> String {
+    match (core.role, core.mode) {
+        (Role::Looking, ServingMode::NotServing | ServingMode::Full) => "looking".to_owned(),
+        _ => Mode::of(core).to_string(),
+    }
+}
+
 /// What the reference does not tell.
 fn own_series(service: &Service) -> Vec<Series> {
     let mode = service.connections.mode();
     let is_serving = mode != ServingMode::NotServing;
-    let state = crate::net::words::status(service).mode.to_string();
+    let state = state(&service.status.lock());
     let last = service.metrics.last_snapshot();
     #[expect(
         clippy::cast_precision_loss,

@@ -28,7 +28,7 @@ pub struct IdStart {
 
 /// Why a server id cannot stand in session ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("server id {id} is not between 1 and {max}, so that session ids cannot carry it")]
+#[error("server id {id} is not between 0 and {max}, so that session ids cannot carry it")]
 pub struct ServerIdError {
     /// The server id.
     pub id: ServerId,
@@ -57,11 +57,11 @@ impl SessionIds {
     /// Begins to count.
     ///
     /// # Errors
-    /// [`ServerIdError`] if the id is not within 1 and 255, or 254 with extended types.
+    /// [`ServerIdError`] if the id is not within 0 and 255, or 254 with extended types.
     pub fn new(server: ServerId, start: IdStart) -> Result<Self, ServerIdError> {
         let max = if start.extended_types { 254 } else { 255 };
         let byte = u8::try_from(server.get()).ok();
-        let byte = byte.filter(|byte| (1..=max).contains(byte));
+        let byte = byte.filter(|byte| *byte <= max);
         let server = byte.ok_or(ServerIdError { id: server, max })?;
         let millis = start.wall.as_millis().cast_unsigned();
         let from_clock = (millis << 16 | u64::from(start.salt)) & COUNTER_MASK;
@@ -84,7 +84,8 @@ impl SessionIds {
     /// The next id. Never one before, for 2⁵⁶ sessions.
     pub fn allocate(&mut self) -> SessionId {
         let mut id = self.take();
-        if id == CONTAINER {
+        // That of nobody is one of server 0.
+        if id == CONTAINER || SessionId::new(id.cast_signed()) == SessionId::NONE {
             id = self.take();
         }
         SessionId::new(id.cast_signed())
@@ -177,6 +178,12 @@ mod tests {
     }
 
     #[test]
+    fn sessions_of_server_0_are_somebodys() {
+        assert_eq!(first(0, start(0)), 1);
+        assert_eq!(first(0, start(0x0123_4567_89ab)), 0x23_4567_89ab_0000);
+    }
+
+    #[test]
     fn count_wraps_within_its_bits() {
         let known = Some(SessionId::new(0x01ff_ffff_ffff_ffff));
         let start = IdStart {
@@ -189,7 +196,7 @@ mod tests {
     /// ZOOKEEPER-2503.
     #[test]
     fn server_ids_that_do_not_fit_are_refused() {
-        for id in [i64::MIN, -1, 0, 256, i64::MAX] {
+        for id in [i64::MIN, -1, 256, i64::MAX] {
             let err = SessionIds::new(ServerId::new(id), start(1)).unwrap_err();
             assert_eq!((err.id.get(), err.max), (id, 255));
         }
