@@ -390,6 +390,49 @@ async fn files_tell_the_members_as_the_reference_does() {
     servers.until("no proposed members", none_is_proposed).await;
 }
 
+/// What the architecture tells operators to do: other members, in a file with a younger version.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_lost_the_others_for_good_goes_on_with_members_in_a_younger_file() {
+    let mut servers = Servers::three_of(3).await;
+    servers
+        .client(&[1])
+        .await
+        .create("/a", "kept")
+        .await
+        .expect("created");
+    let names_file = || {
+        let text = fs::read_to_string(servers.dir(1).join("zoo.cfg")).expect("there");
+        text.contains("dynamicConfigFile=")
+    };
+    servers.until("a file with the members", names_file).await;
+    for id in 1..=3 {
+        servers.stop(id).await;
+    }
+    let file = servers.dir(1).join("zoo.cfg");
+    let text = fs::read_to_string(&file).expect("there");
+    let (text, last) = text.rsplit_once("dynamicConfigFile=").expect("named");
+    let (start, version) = last.trim_end().rsplit_once('.').expect("a version");
+    let version = i64::from_str_radix(version, 16).expect("a number") + 1;
+    let younger = format!("{start}.{version:x}");
+    fs::write(&younger, servers.line(1, "participant")).expect("written");
+    let text = format!("{text}standaloneEnabled=false\ndynamicConfigFile={younger}\n");
+    fs::write(&file, text).expect("written");
+    servers.start(1).await;
+    servers.until_serving(&[1]).await;
+    assert_eq!(servers.members(1).await, BTreeSet::from([1]));
+    let kept = servers.client(&[1]).await.get("/a").await.expect("read");
+    assert_eq!(kept.expect("there").data, "kept");
+
+    // From there on as ever.
+    servers.configure(2, &[1, 2]);
+    fs::remove_dir_all(servers.dir(2).join("data/version-2")).expect("removed");
+    servers.start(2).await;
+    servers
+        .reconfig(1, &servers.line(2, "participant"), "")
+        .await;
+    servers.until_members(&[1, 2], &[1, 2]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_persistent_watch_on_the_members_fires_once_for_each_change() {
     let servers = Servers::three_of(3).await;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zk_core::ensemble::{EnsembleConfig, Member};
 use zk_core::peer::{Event, MemberOptions};
+use zk_core::tree::{CONFIG_PATH, Tree};
 use zk_core::wire::quorum::LengthLimit;
 use zk_proto::{ServerId, Zxid};
 
@@ -110,6 +111,21 @@ impl Membership {
             quorum,
             election,
         })
+    }
+
+    /// Warns of members in the tree that count beside those of the files: without a quorum of both there
+    /// is no leader. Right behind a change that is normal; behind a disaster, an operator who wrote other
+    /// members into the files without a version waits for ever.
+    pub(super) fn warn_of_younger_members(&self, tree: &Tree) {
+        let files = &self.options.config;
+        if let Some(known) = younger_members(files, tree).filter(|_| self.dynamic.is_some()) {
+            tracing::warn!(
+                files = files.text().replace('\n', ", "),
+                known = known.text().replace('\n', ", "),
+                "the members of the files are older than the known ones, a quorum of both is needed to \
+                 lead (to go on without the known ones, give the files a higher version)"
+            );
+        }
     }
 
     /// Begins to listen and to dial.
@@ -233,5 +249,38 @@ async fn bind_one(host: &str, port: u16, config: &Config) -> Result<TcpListener,
         }
         tracing::warn!(%address, err = %source, "port cannot be bound yet");
         tokio::time::sleep(BIND_RETRY).await;
+    }
+}
+
+/// The members that a tree knows, if those of the files are others and older.
+fn younger_members(files: &EnsembleConfig, tree: &Tree) -> Option<EnsembleConfig> {
+    let znode = tree.get(CONFIG_PATH)?;
+    let text = std::str::from_utf8(znode.data()?).ok()?;
+    let known = EnsembleConfig::parse(text).ok()?;
+    let is_younger = known.version() > files.version() && !known.has_same_members(files);
+    is_younger.then_some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use zk_core::time::WallTime;
+    use zk_core::tree::TreeOptions;
+
+    use super::*;
+
+    #[test]
+    fn files_that_are_older_than_the_tree_are_noticed() {
+        let config = |text: &str| EnsembleConfig::parse(text).expect("legal");
+        let mut tree = Tree::new(TreeOptions::default());
+        let one = config("server.1=h1:1:2");
+        assert_eq!(younger_members(&one, &tree), None);
+        let known = config("server.1=h1:1:2\nserver.2=h2:1:2\nversion=100000005");
+        let now = WallTime::from_millis(1);
+        tree.set_config(known.text().as_bytes(), known.version(), now);
+        assert_eq!(younger_members(&one, &tree), Some(known.clone()));
+        let younger = config("server.1=h1:1:2\nversion=100000006");
+        assert_eq!(younger_members(&younger, &tree), None);
+        let same = config("server.1=h1:1:2\nserver.2=h2:1:2");
+        assert_eq!(younger_members(&same, &tree), None);
     }
 }

@@ -264,6 +264,9 @@ impl Server {
                 )?
             }
         };
+        if let Some(membership) = &membership {
+            membership.warn_of_younger_members(&tree);
+        }
         let status = Arc::new(Mutex::new(peer.status()));
         let mut tree = SharedTree::new(tree, random());
         if let Some(membership) = &membership {
