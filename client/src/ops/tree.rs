@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use futures_util::future::join_all;
 
+use zk_proto::Acl as Ace;
+
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Outcome};
 
@@ -37,7 +39,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::NoNode`]; [`ErrorKind::NodeExists`] at the other path; [`ErrorKind::NotEmpty`];
-    /// [`ErrorKind::BadVersion`] if it was changed meanwhile; [`ErrorKind::NoAuth`].
+    /// [`ErrorKind::BadVersion`] if it was changed meanwhile; [`ErrorKind::NoAuth`], also where its ACL
+    /// has digests and may only be read with them masked: nobody could use a copy of them.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it at the one path or the other.
@@ -49,6 +52,12 @@ impl Client {
         };
         let node = self.get(from).await?.ok_or_else(missing)?;
         let (acl, _) = self.get_acl(from).await?.ok_or_else(missing)?;
+        if acl.entries().iter().any(is_masked) {
+            let error = Error::new(ErrorKind::NoAuth, Outcome::Rejected)
+                .with_op(zk_proto::OpCode::GetAcl)
+                .with_path(Some(from.into()));
+            return Err(error.with_detail("the server shows the digests of the ACL masked"));
+        }
         self.transaction()
             .create_with(to, node.data, super::CreateMode::Persistent, Some(&acl))
             .delete(from, node.stat.version)
@@ -57,28 +66,38 @@ impl Client {
     }
 }
 
+/// Whether a server has left out the digest, as it does for those who may not administer the znode.
+///
+/// # Source
+/// Apache `ZooKeeper` 3.9, `FinalRequestProcessor#handleGetACLRequest`.
+fn is_masked(ace: &Ace) -> bool {
+    let (scheme, id) = (ace.id.scheme.as_deref(), ace.id.id.as_deref());
+    scheme == Some("digest") && id.is_some_and(|id| id.ends_with(":x"))
+}
+
 /// See [`Client::list_tree`].
 #[derive(Debug)]
 pub struct ListTree<'a> {
     client: &'a Client,
     /// Found, and their children not listed yet.
     listing: VecDeque<String>,
-    /// Listed, and not told yet.
-    ready: VecDeque<String>,
+    /// Listed, or not to be listed, and not told yet.
+    ready: VecDeque<Result<String, Error>>,
 }
 
 impl ListTree<'_> {
     /// The next path; `None` after the last.
     ///
     /// # Errors
-    /// [`ErrorKind::NoAuth`] without the permission to list something; the listing goes on after it.
+    /// [`ErrorKind::NoAuth`] without the permission to list something; each failure is told, and the
+    /// listing goes on after it.
     ///
     /// # Cancel safety
     /// Dropping the future leaves out nothing: the next one lists the same again.
     pub async fn next(&mut self) -> Option<Result<String, Error>> {
         loop {
-            if let Some(path) = self.ready.pop_front() {
-                return Some(Ok(path));
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
             }
             if self.listing.is_empty() {
                 return None;
@@ -92,7 +111,6 @@ impl ListTree<'_> {
             )
             .await;
             self.listing.drain(..batch.len());
-            let mut failed = None;
             for (path, children) in batch.iter().zip(lists) {
                 match children {
                     Ok(None) => {}
@@ -100,13 +118,10 @@ impl ListTree<'_> {
                         let base = if path == "/" { "" } else { path.as_str() };
                         self.listing
                             .extend(children.iter().map(|name| format!("{base}/{name}")));
-                        self.ready.push_back(path.clone());
+                        self.ready.push_back(Ok(path.clone()));
                     }
-                    Err(err) => failed = failed.or(Some(err)),
+                    Err(err) => self.ready.push_back(Err(err)),
                 }
-            }
-            if let Some(err) = failed {
-                return Some(Err(err));
             }
         }
     }

@@ -111,6 +111,12 @@ async fn digests_are_masked_for_those_who_may_not_administer() {
     let digest = |acl: &Acl| acl.entries()[0].id.id.as_ref().unwrap().to_string();
     assert_eq!(digest(&seen), full);
     assert_eq!(digest(&masked), "bob:x");
+    // A copy of that would lock everybody out.
+    let moved = stranger.move_node("/a", "/b").await;
+    rejected(moved, ErrorKind::NoAuth);
+    owner.move_node("/a", "/b").await.unwrap();
+    let (kept, _) = owner.get_acl("/b").await.unwrap().unwrap();
+    assert_eq!(digest(&kept), full);
 }
 
 #[tokio::test]
