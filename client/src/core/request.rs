@@ -111,6 +111,9 @@ impl Frame {
 
     /// The path that most bodies start with, for error messages.
     pub(crate) fn path(&self) -> Option<ByteString> {
+        if let Some(OpCode::Multi | OpCode::MultiRead | OpCode::Reconfig) = self.op() {
+            return None;
+        }
         let mut body = Reader::new(self.0.get(PREFIX_LEN..)?);
         Option::<ByteString>::decode(&mut body).ok().flatten()
     }

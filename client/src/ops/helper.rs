@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::data::Node;
 use crate::acl::Acl;
@@ -137,7 +138,9 @@ impl Client {
     /// are.
     ///
     /// # Errors
-    /// Those of [`Client::create`] other than [`ErrorKind::NodeExists`] and [`ErrorKind::NoNode`].
+    /// Those of [`Client::create`] other than [`ErrorKind::NodeExists`] and [`ErrorKind::NoNode`]:
+    /// what somebody deletes meanwhile is created again. [`ErrorKind::Timeout`] if that goes on for as
+    /// long as an operation may take.
     ///
     /// # Cancel safety
     /// Dropping the future may leave some of them.
@@ -148,9 +151,28 @@ impl Client {
     pub(crate) async fn ensure_path_with(&self, path: &str, acl: Option<Acl>) -> Result<(), Error> {
         // Under a chroot the chroot itself may be missing: then the whole path is made from the root.
         let full = super::call::full_path(self, zk_proto::OpCode::Create, path)?;
+        let begun = Instant::now();
+        loop {
+            match self.try_path(&full, acl.as_ref()).await {
+                // Somebody deleted an ancestor between.
+                Err(err) if err.kind() == ErrorKind::NoNode => {
+                    if begun.elapsed() >= self.config().timeout {
+                        let error = Error::new(ErrorKind::Timeout, Outcome::Rejected)
+                            .with_op(zk_proto::OpCode::Create)
+                            .with_path(Some(path.into()));
+                        return Err(error.with_detail("it is deleted as often as it is created"));
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// One attempt to create what is missing of a path.
+    async fn try_path(&self, full: &str, acl: Option<&Acl>) -> Result<(), Error> {
         let root = self.root();
         // The common case first: all of it is there.
-        if root.exists(&full).await.is_ok_and(|stat| stat.is_some()) {
+        if root.exists(full).await.is_ok_and(|stat| stat.is_some()) {
             return Ok(());
         }
         let ends = full
@@ -165,7 +187,7 @@ impl Client {
             .filter_map(|end| full.get(..*end))
             .map(|ancestor| {
                 let create = root.create(ancestor, Bytes::new());
-                let create = match &acl {
+                let create = match acl {
                     Some(acl) => create.acl(acl.clone()),
                     None => create.acl(self.config().default_acl.clone()),
                 };

@@ -56,7 +56,8 @@ impl Client {
 
     /// Follows a znode: its state now, and its latest state after every change. States between may
     /// be left out, the last never is. It goes on over lost connections and sessions, and ends with
-    /// an error only when the client is closed or may not read the znode.
+    /// an error only when the client is closed or may not read the znode; of a [`crate::Session`], when
+    /// that is over too.
     ///
     /// # Cancel safety
     /// Dropping the stream unsubscribes.
@@ -223,9 +224,10 @@ fn observed<T: Send + 'static>(
                 Ok(None) => continue,
                 Err(error) => error,
             };
-            // The next connection or session will do, unless the handle is bound to one session.
-            let may_pass = error.is_retryable() || error.kind() == ErrorKind::SessionExpired;
-            if !may_pass || client.epoch().is_some() || client.is_closed() {
+            // The next connection or session will do, unless the handle is bound to the one that is over.
+            let is_over = error.kind() == ErrorKind::SessionExpired;
+            let may_pass = error.is_retryable() || is_over && client.epoch().is_none();
+            if !may_pass || client.is_closed() {
                 return Err(error);
             }
             client.wait_connected(Duration::MAX).await?;

@@ -10,6 +10,7 @@
 
 mod addresses;
 mod dropping;
+mod helpers;
 mod limits;
 #[cfg(feature = "metrics")]
 mod metered;

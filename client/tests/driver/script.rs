@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) begun: i64,
     pub(crate) closed: i64,
     pub(crate) data: Bytes,
+    /// Children of the znode whose children are asked for next; others have none.
+    pub(crate) children: Vec<&'static str>,
     /// Events to be sent before the next answer.
     pub(crate) events: usize,
     /// Watches of the connection: path, kind.
@@ -232,7 +234,8 @@ impl Script {
                 if read.watch {
                     watch(&read.path, 1);
                 }
-                let children = Vec::new();
+                let children = std::mem::take(&mut state.children);
+                let children = children.into_iter().map(Into::into).collect();
                 Response::GetChildren(GetChildrenResponse { children })
             }
             Request::AddWatch(add) => {
