@@ -412,6 +412,9 @@ impl Client {
     /// Ends when a server has closed the session, and so deleted its ephemeral znodes, or when the
     /// time given is over; then the session lives on until its timeout.
     ///
+    /// Before there is a session nothing is waited for: what was submitted fails with
+    /// [`ErrorKind::Closed`], unsent.
+    ///
     /// # Cancel safety
     /// Dropping the future does not stop the closing.
     pub async fn close(&self, within: Duration) {
@@ -483,7 +486,9 @@ impl Session {
     /// that is over. While there is a [`Session::hold`], a sync is sent whenever a ping would be due.
     ///
     /// Whoever relies on the session, as the holder of a lock does, must stop to before
-    /// [`Session::timeout`] has passed since.
+    /// [`Session::timeout`] has passed since. By [`Instant`], which may stand still while the machine is
+    /// suspended (on Linux it does): where that can happen, a session may be over that seems to be young
+    /// when the machine goes on, until a server is heard of.
     pub fn confirmed(&self) -> Option<Instant> {
         let confirmed = self.client.shared().confirmed();
         // Looked at afterwards: what was read is of this session then, or earlier.

@@ -66,7 +66,7 @@
 //! |---|---|
 //! | order | Requests of one client, its clones and views reach the server in the order in which they were submitted: at [`op::Get::send`] and its like, or at the first poll of an awaited builder. Nothing overtakes, not even across reconnects. |
 //! | watches | An event is delivered before the reply that could show its effect. One-shot watches survive reconnects. Streams say where something may be missing ([`WatchItem::Gap`]). |
-//! | outcome | Every error says whether the operation may have taken effect: [`Outcome::NotSent`], [`Outcome::Rejected`] or [`Outcome::Unknown`]. Reads whose answer was lost are sent again by themselves, writes never, unless declared idempotent. |
+//! | outcome | Every error says whether the operation may have taken effect: [`Outcome::NotSent`], [`Outcome::Rejected`] or [`Outcome::Unknown`]. Reads whose answer was lost are sent again by themselves, writes never, unless declared idempotent; then a later write may come between. |
 //! | sessions | A session that expired is replaced ([`OnExpire`]); what must not outlive it is done through a [`Session`], which never acts under another one. |
 //! | deadlines | Nothing hangs for ever: every operation has a deadline that includes waiting for a connection, 30 s unless told otherwise. |
 //! | memory | What is on the wire is bounded ([`Config::in_flight_max`]), and so is what a watch holds for a slow reader. |

@@ -274,6 +274,9 @@ impl Set<'_> {
 
     /// Sends it again when its outcome is lost with a connection, until it is answered. To be chosen
     /// only when setting the same data twice does no harm: somebody else's change may come between.
+    /// So may one of this client's own, sent behind it and not declared idempotent: if the connection is
+    /// lost when the server has done both and answered neither, the repetition undoes the second, whose
+    /// outcome is [`crate::Outcome::Unknown`].
     ///
     /// An error of a repetition, such as [`crate::ErrorKind::BadVersion`], has the outcome
     /// [`crate::Outcome::Unknown`]: the first attempt may have caused it.
@@ -325,7 +328,8 @@ impl<'a> Delete<'a> {
 
     /// Sends it again when its outcome is lost with a connection, until it is answered. A second
     /// attempt finds no znode if the first had succeeded: [`crate::ErrorKind::NoNode`] has the outcome
-    /// [`crate::Outcome::Unknown`] then, and [`Delete::if_exists`] says that there was none.
+    /// [`crate::Outcome::Unknown`] then, and [`Delete::if_exists`] says that there was none. It may also
+    /// delete what was created since, by this client too, as [`Set::idempotent`] says.
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self

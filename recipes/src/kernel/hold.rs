@@ -203,7 +203,8 @@ impl Hold {
     }
 
     /// Until when it may be relied on if no server is heard of any more; moves on with every answer.
-    /// `None` by [`LossPolicy::Server`], and once the session is over.
+    /// `None` by [`LossPolicy::Server`], and once the session is over. The clock may stand still while
+    /// the machine is suspended, as [`zk_client::Session::confirmed`] says.
     pub fn safe_until(&self) -> Option<Instant> {
         self.inner.safe_until()
     }
