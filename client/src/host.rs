@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 #[cfg(feature = "simulation")]
-pub use self::simulated::{Entered, Host, Hosted, enter};
+pub use self::simulated::{Entered, Host, Hosted, current, enter};
 
 /// Spawns a task of the process that this is called in.
 ///
@@ -27,7 +27,7 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     #[cfg(feature = "simulation")]
-    if let Some(host) = simulated::current() {
+    if let Some(host) = current() {
         return runtime.spawn(Hosted::new(host, future));
     }
     runtime.spawn(future)
@@ -36,7 +36,7 @@ where
 /// A number that the simulator draws; `None` where nothing is simulated.
 pub fn drawn() -> Option<u64> {
     #[cfg(feature = "simulation")]
-    if let Some(host) = simulated::current() {
+    if let Some(host) = current() {
         return Some(host.draw());
     }
     None
@@ -64,7 +64,7 @@ mod simulated {
     }
 
     /// The process that this thread is in.
-    pub(super) fn current() -> Option<Arc<dyn Host>> {
+    pub fn current() -> Option<Arc<dyn Host>> {
         // A thread that ends is in none.
         let current = CURRENT.try_with(|current| current.borrow().clone());
         current.ok().flatten()

@@ -385,3 +385,59 @@ fn whoever_is_killed_leaves_its_session_to_run_out() {
             Result::Ok(())
         });
 }
+
+#[test]
+fn the_dead_are_in_no_section() {
+    Simulation::new()
+        .without_faults()
+        .run(0..5, |world| async move {
+            let history = world.history();
+            let (ready, is_ready) = tokio::sync::oneshot::channel();
+            let holder = world.process("holder", |process| async move {
+                let zk = process.client().await?;
+                zk.create("/lock", "").ephemeral().await?;
+                let _section = history.section("stock", process.name()).enter();
+                ready.send(()).ok();
+                std::future::pending::<Result>().await
+            });
+            is_ready.await.expect("it gets there");
+            let history = world.history();
+            let next = world.process("next", |process| async move {
+                let zk = process.client().await?;
+                while zk.create("/lock", "").ephemeral().await.is_err() {
+                    process.work(Duration::from_millis(100)).await;
+                }
+                drop(history.section("stock", process.name()).enter());
+                Result::Ok(())
+            });
+            holder.kill();
+            next.await
+        });
+}
+
+#[test]
+fn faults_of_the_ensemble_are_counted() {
+    let wait = |world: World| async move { world.healed().await };
+    let report = Simulation::new().run(0..20, wait);
+    assert!(report.faults > 0, "{report}");
+    let report = Simulation::new().without_faults().run(0..20, wait);
+    assert_eq!(report.faults, 0, "{report}");
+}
+
+#[test]
+fn a_body_that_does_not_end_is_given_up_after_the_time_that_is_said() {
+    let minute = Duration::from_mins(1);
+    let simulation = Simulation::new().without_faults().patience(minute);
+    let found = simulation.try_run(0..1, |_| std::future::pending::<()>());
+    let failure = found.expect_err("it never ends");
+    assert_eq!(failure.law, "the body ends, once all is healed");
+    assert_eq!(failure.what, "not within 60s");
+    let slow = |_| tokio::time::sleep(minute * 10);
+    simulation.patience(minute * 11).run(0..1, slow);
+}
+
+#[test]
+#[should_panic(expected = "there is no seed to run in 5..5")]
+fn a_run_of_nothing_is_an_error() {
+    Simulation::new().run(5..5, |_| async {});
+}

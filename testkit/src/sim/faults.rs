@@ -26,6 +26,7 @@ impl World {
         let now = self.schedule.now();
         let end = self.plan.safety;
         let until = |span: u64| (now + span).min(end);
+        self.faults_done += 1;
         say!(self, "fault: {fault:?}");
         match fault {
             Fault::Crash { member, down } => self.crash(member, down),

@@ -62,6 +62,8 @@ pub struct World {
     /// Whether all faults are over.
     pub(crate) is_healed: bool,
     pub(crate) events: u64,
+    /// Faults of the plan that happened.
+    pub(crate) faults_done: u64,
 }
 
 /// Where in a plan's seed its streams begin.
@@ -134,6 +136,7 @@ impl World {
             elected_die: (0, 0),
             is_healed: false,
             events: 0,
+            faults_done: 0,
             plan: plan.clone(),
         })
     }

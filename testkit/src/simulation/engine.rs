@@ -29,7 +29,7 @@ use crate::sim::schedule::Micros;
 
 const SECOND: Micros = 1_000_000;
 /// How long a body may take once all is healed.
-const PATIENCE: Micros = 300 * SECOND;
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
 /// Where in a seed the numbers of a run itself, and of its processes, begin.
 const STREAM: u64 = 40;
 const PROCESSES: u64 = 1_000;
@@ -165,10 +165,13 @@ pub(super) struct Inner {
     pub(super) sim: sim::world::World,
     violation: Option<Violation>,
     faults: VecDeque<Fault>,
+    /// Of processes.
     faults_done: u64,
     /// When all is healed, and whether it is.
     end: Micros,
     is_healed: bool,
+    /// How long the body may take after that.
+    patience: Micros,
     /// Clients' ends of connections.
     pub(super) ends: BTreeMap<usize, End>,
     pub(super) processes: Vec<Arc<Proc>>,
@@ -218,6 +221,7 @@ impl Shared {
                 faults_done: 0,
                 end: if simulation.has_faults { span } else { 0 },
                 is_healed: false,
+                patience: micros(simulation.patience),
                 ends: BTreeMap::new(),
                 processes: Vec::new(),
                 resumes: Vec::new(),
@@ -283,6 +287,14 @@ impl Shared {
         process
     }
 
+    /// The process that this is called in; none in the body itself.
+    pub(super) fn here(&self) -> Option<Arc<Proc>> {
+        let host = Arc::as_ptr(&host::current()?).cast::<()>();
+        let inner = lock(&self.inner);
+        let is_host = |process: &&Arc<Proc>| std::ptr::eq(Arc::as_ptr(process).cast(), host);
+        inner.processes.iter().find(is_host).map(Arc::clone)
+    }
+
     /// Adds what must hold at any moment.
     pub(super) fn always(&self, law: Law) {
         lock(&self.laws).push(law);
@@ -335,7 +347,7 @@ impl Shared {
             trace: inner.sim.trace.hash() ^ record.trace(),
             time: Duration::from_micros(inner.sim.schedule.now()),
             events: inner.sim.events,
-            faults: inner.faults_done,
+            faults: inner.faults_done + inner.sim.faults_done,
             happened: record.take_lines(),
         }
     }
@@ -352,10 +364,10 @@ impl Inner {
                 break;
             }
         }
-        if now > self.end + PATIENCE {
+        if now > self.end.saturating_add(self.patience) {
             return Err(Violation {
                 law: "the body ends, once all is healed",
-                what: format!("not within {} s", PATIENCE / SECOND),
+                what: format!("not within {:?}", Duration::from_micros(self.patience)),
             });
         }
         Ok(())

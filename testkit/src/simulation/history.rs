@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::engine::Shared;
+use super::process::Proc;
 use super::report::lock;
 use crate::sim::disk::mark;
 use crate::sim::schedule::Micros;
@@ -36,6 +37,8 @@ struct Resource {
 /// Somebody in a section.
 struct Inside {
     who: String,
+    /// In which it entered, if it is not the body itself.
+    process: Option<Arc<Proc>>,
     room: Room,
     holds: Option<Box<dyn Fn() -> bool + Send>>,
 }
@@ -86,9 +89,13 @@ impl fmt::Debug for Inside {
 }
 
 impl Inside {
-    /// Whether it takes itself to be inside.
+    /// Whether it takes itself to be inside. The dead do nothing there.
     fn is_in(&self) -> bool {
-        self.holds.as_ref().is_none_or(|holds| holds())
+        let is_dead = self
+            .process
+            .as_ref()
+            .is_some_and(|process| process.is_dead());
+        !is_dead && self.holds.as_ref().is_none_or(|holds| holds())
     }
 }
 
@@ -201,7 +208,8 @@ impl SectionBuilder {
         self
     }
 
-    /// Enters. Breaks its law if somebody is inside who must not be.
+    /// Enters, until what is returned is dropped, or the process that this is called in dies. Breaks its
+    /// law if somebody is inside who must not be.
     pub fn enter(self) -> Section {
         let Self {
             shared,
@@ -212,7 +220,12 @@ impl SectionBuilder {
             token,
             holds,
         } = self;
-        let inside = Inside { who, room, holds };
+        let inside = Inside {
+            who,
+            process: shared.here(),
+            room,
+            holds,
+        };
         let at = shared.now();
         let mut broken = None;
         let mut record = lock(&shared.record);

@@ -52,7 +52,7 @@
 //! | fencing tokens are monotone | [`Section::token`](history::SectionBuilder::token) |
 //! | no lost update | [`History::updating`], [`History::total`] |
 //! | whatever must hold at any moment | [`World::always`] |
-//! | the body ends, once all is healed | itself |
+//! | the body ends within 5 minutes of virtual time once all is healed ([`Simulation::patience`]) | itself |
 //!
 //! A panic in the body is a violation too: assert what you like. So is whatever the laws of
 //! [`crate::check`] find wrong in the ensemble.
@@ -99,7 +99,7 @@ const TWICE_EVERY: u64 = 32;
 /// Runs the body once for every seed, on an ensemble of three; see the module's text.
 ///
 /// # Panics
-/// If a law is broken, with what there is to know about it.
+/// If a law is broken, with what there is to know about it; if there are no seeds.
 pub fn run<F, Fut>(seeds: Range<u64>, body: F) -> Report
 where
     F: Fn(World) -> Fut + Sync,
@@ -136,6 +136,7 @@ impl<E: fmt::Display> Ending for Result<(), E> {
 pub struct Simulation {
     pub(crate) servers: u8,
     pub(crate) span: Option<Duration>,
+    pub(crate) patience: Duration,
     pub(crate) has_faults: bool,
     pub(crate) has_pauses: bool,
     pub(crate) has_administrators: bool,
@@ -155,6 +156,7 @@ impl Simulation {
         Self {
             servers: 3,
             span: None,
+            patience: engine::PATIENCE,
             has_faults: true,
             has_pauses: true,
             has_administrators: false,
@@ -176,6 +178,13 @@ impl Simulation {
     /// For how long things go wrong, in virtual time. Drawn if it is not said: 2, 6 or 20 s.
     pub fn span(mut self, span: Duration) -> Self {
         self.span = Some(span);
+        self
+    }
+
+    /// How long the body may take once all is healed, in virtual time, before that is a violation:
+    /// 5 minutes unless it is said.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -214,7 +223,7 @@ impl Simulation {
     /// Runs the body once for every seed.
     ///
     /// # Panics
-    /// If a law is broken, with what there is to know about it.
+    /// If a law is broken, with what there is to know about it; if there are no seeds.
     pub fn run<F, Fut>(&self, seeds: Range<u64>, body: F) -> Report
     where
         F: Fn(World) -> Fut + Sync,
@@ -230,6 +239,9 @@ impl Simulation {
     ///
     /// # Errors
     /// The [`Failure`] with the lowest seed among those that were found.
+    ///
+    /// # Panics
+    /// If there are no seeds.
     pub fn try_run<F, Fut>(&self, seeds: Range<u64>, body: F) -> Result<Report, Failure>
     where
         F: Fn(World) -> Fut + Sync,
@@ -237,6 +249,7 @@ impl Simulation {
     {
         let replay = Replay::here();
         let seeds = replay.seeds(seeds);
+        assert!(!seeds.is_empty(), "there is no seed to run in {seeds:?}");
         let next = AtomicU64::new(seeds.start);
         let sum = Mutex::new(Report::default());
         let failed: Mutex<Option<Failure>> = Mutex::new(None);

@@ -70,6 +70,10 @@ impl Proc {
         lock(&self.state).is_dead = true;
     }
 
+    pub(super) fn is_dead(&self) -> bool {
+        lock(&self.state).is_dead
+    }
+
     /// Who is to be woken, if it stood still.
     pub(super) fn resume(&self) -> Option<Vec<Waker>> {
         let mut state = lock(&self.state);
