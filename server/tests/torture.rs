@@ -36,6 +36,8 @@ async fn three_servers_keep_the_laws_under_faults() {
     // It was no walk in the park.
     assert!(summary.acknowledged > 100 && summary.reads > 100);
     assert!(summary.explained > 0 && !summary.faults.is_empty());
+    assert!(summary.told > 0 && summary.watch_events > 0);
+    assert!(summary.looks > 0 && summary.pairs > 0 && summary.listings > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,6 +72,10 @@ fn main() -> anyhow::Result<ExitCode> {
             _ => bail!("{USAGE}"),
         }
     }
+    let known: Vec<String> = Mutation::ALL.iter().map(|bug| format!("{bug:?}")).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(name)) {
+        bail!("there is no bug {name}");
+    }
     let is_meant = |bug: &&Mutation| names.is_empty() || names.contains(&format!("{bug:?}"));
     let bugs: Vec<Mutation> = Mutation::ALL.iter().filter(is_meant).copied().collect();
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;

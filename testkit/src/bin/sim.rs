@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use zk_testkit::sim::coverage::Coverage;
 use zk_testkit::sim::plan::Plan;
 use zk_testkit::sim::run::run;
@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let options = parse(std::env::args().skip(1))?;
     match options.one {
         Some(seed) => Ok(one(seed, &options)),
-        None => Ok(many(&options)),
+        None => many(&options),
     }
 }
 
@@ -176,7 +176,7 @@ fn requests(plan: &Plan) -> u32 {
 }
 
 /// Many seeds, and what they covered.
-fn many(options: &Options) -> ExitCode {
+fn many(options: &Options) -> anyhow::Result<ExitCode> {
     let seeds = options.seconds.map_or(options.seeds, |_| u64::MAX / 4);
     let end = options.start + seeds;
     let next = AtomicU64::new(options.start);
@@ -227,14 +227,15 @@ fn many(options: &Options) -> ExitCode {
         hours(time) * 3600.0 / began.elapsed().as_secs_f64(),
         violations.values().map(|(count, ..)| count).sum::<u64>()
     );
+    ensure!(runs > 0, "no seed was run");
     if violations.is_empty() {
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     }
     for (law, (count, seed, what)) in &violations {
         println!("{count} × {law}; first: {what}");
         println!("{}", replay(*seed));
     }
-    ExitCode::FAILURE
+    Ok(ExitCode::FAILURE)
 }
 
 fn work(

@@ -249,6 +249,8 @@ pub type Tree = BTreeMap<String, (Vec<u8>, Stat)>;
 pub struct Quiet {
     /// Trees by member.
     pub trees: Vec<(usize, Tree)>,
+    /// Members whose trees could not be read, and why.
+    pub unread: Vec<(usize, String)>,
     /// Sessions of clients that are alive.
     pub alive: BTreeSet<Session>,
 }

@@ -93,6 +93,12 @@ pub struct Summary {
     pub watch_events: u64,
     /// Changes that a recursive watch had to tell, and did.
     pub told: u64,
+    /// Looks at what is watched.
+    pub looks: u64,
+    /// Reads of a pair that one transaction keeps equal.
+    pub pairs: u64,
+    /// Listings of ephemerals.
+    pub listings: u64,
     /// Sessions begun, those of the judge left out.
     pub sessions: u64,
     /// Sessions that expired under their clients.
@@ -292,7 +298,7 @@ impl<F: FnMut(&str)> Phase<'_, F> {
                 all.violations.append(&mut judgement.violations);
                 all
             };
-            self.count(&stage, &judgement);
+            self.count(&stage, &slice, &judgement);
             let now = self.epoch(&judge).await?;
             self.summary.elections += now.saturating_sub(epoch);
             epoch = now;
@@ -355,15 +361,22 @@ impl<F: FnMut(&str)> Phase<'_, F> {
                 .map(zk_client::SessionId::get)
                 .collect();
             let reads = (0..ensemble.len()).map(|server| tree(ensemble, server));
-            let mut trees = Vec::new();
+            let (mut trees, mut unread) = (Vec::new(), Vec::new());
             for (server, tree) in join_all(reads).await.into_iter().enumerate() {
                 match tree {
                     Ok(tree) => trees.push((server, tree)),
-                    Err(error) => self.trouble(format!("the tree of server {server}: {error}")),
+                    Err(error) => {
+                        self.trouble(format!("the tree of server {server}: {error}"));
+                        unread.push((server, error.to_string()));
+                    }
                 }
             }
-            let is_whole = trees.len() == ensemble.len();
-            let quiet = Quiet { trees, alive };
+            let is_whole = unread.is_empty();
+            let quiet = Quiet {
+                trees,
+                unread,
+                alive,
+            };
             let mut slice = Slice {
                 quiet,
                 ..Slice::default()
@@ -383,7 +396,7 @@ impl<F: FnMut(&str)> Phase<'_, F> {
         }
     }
 
-    fn count(&mut self, stage: &Stage, judgement: &Judgement) {
+    fn count(&mut self, stage: &Stage, slice: &Slice, judgement: &Judgement) {
         let summary = &mut *self.summary;
         let counts = &stage.counts;
         let take = |count: &std::sync::atomic::AtomicU64| count.swap(0, Ordering::Relaxed);
@@ -396,6 +409,9 @@ impl<F: FnMut(&str)> Phase<'_, F> {
         summary.sessions += take(&counts.sessions);
         summary.expired += take(&counts.expired);
         summary.left += take(&counts.left);
+        summary.looks += slice.looks.len() as u64;
+        summary.pairs += slice.pairs.len() as u64;
+        summary.listings += slice.listings.len() as u64;
         summary.resolved += judgement.resolved as u64;
         summary.told += judgement.told as u64;
         summary.explained += judgement.explained as u64;
