@@ -2,10 +2,10 @@
 
 mod jks;
 mod stores;
+mod x509;
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,14 +23,13 @@ use rustls::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_cert::Version;
 use x509_cert::der::{Decode as _, Encode as _};
-use x509_cert::name::RdnSequence;
-use zk_core::conn::auth::{AuthRefused, AuthScheme, Identity};
 
 use crate::config::Secret;
 use crate::config::keys::TlsSettings;
 
 pub use stores::StoreError;
 use stores::{Form, Store};
+pub(crate) use x509::{X509Scheme, subject};
 
 /// Time between looks for changed files, at most one for each connection.
 const LOOK: Duration = Duration::from_secs(1);
@@ -256,43 +255,6 @@ impl Tls {
                 tracing::error!(side = self.prefix, err, "changed certificates are not used");
             }
         }
-    }
-}
-
-/// The distinguished name of a certificate, as ACLs have it: RFC 2253, such as `CN=client,O=Acme`.
-pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
-    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
-    Some(certificate.tbs_certificate.subject.to_string())
-}
-
-/// Scheme `x509`: the name in the certificate of a client. The handshake of TLS proves it; a packet
-/// cannot.
-///
-/// # Source
-///
-/// Apache `ZooKeeper` 3.9, `X509AuthenticationProvider`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct X509Scheme;
-
-impl AuthScheme for X509Scheme {
-    fn name(&self) -> &'static str {
-        "x509"
-    }
-
-    fn authenticate(&self, _: Option<&[u8]>, _: IpAddr) -> Result<Vec<Identity>, AuthRefused> {
-        Err(AuthRefused)
-    }
-
-    fn is_valid(&self, id: &str) -> bool {
-        id.parse::<RdnSequence>().is_ok()
-    }
-
-    fn matches(&self, own: &str, listed: &str) -> bool {
-        own == listed
-    }
-
-    fn is_authenticated(&self) -> bool {
-        true
     }
 }
 
