@@ -259,7 +259,7 @@ async fn bad_key_material_is_named_before_anything_starts() {
     papers.write("store.jks", "x");
     let crt = papers.text("server.crt");
     let other = papers.text("client.pem");
-    let cases: [(&str, &str, &str); 10] = [
+    let cases: [(&str, &str, &str); 11] = [
         (
             "ssl.keyStore.location",
             "",
@@ -275,6 +275,11 @@ async fn bad_key_material_is_named_before_anything_starts() {
             "ssl.trustStore.location",
             &papers.text("empty.pem"),
             "has no certificate",
+        ),
+        (
+            "ssl.trustStore.location",
+            "",
+            "ssl.trustStore.location is not set, and certificates of others are checked",
         ),
         (
             "ssl.keyStore.location",

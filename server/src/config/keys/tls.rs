@@ -70,7 +70,7 @@ tls_settings! {
     key_store_cert_location: String = "keyStore.certLocation", Text(""), Text("");
     /// File of the own key, when it is apart from the certificates.
     key_store_key_location: String = "keyStore.keyLocation", Text(""), Text("");
-    /// File of the trusted certificates; the CA list of the system when empty.
+    /// File of the trusted certificates; needed where those of others are checked.
     trust_store_location: String = "trustStore.location", Text(""), Text("");
     /// Its form; told from the file name when empty.
     trust_store_type: String = "trustStore.type",
