@@ -190,11 +190,15 @@ impl Connections {
         }
     }
 
-    /// Makes a session that of a connection; another one that had it is closed.
+    /// Makes a session that of a connection; another one that had it is closed. Of any that ask for
+    /// it at a time, the last one has it, and no other stays.
     pub(crate) fn bind(&self, conn: &Conn, session: SessionId) {
-        self.close_session(session);
         conn.session.store(session.get(), Ordering::Release);
-        self.by_session.lock().insert(session, conn.id);
+        let before = self.by_session.lock().insert(session, conn.id);
+        let before = before.filter(|before| *before != conn.id);
+        if let Some(before) = before.and_then(|before| self.get(before)) {
+            before.outbox.abort();
+        }
     }
 
     /// Closes the connection of a session, if it has one.
@@ -283,6 +287,36 @@ mod tests {
 
     fn connections() -> Connections {
         Connections::new(Arc::new(of_lines(1, "")))
+    }
+
+    fn add(connections: &Connections) -> Arc<Conn> {
+        let address = IpAddr::from([127, 0, 0, 1]);
+        connections.add(&Caller {
+            remote: SocketAddr::new(address, 1),
+            is_secure: false,
+            identities: Identities::of_peer(address),
+        })
+    }
+
+    #[test]
+    fn of_connections_that_take_a_session_at_a_time_one_stays() {
+        let connections = connections();
+        for session in (1..5000).map(SessionId::new) {
+            let both = [add(&connections), add(&connections)];
+            let barrier = std::sync::Barrier::new(both.len());
+            std::thread::scope(|scope| {
+                for conn in &both {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        connections.bind(conn, session);
+                    });
+                }
+            });
+            let stays = both.iter().filter(|conn| !conn.outbox.is_aborted());
+            let stays: Vec<_> = stays.map(|conn| conn.id).collect();
+            let known = connections.of_session(session).map(|conn| conn.id);
+            assert_eq!(stays, known.as_slice(), "{session}");
+        }
     }
 
     #[tokio::test]
