@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +16,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -216,7 +218,7 @@ fn read_chunk(file: &dyn DiskFile, offset: u64, len: u64) -> io::Result<Bytes> {
     Ok(chunk.into())
 }
 
-/// Serves until it is told to stop.
+/// Serves until it is told to stop. Who says or takes nothing for as long as `idle` is hung up on.
 pub(crate) async fn serve<F>(
     listener: TcpListener,
     idle: Duration,
@@ -247,7 +249,7 @@ pub(crate) async fn serve<F>(
             let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(idle)
-                .serve_connection(TokioIo::new(socket), answer);
+                .serve_connection(TokioIo::new(Patient::new(socket, idle)), answer);
             tokio::select! {
                 () = stopping.cancelled() => {}
                 served = serving => {
@@ -261,6 +263,87 @@ pub(crate) async fn serve<F>(
     }
 }
 
+/// A socket that is given up when the other side takes nothing for a while. What it says is hyper's to
+/// wait for.
+struct Patient {
+    socket: TcpStream,
+    patience: Duration,
+    /// Runs while there is something that the other side does not take.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(socket: TcpStream, patience: Duration) -> Self {
+        Self {
+            socket,
+            patience,
+            stalled: None,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let written = write(Pin::new(&mut self.socket), context);
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let sleep = || Box::pin(tokio::time::sleep(self.patience));
+        let stalled = self.stalled.get_or_insert_with(sleep);
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let write = |socket: Pin<&mut TcpStream>, context: &mut Context<'_>| {
+            socket.poll_write(context, bytes)
+        };
+        self.get_mut().poll(context, write)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = |socket: Pin<&mut TcpStream>, context: &mut Context<'_>| {
+            socket.poll_write_vectored(context, slices)
+        };
+        self.get_mut().poll(context, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -271,7 +354,7 @@ async fn accept(
             tracing::warn!("an operator's connection is refused, few file descriptors are left");
             None
         }
-        Ok((socket, remote)) => Some((socket, remote.ip(), place)),
+        Ok((socket, remote)) => Some((socket, remote.ip().to_canonical(), place)),
         Err(error) => {
             tracing::warn!(err = %error, "cannot accept an operator's connection");
             None
@@ -289,5 +372,61 @@ fn asked(request: &Request<Incoming>, remote: IpAddr) -> Asked {
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Longer than anything takes.
+    const SOON: Duration = Duration::from_mins(1);
+    /// More than both sockets of a connection hold.
+    const LONG: usize = 32 << 20;
+
+    #[tokio::test]
+    async fn readers_who_do_not_read_make_room_for_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let long = Bytes::from(vec![b'x'; LONG]);
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let serving = serve(
+            listener,
+            Duration::from_millis(200),
+            stopping.clone(),
+            tasks,
+            move |asked| {
+                let long = long.clone();
+                let mut answer = Answer::new(StatusCode::OK, "text/plain", "alive".to_owned());
+                if asked.path == "/long" {
+                    answer.body = Body::Text(long);
+                }
+                async { answer }
+            },
+        );
+        let asking = async {
+            let mut stalled = Vec::new();
+            for _ in 0..CONNECTIONS_MAX {
+                let mut socket = TcpStream::connect(address).await.expect("connected");
+                let wish = b"GET /long HTTP/1.1\r\nhost: a\r\n\r\n";
+                socket.write_all(wish).await.expect("sent");
+                let mut first = [0; 15];
+                socket.read_exact(&mut first).await.expect("read");
+                assert_eq!(&first, b"HTTP/1.1 200 OK");
+                stalled.push(socket);
+            }
+            let mut socket = TcpStream::connect(address).await.expect("connected");
+            let wish = b"GET /livez HTTP/1.0\r\n\r\n";
+            socket.write_all(wish).await.expect("sent");
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.expect("read");
+            stopping.cancel();
+            answer
+        };
+        let both = async { tokio::join!(serving, asking).1 };
+        let answer = tokio::time::timeout(SOON, both).await.expect("in time");
+        assert!(answer.ends_with("alive"), "{answer}");
     }
 }
