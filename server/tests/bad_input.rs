@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -239,6 +239,35 @@ async fn an_address_has_its_share_of_connections_and_no_more() {
     })
     .await;
     still_serves(server).await;
+}
+
+/// A machine without IPv6 on loopback is reached over IPv4 all the same; the rest is not asked of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_an_address_is_reached_over_both_families() {
+    let settings = [
+        ("clientPortAddress", ""),
+        ("maxClientCnxns", "2"),
+        ("4lw.commands.whitelist", "cons"),
+    ];
+    let server = embedded(&settings).await;
+    let port = server.client_address().port();
+    aside(move || {
+        let interfaces = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        let is_loopback = |line: &str| line.starts_with(&format!("{:032x} ", 1));
+        let old = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let new = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        let mut kept = vec![attach(old)];
+        // As the reference shows it, and not as a part of IPv6.
+        until(old, "cons", "\n /127.0.0.1:");
+        if interfaces.lines().any(is_loopback) {
+            kept.push(attach(new));
+            until(new, "cons", "\n /[0:0:0:0:0:0:0:1]:");
+        }
+        kept.push(attach(old));
+        assert_eq!(rest(dial(old)), b"");
+    })
+    .await;
+    server.shutdown().await.expect("it did not stop by itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]

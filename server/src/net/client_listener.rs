@@ -53,7 +53,11 @@ pub(crate) async fn accept(
             accepted = listener.accept() => accepted,
         };
         let (socket, remote) = match accepted {
-            Ok(accepted) => accepted,
+            // Clients of IPv4 are known by their own addresses, also where they came in by IPv6.
+            Ok((socket, remote)) => (
+                socket,
+                SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+            ),
             Err(error) if is_of_the_client(&error) => continue,
             Err(error) => {
                 tracing::warn!(err = %error, "cannot accept a connection");

@@ -14,6 +14,8 @@ use zk_core::wire::quorum::LengthLimit;
 use zk_proto::{ServerId, Zxid};
 
 use super::error::StartError;
+use super::listeners::{BACKLOG, listen};
+use super::plan::SocketPlace;
 use crate::config::{Config, DynamicFiles, Ensemble};
 use crate::entropy::random;
 use crate::net::election_mesh::{ElectionMesh, MeshEvent, MeshOptions};
@@ -221,33 +223,35 @@ async fn bind(
 ) -> Result<(Vec<TcpListener>, Vec<TcpListener>), StartError> {
     let (mut quorum, mut election) = (Vec::new(), Vec::new());
     for address in &member.addresses {
-        let host = if config.ensemble.quorum_listen_on_all_ips {
-            "0.0.0.0"
-        } else {
-            &address.host
+        let host = (!config.ensemble.quorum_listen_on_all_ips).then(|| address.host.clone());
+        let place = |port| SocketPlace {
+            host: host.clone(),
+            port,
         };
-        quorum.push(bind_one(host, address.quorum_port, config).await?);
-        election.push(bind_one(host, address.election_port, config).await?);
+        quorum.push(bind_one(&place(address.quorum_port), config).await?);
+        election.push(bind_one(&place(address.election_port), config).await?);
     }
     Ok((quorum, election))
 }
 
 /// # Source
 /// Apache `ZooKeeper` 3.9, `QuorumCnxManager.Listener`: 0 tries for ever.
-async fn bind_one(host: &str, port: u16, config: &Config) -> Result<TcpListener, StartError> {
+async fn bind_one(place: &SocketPlace, config: &Config) -> Result<TcpListener, StartError> {
     let tries = config.ensemble.election_port_bind_retry;
     let mut failed = 0;
     loop {
-        let source = match TcpListener::bind((host, port)).await {
+        let error = match listen(place, BACKLOG).await {
             Ok(listener) => return Ok(listener),
             Err(error) => error,
         };
         failed += 1;
-        let address = format!("{host}:{port}");
+        let StartError::Listen { source, .. } = &error else {
+            return Err(error);
+        };
         if failed == tries || source.kind() != io::ErrorKind::AddrInUse {
-            return Err(StartError::Listen { address, source });
+            return Err(error);
         }
-        tracing::warn!(%address, err = %source, "port cannot be bound yet");
+        tracing::warn!(address = %place, err = %source, "port cannot be bound yet");
         tokio::time::sleep(BIND_RETRY).await;
     }
 }

@@ -1,7 +1,6 @@
 //! What the configuration means for the parts of a server.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -76,15 +75,15 @@ impl Plan {
 
 /// Where to listen, in words for the system.
 pub(super) struct SocketPlace {
-    pub(super) host: String,
+    /// `None` is at every address of the machine, of IPv4 and of IPv6.
+    pub(super) host: Option<String>,
     pub(super) port: u16,
 }
 
 impl SocketPlace {
     pub(super) fn new(address: &ListenAddress) -> Self {
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED).to_string();
         Self {
-            host: address.host.clone().unwrap_or(any),
+            host: address.host.clone(),
             port: address.port,
         }
     }
@@ -92,7 +91,8 @@ impl SocketPlace {
 
 impl fmt::Display for SocketPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        let host = self.host.as_deref().unwrap_or("0.0.0.0");
+        write!(f, "{host}:{}", self.port)
     }
 }
 
