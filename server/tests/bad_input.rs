@@ -14,7 +14,7 @@ use support::{SOON, attach, client, configure, dial, fails, hello, read_frame, r
 use zk_proto::connect::ConnectResponse;
 use zk_proto::header::ReplyHeader;
 use zk_proto::jute::{Decode as _, Reader};
-use zk_proto::request::{CreateRequest, ExistsRequest, Request};
+use zk_proto::request::{CreateRequest, ExistsRequest, GetDataRequest, Request};
 use zk_proto::{Acl, ErrorCode, Id, OpCode, Perms, SessionId, Xid};
 use zk_server::Server;
 use zk_server::faults::Faults;
@@ -268,6 +268,39 @@ async fn a_server_without_an_address_is_reached_over_both_families() {
     })
     .await;
     server.shutdown().await.expect("it did not stop by itself");
+}
+
+/// It holds on to megabytes of answers, and to one of the places of its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_ends_a_session_and_reads_nothing_is_given_up() {
+    let settings = [
+        ("nio.sessionlessCnxnTimeout", "1000"),
+        ("4lw.commands.whitelist", "mntr"),
+    ];
+    let server = embedded(&settings).await;
+    let address = server.client_address();
+    let zk = client(address).await;
+    zk.create("/big", vec![b'x'; 900_000])
+        .await
+        .expect("created");
+    aside(move || {
+        let mut socket = attach(address);
+        let wish = Request::GetData(GetDataRequest {
+            path: Some("/big".into()),
+            watch: false,
+        });
+        // More than sockets hold, less than what the server lets wait.
+        let mut wire: Vec<u8> = (1..=16).flat_map(|xid| frame(xid, &wish)).collect();
+        wire.extend(frame(17, &Request::CloseSession));
+        // Those of the two clients and of the one that asks.
+        until(address, "mntr", "zk_num_alive_connections\t3\n");
+        socket.write_all(&wire).expect("sent");
+        until(address, "mntr", "zk_num_alive_connections\t2\n");
+        drop(socket);
+    })
+    .await;
+    drop(zk);
+    still_serves(server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

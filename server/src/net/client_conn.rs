@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
@@ -191,6 +191,10 @@ struct ConnTask<'a> {
     grouped: u32,
     /// Whether what came then has waited too long for a permit to be executed.
     is_late: bool,
+    /// Whether only the rest of what there is to say is waited for.
+    is_ending: bool,
+    /// Seconds that it may stand still.
+    patience: u32,
 }
 
 /// How far the requests that came were taken in.
@@ -207,6 +211,11 @@ enum Intake {
 /// Why a connection ends by the server's decision.
 fn closed(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, why)
+}
+
+/// Whole seconds that are no less, whatever part of the first is over already.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs() + 2).unwrap_or(u32::MAX)
 }
 
 /// The writes among what is on its way to the core.
@@ -246,7 +255,28 @@ impl<'a> ConnTask<'a> {
             arrived: Instant::now(),
             grouped: 0,
             is_late: false,
+            is_ending: false,
+            // By then its session has ended, if it is still here.
+            patience: seconds(timeout.as_duration() + service.config.tick),
         }
+    }
+
+    /// Notes that the other side took or said something just now, and so is waited for.
+    ///
+    /// # Source
+    ///
+    /// Apache `ZooKeeper` 3.9, `NIOServerCnxnFactory#touchCnxn`.
+    fn moved(&self, now: Instant) {
+        let now = self.service.clock.seconds(now);
+        self.conn.wait_until(now.saturating_add(self.patience));
+    }
+
+    /// Nothing more is asked or answered. Who has no session any longer is waited for like one who has
+    /// none yet.
+    fn begin_to_end(&mut self) {
+        self.is_ending = true;
+        self.patience = seconds(self.service.config.limits.sessionless_timeout);
+        self.moved(Instant::now());
     }
 
     /// Nothing of the connection is left behind it.
@@ -272,6 +302,7 @@ impl<'a> ConnTask<'a> {
     ) -> io::Result<()> {
         let service = self.service;
         let conn = Arc::clone(&self.conn);
+        self.moved(self.arrived);
         let mut turns = 0;
         loop {
             if conn.outbox.is_aborted() {
@@ -296,6 +327,8 @@ impl<'a> ConnTask<'a> {
                     Drained::Empty => conn.outbox.rest(),
                     Drained::GroupRunning => {}
                 }
+            } else if !self.is_ending && conn.outbox.is_closed() {
+                self.begin_to_end();
             }
             if self.input.is_empty() {
                 // An idle connection holds no buffer.
@@ -313,10 +346,12 @@ impl<'a> ConnTask<'a> {
                         Err(_) => {}
                     }
                     self.arrived = Instant::now();
+                    self.moved(self.arrived);
                     self.is_late = false;
                 }
                 written = self.output.write_some(writer), if !self.output.is_empty() => {
                     written?;
+                    self.moved(Instant::now());
                 }
                 () = conn.outbox.rung() => {}
                 permit = poll_fn(|cx| match &mut acquired {

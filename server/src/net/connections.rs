@@ -21,6 +21,9 @@ use super::outbox::Outbox;
 /// are cut off turn clients away at once: those have others to go to.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// A time that does not come: 136 years from the start.
+const NEVER: u32 = u32::MAX;
+
 /// Who is at the other end, as far as that is known before a word is said.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -48,6 +51,8 @@ pub(crate) struct Conn {
     session: AtomicI64,
     /// Where the handshake waits for the core.
     handshake: Mutex<Option<oneshot::Sender<SessionReply>>>,
+    /// When nobody waits for it any longer, in seconds since the start of the server.
+    overdue_at: AtomicU32,
 }
 
 /// What a handshake waited for.
@@ -74,6 +79,11 @@ impl Conn {
     pub(crate) fn session(&self) -> Option<SessionId> {
         let session = SessionId::new(self.session.load(Ordering::Acquire));
         (session != SessionId::NONE).then_some(session)
+    }
+
+    /// Waits for it until then, in seconds since the start of the server.
+    pub(crate) fn wait_until(&self, seconds: u32) {
+        self.overdue_at.store(seconds, Ordering::Relaxed);
     }
 
     /// Where the reply to a handshake will come.
@@ -174,6 +184,7 @@ impl Connections {
             activity: Mutex::new(None),
             session: AtomicI64::new(SessionId::NONE.get()),
             handshake: Mutex::new(None),
+            overdue_at: AtomicU32::new(NEVER),
         });
         by_id.insert(id, Arc::clone(&conn));
         conn
@@ -226,6 +237,17 @@ impl Connections {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
         self.by_id.read().values().cloned().collect()
+    }
+
+    /// Those that nobody waits for any longer. Each is told once.
+    pub(crate) fn overdue(&self, seconds: u32) -> Vec<Arc<Conn>> {
+        let by_id = self.by_id.read();
+        let is_overdue = |conn: &&Arc<Conn>| conn.overdue_at.load(Ordering::Relaxed) <= seconds;
+        let overdue: Vec<_> = by_id.values().filter(is_overdue).cloned().collect();
+        for conn in &overdue {
+            conn.wait_until(NEVER);
+        }
+        overdue
     }
 
     /// What clients may do from now on. When that changes, all go: what they asked for under the
@@ -317,6 +339,26 @@ mod tests {
             let known = connections.of_session(session).map(|conn| conn.id);
             assert_eq!(stays, known.as_slice(), "{session}");
         }
+    }
+
+    #[test]
+    fn a_connection_is_overdue_when_its_time_has_come_and_told_of_once() {
+        let connections = connections();
+        let (one, other, new) = (add(&connections), add(&connections), add(&connections));
+        one.wait_until(10);
+        other.wait_until(12);
+        let told = |seconds| {
+            let overdue = connections.overdue(seconds);
+            overdue.iter().map(|conn| conn.id).collect::<Vec<_>>()
+        };
+        assert_eq!(told(9), []);
+        one.wait_until(11);
+        assert_eq!(told(10), []);
+        assert_eq!(told(11), [one.id]);
+        assert_eq!(told(12), [other.id]);
+        assert_eq!(told(1_000_000), []);
+        new.wait_until(0);
+        assert_eq!(told(0), [new.id]);
     }
 
     #[tokio::test]

@@ -22,6 +22,8 @@
 //! | packets to a member | 64 MiB | closed, and synchronised anew |
 //! | transactions of a leader, read and not durable | [`intake::BYTES_MAX`] | not read |
 //!
+//! A connection that stands still for longer than its session may is closed: [`overdue`].
+//!
 //! [`intake::BYTES_MAX`]: crate::stage::intake::BYTES_MAX
 
 mod activity;
@@ -38,6 +40,7 @@ pub(crate) mod learner_links;
 pub(crate) mod members;
 pub(crate) mod monitor;
 pub(crate) mod outbox;
+pub(crate) mod overdue;
 pub(crate) mod packets;
 pub(crate) mod peer_sasl;
 pub(crate) mod peer_socket;

@@ -274,6 +274,11 @@ impl Outbox {
         self.is_aborted.load(Ordering::Acquire)
     }
 
+    /// Whether nothing will be said beyond what is there.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.lock().pipeline.closed().is_some()
+    }
+
     /// Requests that are not answered.
     pub(crate) fn waiting(&self) -> usize {
         self.inner.lock().pipeline.waiting()

@@ -13,6 +13,7 @@ use crate::audit::Audit;
 use crate::config::{Config, Properties, Resolved, Setting, Sources, Strictness, newer_members};
 use crate::faults::Faults;
 use crate::net::client_listener::{self, Speaks};
+use crate::net::overdue::close_overdue;
 
 /// Sets up a server in this process.
 #[derive(Debug, Default)]
@@ -142,6 +143,7 @@ impl Builder {
                 ));
             }
         }
+        tasks.spawn(close_overdue(Arc::clone(&service)));
         if let Some(listener) = listeners.exporter {
             tasks.spawn(export(Arc::clone(&service), listener, tasks.clone()));
         }

@@ -30,6 +30,12 @@ impl Clock {
         }
     }
 
+    /// Whole seconds from the start to a moment.
+    pub(crate) fn seconds(self, at: Instant) -> u32 {
+        let since = at.saturating_duration_since(self.start);
+        u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    }
+
     /// The moment that a point in time is, for those who wait for it.
     pub(crate) fn instant(self, time: Time) -> Instant {
         let at = Duration::from_micros(time.as_micros());
