@@ -58,12 +58,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let leader = ensemble.leader().await?;
     let start = Instant::now();
     ensemble.kill(leader).await?;
-    while zk
-        .set("/greeting", "still here")
-        .idempotent()
-        .await
-        .is_err()
-    {}
+    while let Err(error) = zk.set("/greeting", "still here").idempotent().await {
+        if !error.is_retryable() {
+            return Err(error.into());
+        }
+    }
     println!(
         "killed        the leading server; the next write took {:?}",
         rounded(start.elapsed())

@@ -3,7 +3,13 @@
 //! Cargo builds them together with all tests of a package, not with a test that is asked for by name.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// More than the slowest of them takes on a machine with much to do.
+const SOON: Duration = Duration::from_mins(5);
 
 /// Where cargo has put an example, beside the folder of the tests.
 fn example(name: &str) -> PathBuf {
@@ -14,8 +20,10 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// Runs an example to its end, and looks for lines that it is to print, each by how it begins.
-fn prints(name: &str, wanted: &[&str]) {
-    let output = Command::new(example(name)).output().expect("it runs");
+async fn prints(name: &str, wanted: &[&str]) {
+    let output = Command::new(example(name)).kill_on_drop(true).output();
+    let output = timeout(SOON, output).await.expect("it ends");
+    let output = output.expect("it runs");
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stdout}\n{stderr}");
@@ -26,8 +34,8 @@ fn prints(name: &str, wanted: &[&str]) {
     }
 }
 
-#[test]
-fn quickstart_goes_on_when_the_leader_is_killed() {
+#[tokio::test]
+async fn quickstart_goes_on_when_the_leader_is_killed() {
     let wanted = [
         "ensemble      three servers",
         "read          /greeting b\"hello\"",
@@ -38,11 +46,11 @@ fn quickstart_goes_on_when_the_leader_is_killed() {
         "killed        the leading server",
         "came back     the killed server, and reads b\"still here\"",
     ];
-    prints("quickstart", &wanted);
+    prints("quickstart", &wanted).await;
 }
 
-#[test]
-fn faults_change_nothing_but_the_time_it_takes() {
+#[tokio::test]
+async fn faults_change_nothing_but_the_time_it_takes() {
     let wanted = [
         "calm          1 sold",
         "killed        the leader: 2 sold",
@@ -52,16 +60,16 @@ fn faults_change_nothing_but_the_time_it_takes() {
         "acquired      in the next session",
         "at last       4 sold",
     ];
-    prints("faults", &wanted);
+    prints("faults", &wanted).await;
 }
 
-#[test]
-fn simulation_finds_the_bug_of_a_naive_lock_and_none_in_ours() {
+#[tokio::test]
+async fn simulation_finds_the_bug_of_a_naive_lock_and_none_in_ours() {
     let wanted = [
         "naive lock    breaks a law: mutual exclusion",
         "again         the same, line by line",
         "in a test     ZK_SIM_SEED=",
         "zk-recipes    no law broken: 100 runs",
     ];
-    prints("simulated", &wanted);
+    prints("simulated", &wanted).await;
 }

@@ -84,7 +84,7 @@ nobody leads  0 in line
 async fn barrier() {
     let wanted = "\
 gate          is closed
-waiting       3 workers
+started       3 workers
 gate          is open
 round         3 workers began and ended together
 left          0 members
@@ -100,7 +100,7 @@ up            node-a at 10.0.0.1, node-b at 10.0.0.2
 up            node-a at 10.0.0.1, node-b at 10.0.0.2, node-c at 10.0.0.3
 changed       node-a at 10.0.0.1, node-b at 10.0.0.2, node-c at 10.0.0.3 (draining)
 left          node-a at 10.0.0.1, node-b at 10.0.0.2
-died          node-a at 10.0.0.1
+closed        node-a at 10.0.0.1
 ";
     prints(env!("CARGO_BIN_EXE_membership"), wanted).await;
 }

@@ -24,7 +24,7 @@
 //! | | |
 //! |---|---|
 //! | sessions | An attempt belongs to one session, and nothing of it is done or concluded in another. |
-//! | loss | What was won is a [`Hold`]: it is over no later than two thirds of the session timeout after the last request that a server answered had been sent ([`LossPolicy`]). |
+//! | loss | What was won is a [`Hold`]: it is over no later than two thirds of the session timeout after the last request that the leader answered had been sent ([`LossPolicy`]). |
 //! | fencing | Successive holders have increasing [`FencingToken`]s. |
 //! | outcome | A creation whose answer was lost is looked for, never blindly repeated. |
 //! | cancellation | Any future may be dropped at any point; own znodes are deleted in the background then. |

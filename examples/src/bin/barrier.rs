@@ -47,7 +47,7 @@ async fn main() -> Outcome {
             Ok::<_, zk_recipes::BarrierError>(present.iter().any(|name| name == "ready"))
         }));
     }
-    println!("waiting       {WORKERS} workers");
+    println!("started       {WORKERS} workers");
     gate.lift().await?;
     println!(
         "gate          is {}",

@@ -45,14 +45,14 @@ async fn main() -> Outcome {
     }
     println!("changed       {}", names(&members));
 
-    // One leaves; another one just dies, and goes with its session.
+    // One leaves; another one closes its session without a word, and goes with it.
     if let Some((_, membership)) = nodes.pop() {
         membership.close().await;
         told(&mut members, 2, "left").await;
     }
     if let Some((client, _membership)) = nodes.pop() {
         client.close(Duration::from_secs(5)).await;
-        told(&mut members, 1, "died").await;
+        told(&mut members, 1, "closed").await;
     }
     zk.root().delete_tree("/zk-example-members").await.ok();
     Ok(())
