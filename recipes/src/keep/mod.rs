@@ -2,6 +2,7 @@
 
 mod group;
 mod node;
+mod own;
 
 pub use self::group::{Group, GroupFormat, Member, Membership};
 pub use self::node::{Conflict, KeepMode, KeepNode, KeepState, Kept};

@@ -1,26 +1,17 @@
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zk_client::{
-    Client, CreateMode, Error, ErrorKind, Node, Outcome, Session, SessionId, Stat, Version, Watch,
-    Zxid, host,
+    Client, CreateMode, Error, ErrorKind, Node, Outcome, Session, SessionId, Stat, Watch, Zxid,
+    host,
 };
 
+use super::own::{Contest, Own, Whose};
 use crate::kernel::claim::{Claim, Stake, created};
-use crate::kernel::clock::now;
 use crate::kernel::options::{Options, options};
 use crate::kernel::parents::{make_parents, name, parent};
 use crate::kernel::retry::{Backoff, is_session_over, settled};
-
-/// Own sessions that are remembered, to know what they have left behind.
-const SESSIONS_MAX: usize = 16;
-
-/// After so long without a contest the next one begins with no pause: far longer than the pauses are.
-const QUIET: Duration = Duration::from_mins(1);
 
 /// A znode that is kept in being: created, and created again whenever it is gone, with the data last
 /// asked for, over lost connections and sessions.
@@ -162,13 +153,13 @@ impl KeepNode {
         let (data, wanted) = watch::channel(self.data.clone());
         let (sender, state) = watch::channel(KeepState::Absent);
         let close = CancellationToken::new();
+        let own = Own::new(self.mode);
         let keeper = Keeper {
             keep: self,
             wanted,
             state: sender,
             path: None,
-            sessions: VecDeque::new(),
-            own: Own::default(),
+            own,
             contest: Contest::default(),
         };
         let task = host::spawn(keeper.run(close.clone()));
@@ -252,39 +243,9 @@ struct Keeper {
     state: watch::Sender<KeepState>,
     /// Path with its number, once there is one.
     path: Option<String>,
-    /// Sessions in which it was created, the last one last.
-    sessions: VecDeque<SessionId>,
     own: Own,
     contest: Contest,
 }
-
-/// By what the znode is known to be one's own.
-#[derive(Debug, Default)]
-struct Own {
-    /// The transaction that created it.
-    created: Option<Zxid>,
-    /// Whatever was written behind this was written by somebody else. `None` before the first look,
-    /// which may take over what there is.
-    written: Option<Zxid>,
-    /// What is being written, or was, without an answer. No more than one write is in doubt: the next
-    /// look, behind a sync, tells what became of it.
-    doubt: Option<Bytes>,
-}
-
-/// To whom a znode that was found belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    Own,
-    /// Of one's own, but of an earlier session.
-    LeftOver,
-    /// There at the start.
-    Nobodys,
-    Others,
-}
-
-/// Pauses before somebody is written over who writes, too.
-#[derive(Debug, Default)]
-struct Contest(Option<(Backoff, Instant)>);
 
 /// Why the task stops looking after its znode.
 enum Stop {
@@ -371,7 +332,7 @@ impl Keeper {
         let Some(path) = self.target(session, &data).await? else {
             return Ok(None);
         };
-        if self.own.doubt.is_some() {
+        if self.own.is_in_doubt() {
             // What was still on its way is done by then, or cannot be done any more.
             settled(|| session.sync(&path)).await?;
         }
@@ -386,8 +347,8 @@ impl Keeper {
             Err(error) => return Err(error.into()),
         };
         let owner = node.stat.ephemeral_owner;
-        let is_disturbed = self.is_disturbed(&node);
-        match self.whose(session, &node) {
+        let is_disturbed = self.own.is_disturbed(&node);
+        match self.own.whose(session.id(), &node) {
             Whose::Own => {
                 self.own.note(&node.stat);
                 if node.data != data {
@@ -444,45 +405,6 @@ impl Keeper {
         self.keep.mode == KeepMode::Persistent
     }
 
-    /// Whether this has created it, or written it last if it is persistent.
-    fn is_own(&self, node: &Node) -> bool {
-        let (owner, own) = (node.stat.ephemeral_owner, &self.own);
-        let is_doubt = own.doubt.as_ref().is_some_and(|doubt| *doubt == node.data);
-        if self.is_persistent() {
-            let is_last = own
-                .written
-                .is_some_and(|written| node.stat.mzxid <= written);
-            return owner == SessionId::NONE && (is_last || is_doubt);
-        }
-        // Somebody may have written it since.
-        let is_doubt = is_doubt || (own.doubt.is_some() && node.stat.version != Version::from(0));
-        let is_made = own.created == Some(node.stat.czxid);
-        is_made || (is_doubt && self.sessions.contains(&owner))
-    }
-
-    fn whose(&self, session: &Session, node: &Node) -> Whose {
-        let owner = node.stat.ephemeral_owner;
-        let home = if self.is_persistent() {
-            SessionId::NONE
-        } else {
-            session.id()
-        };
-        let is_home = owner == home;
-        if self.is_own(node) {
-            if is_home { Whose::Own } else { Whose::LeftOver }
-        } else if is_home && self.own.written.is_none() {
-            Whose::Nobodys
-        } else {
-            Whose::Others
-        }
-    }
-
-    /// Whether somebody else has written it since.
-    fn is_disturbed(&self, node: &Node) -> bool {
-        let own = &self.own;
-        own.doubt.is_none() && own.written.is_some_and(|written| written < node.stat.mzxid)
-    }
-
     /// Pauses before somebody is written over. Tells whether something happened meanwhile: then another
     /// look is due.
     async fn gives_way(&mut self, watch: Watch) -> bool {
@@ -510,8 +432,7 @@ impl Keeper {
             data: data.clone(),
         };
         let claim = Claim::stake(session, &self.keep.options, stake).await?;
-        self.remember(session.id());
-        self.own.doubt = Some(data.clone());
+        self.own.begin_in(session.id(), data);
         self.own.note(claim.stat());
         self.path = Some(claim.into_path());
         Ok(None)
@@ -526,8 +447,7 @@ impl Keeper {
 
     async fn create(&mut self, session: &Session, path: &str, data: &Bytes) -> Result<(), Error> {
         let mode = self.create_mode();
-        self.remember(session.id());
-        self.own.doubt = Some(data.clone());
+        self.own.begin_in(session.id(), data);
         let options = &self.keep.options;
         let create = session.create(path, data.clone()).mode(mode);
         let create = match &options.acl {
@@ -539,7 +459,7 @@ impl Keeper {
                 if error.kind() == ErrorKind::NoNode
                     && options.parents != crate::Parents::MustExist =>
             {
-                self.own.doubt = None;
+                self.own.give_up();
                 let acl = options.parent_acl.as_ref();
                 make_parents(session, parent(path), options.parents, acl).await
             }
@@ -547,7 +467,7 @@ impl Keeper {
             Ok(Some(created)) => self.answered(Ok(created.stat)),
             // Somebody was quicker: look again.
             Ok(None) => {
-                self.own.doubt = None;
+                self.own.give_up();
                 Ok(())
             }
         }
@@ -565,8 +485,7 @@ impl Keeper {
             return self.set(session, path, old, data).await;
         }
         let mode = self.create_mode();
-        self.remember(session.id());
-        self.own.doubt = Some(data.clone());
+        self.own.begin_in(session.id(), data);
         let acl = self.keep.options.acl.as_ref();
         let transaction = session
             .transaction()
@@ -587,7 +506,7 @@ impl Keeper {
     ) -> Result<(), Error> {
         let mut backoff = Backoff::new();
         loop {
-            self.own.doubt = Some(data.clone());
+            self.own.begin(data);
             let set = session.set(path, data.clone()).version(old.stat.version);
             match set.await {
                 Err(error) if error.is_retryable() && error.outcome() != Outcome::Unknown => {
@@ -615,22 +534,13 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                self.own.doubt = None;
+                self.own.give_up();
                 let is_passed = matches!(
                     error.kind(),
                     ErrorKind::NoNode | ErrorKind::BadVersion | ErrorKind::NodeExists
                 );
                 // It has gone or changed: look again.
                 if is_passed { Ok(()) } else { Err(error) }
-            }
-        }
-    }
-
-    fn remember(&mut self, session: SessionId) {
-        if self.sessions.back() != Some(&session) {
-            self.sessions.push_back(session);
-            if self.sessions.len() > SESSIONS_MAX {
-                self.sessions.pop_front();
             }
         }
     }
@@ -658,7 +568,7 @@ impl Keeper {
                 loop {
                     settled(|| session.sync(&path)).await?;
                     let node = settled(|| session.get(&path)).await?;
-                    let Some(node) = node.filter(|node| self.is_own(node)) else {
+                    let Some(node) = node.filter(|node| self.own.is_own(node)) else {
                         return Ok(());
                     };
                     let version = node.stat.version;
@@ -682,38 +592,5 @@ impl KeepState {
     /// Whether the znode is there, with the data asked for.
     pub fn is_kept(&self) -> bool {
         matches!(self, Self::Kept { .. })
-    }
-}
-
-impl Own {
-    /// The znode is own, and was like this.
-    fn note(&mut self, stat: &Stat) {
-        // What a transaction answers as the stat may be void on older servers (ZOOKEEPER-4026): it stays
-        // in doubt.
-        if stat.czxid > Zxid::ZERO {
-            self.created = Some(stat.czxid);
-            self.written = Some(stat.mzxid);
-            self.doubt = None;
-        }
-    }
-
-    /// It is not there, or somebody else's: so is what comes from now on.
-    fn look(&mut self) {
-        self.written.get_or_insert(Zxid::ZERO);
-        self.doubt = None;
-    }
-}
-
-impl Contest {
-    /// Waits a little if there was a contest lately, and longer the next time.
-    async fn pause(&mut self) {
-        let now = now();
-        match &mut self.0 {
-            Some((backoff, last)) if now.saturating_duration_since(*last) < QUIET => {
-                *last = now;
-                backoff.pause().await;
-            }
-            contest => *contest = Some((Backoff::new(), now)),
-        }
     }
 }
