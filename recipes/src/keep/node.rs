@@ -463,8 +463,8 @@ impl Keeper {
                 let acl = options.parent_acl.as_ref();
                 make_parents(session, parent(path), options.parents, acl).await
             }
-            Err(error) => self.answered(Err(error)),
-            Ok(Some(created)) => self.answered(Ok(created.stat)),
+            Err(error) => self.answered(Err(error), &[]),
+            Ok(Some(created)) => self.answered(Ok(created.stat), &[]),
             // Somebody was quicker: look again.
             Ok(None) => {
                 self.own.give_up();
@@ -493,7 +493,7 @@ impl Keeper {
             .create_with(path, data.clone(), mode, acl);
         let results = transaction.await;
         let stat = |results: Vec<_>| results.into_iter().find_map(created)?.stat;
-        self.answered(results.map(stat))
+        self.answered(results.map(stat), &CHANGED)
     }
 
     /// Writes a znode that was found, unless somebody has since.
@@ -512,13 +512,18 @@ impl Keeper {
                 Err(error) if error.is_retryable() && error.outcome() != Outcome::Unknown => {
                     backoff.pause().await;
                 }
-                set => return self.answered(set.map(Some)),
+                set => return self.answered(set.map(Some), &CHANGED),
             }
         }
     }
 
-    /// Takes in what became of a write. If that is not known the next look tells.
-    fn answered(&mut self, result: Result<Option<Stat>, Error>) -> Result<(), Error> {
+    /// Takes in what became of a write. An error of the kinds `passed` says that things are not as they
+    /// were seen: another look is due. So it is if the answer was lost.
+    fn answered(
+        &mut self,
+        result: Result<Option<Stat>, Error>,
+        passed: &[ErrorKind],
+    ) -> Result<(), Error> {
         match result {
             Ok(stat) => {
                 if let Some(stat) = stat {
@@ -527,20 +532,19 @@ impl Keeper {
                 Ok(())
             }
             Err(error) if error.outcome() == Outcome::Unknown => {
-                if error.is_session_fatal() {
-                    Err(error)
-                } else {
+                if error.is_retryable() {
                     Ok(())
+                } else {
+                    Err(error)
                 }
             }
             Err(error) => {
                 self.own.give_up();
-                let is_passed = matches!(
-                    error.kind(),
-                    ErrorKind::NoNode | ErrorKind::BadVersion | ErrorKind::NodeExists
-                );
-                // It has gone or changed: look again.
-                if is_passed { Ok(()) } else { Err(error) }
+                if passed.contains(&error.kind()) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
             }
         }
     }
@@ -587,6 +591,9 @@ impl Keeper {
         }
     }
 }
+
+/// How a write of a znode that was seen fails if that has gone or changed since.
+const CHANGED: [ErrorKind; 2] = [ErrorKind::NoNode, ErrorKind::BadVersion];
 
 impl KeepState {
     /// Whether the znode is there, with the data asked for.

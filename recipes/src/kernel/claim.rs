@@ -159,6 +159,10 @@ impl Claim {
                     if claim.recover().await? {
                         return Ok(claim);
                     }
+                    // To look has waited for a connection that was lost; a server that answers so did not.
+                    if !error.is_retryable() {
+                        backoff.pause().await;
+                    }
                 }
             }
         }

@@ -1,7 +1,10 @@
 //! Znodes that are kept in being.
 
-use zk_client::{Client, SessionId};
-use zk_recipes::{KeepMode, KeepNode, KeepState};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use zk_client::{Client, ErrorKind, SessionId};
+use zk_recipes::{KeepMode, KeepNode, KeepState, Parents};
 use zk_testkit::simulation::{History, Process, Simulation, World};
 
 use crate::{Outcome, Truth, WORK, contended, holds, objects, started};
@@ -182,4 +185,33 @@ async fn sit(process: Process, history: History) -> Outcome {
 fn whoever_waits_for_a_place_that_is_taken_has_it_in_the_end() {
     let simulation = Simulation::new().with_administrators();
     contended(&simulation, 30_000..30_040, 3, &[DIRECTORY], sit);
+}
+
+#[test]
+fn a_parent_that_is_missing_is_told_and_waited_for_with_pauses() {
+    Simulation::new().without_faults().run(0..1, |world| async move {
+        let zk = world.client().await?;
+        for mode in [
+            KeepMode::Ephemeral,
+            KeepMode::EphemeralSequential,
+            KeepMode::Persistent,
+        ] {
+            let path = format!("/{mode:?}");
+            let kept = KeepNode::new(&zk, format!("{path}/a"), "").mode(mode);
+            let kept = kept.parents(Parents::MustExist).start();
+            let mut state = kept.state();
+            let is_told = |state: &KeepState| matches!(state, KeepState::Troubled(error) if error.kind() == ErrorKind::NoNode);
+            timeout(Duration::from_mins(1), state.wait_for(is_told)).await??;
+            let before = zk.stats();
+            sleep(Duration::from_mins(1)).await;
+            let after = zk.stats();
+            let asked = after.succeeded + after.rejected - before.succeeded - before.rejected;
+            assert!((1..100).contains(&asked), "{asked} requests");
+            zk.create(&path, "").await?;
+            let ready = timeout(Duration::from_mins(1), kept.ready()).await?;
+            assert!(ready.is_some_and(|ready| ready.starts_with(&path)));
+            kept.close().await;
+        }
+        Outcome::Ok(())
+    });
 }
