@@ -2,6 +2,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use zk_client::{
     Client, CreateMode, Error, ErrorKind, Node, Outcome, Session, SessionId, Stat, Watch, Zxid,
     host,
@@ -58,8 +59,9 @@ pub enum KeepMode {
     /// It is gone with the session, and back with the next.
     #[default]
     Ephemeral,
-    /// As before; the server puts a number behind its name, which is kept. Nobody else may use the
-    /// name before it.
+    /// As before; the server puts a number behind its name, which is kept. Others may use the name before
+    /// it; two of one client that are started at a time may take each other's for their own if the
+    /// connection is lost meanwhile.
     EphemeralSequential,
     /// It stays until it is closed.
     Persistent,
@@ -161,6 +163,7 @@ impl KeepNode {
             path: None,
             own,
             contest: Contest::default(),
+            cleanings: TaskTracker::new(),
         };
         let task = host::spawn(keeper.run(close.clone()));
         Kept {
@@ -245,6 +248,8 @@ struct Keeper {
     path: Option<String>,
     own: Own,
     contest: Contest,
+    /// What a creation that was dropped has left, while it is being deleted.
+    cleanings: TaskTracker,
 }
 
 /// Why the task stops looking after its znode.
@@ -270,6 +275,8 @@ impl Keeper {
         };
         if is_closed {
             self.remove().await;
+            self.cleanings.close();
+            self.cleanings.wait().await;
             self.state.send_replace(KeepState::Closed);
         }
     }
@@ -425,13 +432,18 @@ impl Keeper {
             self.path = Some(path.clone());
             return Ok(self.path.clone());
         }
+        if name(path).is_empty() {
+            // As a sequential one it would be legal, and the number its whole name: refused as any other.
+            session.exists(path).await?;
+        }
         let stake = Stake {
             parent: parent(path),
             names: vec![name(path).to_owned()],
             mode: CreateMode::EphemeralSequential,
             data: data.clone(),
         };
-        let claim = Claim::stake(session, &self.keep.options, stake).await?;
+        let (options, cleanings) = (&self.keep.options, &self.cleanings);
+        let claim = Claim::stake_named(session, options, stake, cleanings).await?;
         self.own.begin_in(session.id(), data);
         self.own.note(claim.stat());
         self.path = Some(claim.into_path());

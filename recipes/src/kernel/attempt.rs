@@ -1,6 +1,7 @@
 //! Standing in line: one attempt, in one session, from the creation of the own znodes to being first.
 
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use zk_client::{ConnEvents, Error, ErrorKind, Pending, Session, Stat, Watch, WatchEnd};
 
 use super::claim::{Claim, Listing, Stake};
@@ -55,8 +56,18 @@ impl Attempt {
         options: &Options,
         stake: Stake<'_>,
     ) -> Result<Self, Error> {
+        Self::begin_tracked(session, options, stake, &TaskTracker::new()).await
+    }
+
+    /// As [`Attempt::begin`], and lets deletions in the background be waited for.
+    pub(crate) async fn begin_tracked(
+        session: &Session,
+        options: &Options,
+        stake: Stake<'_>,
+        cleanings: &TaskTracker,
+    ) -> Result<Self, Error> {
         let marks: Vec<String> = stake.names.clone();
-        let mut claim = Claim::stake_in_line(session, options, stake).await?;
+        let mut claim = Claim::stake_in_line(session, options, stake, cleanings).await?;
         let (names, events) = match claim.take_listing() {
             Some(Listing { names, events }) => (Some(names), events),
             None => (None, session.events()),

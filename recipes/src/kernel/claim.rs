@@ -12,6 +12,7 @@ use zk_client::{
     Version, host,
 };
 
+use super::marks::Marks;
 use super::options::Options;
 use super::parents::{Parents, join, make_parents, name};
 use super::retry::{Backoff, settled};
@@ -32,8 +33,8 @@ pub(crate) fn protected(guid: Uuid, base: &str) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Stake<'a> {
     pub(crate) parent: &'a str,
-    /// Names, each with a part that nobody else has, and without the number that the server puts
-    /// behind it. Several are created together or not at all.
+    /// Names, each with a part that nobody else has but by [`Claim::stake_named`], and without the number
+    /// that the server puts behind it. Several are created together or not at all.
     pub(crate) names: Vec<String>,
     pub(crate) mode: CreateMode,
     pub(crate) data: Bytes,
@@ -46,8 +47,7 @@ pub(crate) struct Claim {
     session: Session,
     /// Where to clean up: a claim may be dropped outside of a runtime.
     runtime: Handle,
-    parent: String,
-    names: Vec<String>,
+    marks: Marks,
     /// Paths of the znodes, once known.
     paths: Vec<String>,
     /// Stat of the first.
@@ -56,6 +56,16 @@ pub(crate) struct Claim {
     is_armed: bool,
     /// What is being deleted, for who wants to wait for that.
     cleanings: TaskTracker,
+}
+
+/// What is looked at together with a creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    Nowhere,
+    /// At the directory, behind it.
+    Behind,
+    /// At who has the names, before it.
+    Before,
 }
 
 /// The directory of a claim as it was right behind the creation of the znodes.
@@ -80,7 +90,7 @@ impl Claim {
         options: &Options,
         stake: Stake<'_>,
     ) -> Result<Self, Error> {
-        Self::stake_with(session, options, stake, false, &TaskTracker::new()).await
+        Self::stake_with(session, options, stake, Looks::Nowhere, &TaskTracker::new()).await
     }
 
     /// As [`Claim::stake`], and lets deletions in the background be waited for.
@@ -90,39 +100,60 @@ impl Claim {
         stake: Stake<'_>,
         cleanings: &TaskTracker,
     ) -> Result<Self, Error> {
-        Self::stake_with(session, options, stake, false, cleanings).await
+        Self::stake_with(session, options, stake, Looks::Nowhere, cleanings).await
     }
 
-    /// As [`Claim::stake`], and asks for the [`Listing`] in the same turn.
+    /// As [`Claim::stake_tracked`], and asks for the [`Listing`] in the same turn.
     pub(crate) async fn stake_in_line(
         session: &Session,
         options: &Options,
         stake: Stake<'_>,
+        cleanings: &TaskTracker,
     ) -> Result<Self, Error> {
-        Self::stake_with(session, options, stake, true, &TaskTracker::new()).await
+        Self::stake_with(session, options, stake, Looks::Behind, cleanings).await
+    }
+
+    /// As [`Claim::stake_tracked`], for names that others of the session may have had before.
+    pub(crate) async fn stake_named(
+        session: &Session,
+        options: &Options,
+        stake: Stake<'_>,
+        cleanings: &TaskTracker,
+    ) -> Result<Self, Error> {
+        Self::stake_with(session, options, stake, Looks::Before, cleanings).await
     }
 
     async fn stake_with(
         session: &Session,
         options: &Options,
         stake: Stake<'_>,
-        lists: bool,
+        looks: Looks,
         cleanings: &TaskTracker,
     ) -> Result<Self, Error> {
         let mut claim = Self {
             session: session.clone(),
             runtime: Handle::current(),
-            parent: stake.parent.to_owned(),
-            names: stake.names,
+            marks: Marks {
+                parent: stake.parent.to_owned(),
+                names: stake.names,
+                is_sequential: stake.mode.is_sequential(),
+                others: Vec::new(),
+            },
             paths: Vec::new(),
             stat: Stat::default(),
             listing: None,
-            is_armed: true,
+            is_armed: false,
             cleanings: cleanings.clone(),
         };
         let mut backoff = Backoff::new();
         loop {
-            let created = if lists {
+            if looks == Looks::Before {
+                // There is nothing to clean up yet, or any more.
+                claim.is_armed = false;
+                claim.marks.note_others(session).await?;
+            }
+            claim.is_armed = true;
+            let created = if looks == Looks::Behind {
                 claim
                     .create_and_list(options, stake.mode, &stake.data)
                     .await
@@ -176,7 +207,7 @@ impl Claim {
         mode: CreateMode,
         data: &Bytes,
     ) -> Result<(), Error> {
-        let (session, parent) = (self.session.clone(), self.parent.clone());
+        let (session, parent) = (self.session.clone(), self.marks.parent.clone());
         let events = session.events();
         let list = session.children(&parent).into_future();
         let (created, names) = tokio::join!(self.create(options, mode, data), list);
@@ -196,8 +227,8 @@ impl Claim {
         data: &Bytes,
     ) -> Result<(), Error> {
         let acl = options.acl.as_ref();
-        if let [name] = self.names.as_slice() {
-            let path = join(&self.parent, name);
+        if let [name] = self.marks.names.as_slice() {
+            let path = join(&self.marks.parent, name);
             let create = self.session.create(&path, data.clone()).mode(mode);
             let create = match acl {
                 Some(acl) => create.acl(acl.clone()),
@@ -208,8 +239,8 @@ impl Claim {
             self.paths = vec![created.path];
         } else {
             let mut transaction = self.session.transaction();
-            for name in &self.names {
-                let path = join(&self.parent, name);
+            for name in &self.marks.names {
+                let path = join(&self.marks.parent, name);
                 transaction = transaction.create_with(&path, data.clone(), mode, acl);
             }
             let results = transaction.await?;
@@ -232,12 +263,12 @@ impl Claim {
 
     /// Looks for what a creation with a lost answer has left. Tells whether all of it is there.
     async fn recover(&mut self) -> Result<bool, Error> {
-        let found = lookup(&self.session, &self.parent, &self.names).await?;
-        let (own, surplus) = matched(&self.names, found);
+        let found = self.marks.lookup(&self.session).await?;
+        let (own, surplus) = self.marks.matched(found);
         for path in surplus {
             settled(|| delete(&self.session, &path)).await?;
         }
-        if own.len() < self.names.len() {
+        if own.len() < self.marks.names.len() {
             return Ok(false);
         }
         if let Some((_, stat)) = own.first() {
@@ -288,7 +319,7 @@ impl Claim {
 
     /// Exchanges the znodes for others, which took their place: nothing is deleted.
     pub(crate) fn replace(&mut self, paths: Vec<String>, stat: Stat) {
-        self.names = paths.iter().map(|path| name(path).to_owned()).collect();
+        self.marks.names = paths.iter().map(|path| name(path).to_owned()).collect();
         self.paths = paths;
         self.stat = stat;
     }
@@ -329,24 +360,24 @@ impl Claim {
         if !std::mem::replace(&mut self.is_armed, false) || self.session.is_over() {
             return None;
         }
-        let (session, parent) = (self.session.clone(), std::mem::take(&mut self.parent));
-        let (names, paths) = (
-            std::mem::take(&mut self.names),
+        let session = self.session.clone();
+        let (marks, paths) = (
+            std::mem::take(&mut self.marks),
             std::mem::take(&mut self.paths),
         );
         let cleaning = self.cleanings.token();
         Some(host::spawn_on(&self.runtime, async move {
             let _cleaning = cleaning;
-            let cleaning = clean(&session, &parent, &names, paths);
+            let cleaning = clean(&session, &marks, paths);
             let Ok(result) = timeout(CLEAN_MAX, cleaning).await else {
-                tracing::warn!(path = %parent, "own znodes were not deleted: no server answers");
+                tracing::warn!(path = %marks.parent, "own znodes were not deleted: no server answers");
                 return Ok(());
             };
             match result {
                 // Gone with the session.
                 Err(error) if error.is_session_fatal() => Ok(()),
                 Err(error) => {
-                    tracing::error!(path = %parent, err = %error, "own znodes cannot be deleted");
+                    tracing::error!(path = %marks.parent, err = %error, "own znodes cannot be deleted");
                     Err(error)
                 }
                 Ok(()) => Ok(()),
@@ -371,14 +402,9 @@ pub(crate) fn created(result: TransactionResult) -> Option<Created> {
     }
 }
 
-async fn clean(
-    session: &Session,
-    parent: &str,
-    names: &[String],
-    paths: Vec<String>,
-) -> Result<(), Error> {
+async fn clean(session: &Session, marks: &Marks, paths: Vec<String>) -> Result<(), Error> {
     let paths = if paths.is_empty() {
-        let found = lookup(session, parent, names).await?;
+        let found = marks.lookup(session).await?;
         found.into_iter().map(|(path, _)| path).collect()
     } else {
         paths
@@ -410,113 +436,9 @@ async fn delete(session: &Session, path: &str) -> Result<bool, Error> {
     session.delete(path).idempotent().if_exists().await
 }
 
-/// The znodes of this session whose names begin so, with their stats, behind a sync.
-async fn lookup(
-    session: &Session,
-    parent: &str,
-    names: &[String],
-) -> Result<Vec<(String, Stat)>, Error> {
-    settled(|| session.sync(parent)).await?;
-    let mut found: Vec<(String, Stat)> = Vec::new();
-    let mut is_listed = false;
-    for prefix in names.iter().map(|name| join(parent, name)) {
-        let paths = match settled(|| session.ephemerals(&prefix)).await {
-            // Before 3.6 servers cannot list what a session owns.
-            Err(error) if error.kind() == ErrorKind::Unimplemented => {
-                if std::mem::replace(&mut is_listed, true) {
-                    continue;
-                }
-                let children = settled(|| session.children(parent))
-                    .await?
-                    .unwrap_or_default();
-                let is_own = |child: &String| names.iter().any(|name| child.starts_with(name));
-                let own = children.iter().filter(|child| is_own(child));
-                own.map(|child| join(parent, child)).collect()
-            }
-            paths => paths?,
-        };
-        for path in paths {
-            if found.iter().any(|(known, _)| *known == path) {
-                continue;
-            }
-            let stat = settled(|| session.exists(&path)).await?;
-            // One that the server still has of a session that is being closed is not ours.
-            if let Some(stat) = stat.filter(|stat| stat.ephemeral_owner == session.id()) {
-                found.push((path, stat));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Assigns what was found to the names asked for, eldest first. The rest is surplus: all of it, if a
-/// name is left without a znode.
-fn matched(names: &[String], mut found: Vec<(String, Stat)>) -> (Vec<(String, Stat)>, Vec<String>) {
-    found.sort_by_key(|(path, stat)| (stat.czxid, path.clone()));
-    let mut own = Vec::new();
-    for prefix in names {
-        let at = found
-            .iter()
-            .position(|(path, _)| name(path).starts_with(prefix.as_str()));
-        if let Some(at) = at {
-            own.push(found.remove(at));
-        }
-    }
-    if own.len() < names.len() {
-        found.append(&mut own);
-    }
-    (own, found.into_iter().map(|(path, _)| path).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(paths: &[(&str, i64)]) -> Vec<(String, Stat)> {
-        let stat = |czxid| Stat {
-            czxid: zk_client::Zxid::new(czxid),
-            ..Stat::default()
-        };
-        paths
-            .iter()
-            .map(|(path, czxid)| ((*path).to_owned(), stat(*czxid)))
-            .collect()
-    }
-
-    fn paths(found: Vec<(String, Stat)>) -> Vec<String> {
-        found.into_iter().map(|(path, _)| path).collect()
-    }
-
-    #[test]
-    fn eldest_of_several_is_kept() {
-        let names = ["_c_1-lock-".to_owned()];
-        let all = found(&[
-            ("/l/_c_1-lock-0000000007", 9),
-            ("/l/_c_1-lock-0000000006", 8),
-        ]);
-        let (own, surplus) = matched(&names, all);
-        assert_eq!(paths(own), ["/l/_c_1-lock-0000000006"]);
-        assert_eq!(surplus, ["/l/_c_1-lock-0000000007"]);
-    }
-
-    #[test]
-    fn half_of_a_pair_is_surplus() {
-        let names = ["_c_1-lock-".to_owned(), "f1__lock__".to_owned()];
-        let (own, surplus) = matched(&names, found(&[("/l/f1__lock__0000000007", 9)]));
-        assert!(own.is_empty());
-        assert_eq!(surplus, ["/l/f1__lock__0000000007"]);
-    }
-
-    #[test]
-    fn same_name_asked_for_twice_takes_two() {
-        let names = ["_c_1-lease-".to_owned(), "_c_1-lease-".to_owned()];
-        let all = found(&[
-            ("/l/_c_1-lease-0000000007", 9),
-            ("/l/_c_1-lease-0000000008", 9),
-        ]);
-        let (own, surplus) = matched(&names, all);
-        assert_eq!((own.len(), surplus.len()), (2, 0));
-    }
 
     #[test]
     fn protected_names_are_those_of_curator() {

@@ -12,6 +12,7 @@ pub(crate) mod claim;
 pub(crate) mod clock;
 pub(crate) mod hold;
 pub(crate) mod line;
+pub(crate) mod marks;
 pub(crate) mod options;
 pub(crate) mod parents;
 pub(crate) mod retry;

@@ -4,6 +4,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use zk_client::{Client, CreateMode, host};
 
 use super::{LATCH, Leadership};
@@ -84,6 +85,8 @@ struct Shared {
     state: watch::Sender<LeaderState>,
     leadership: watch::Sender<Option<Leadership>>,
     trouble: Mutex<Option<AcquireError>>,
+    /// Places in line that are being given back.
+    leaving: TaskTracker,
 }
 
 impl LeaderLatch {
@@ -108,6 +111,7 @@ impl LeaderLatch {
             state: watch::Sender::new(LeaderState::Follower),
             leadership: watch::Sender::new(None),
             trouble: Mutex::default(),
+            leaving: TaskTracker::new(),
         });
         let leave = CancellationToken::new();
         let task = host::spawn(participate(Arc::clone(&shared), leave.clone()));
@@ -246,6 +250,9 @@ async fn participate(shared: Arc<Shared>, leave: CancellationToken) {
         // What went wrong was told where it did.
         attempt.claim.release().await.ok();
     }
+    // One whose creation was under way is not in the slot.
+    shared.leaving.close();
+    shared.leaving.wait().await;
 }
 
 impl Shared {
@@ -284,7 +291,7 @@ impl Shared {
             data: self.options.identity.clone(),
         };
         *slot = Some(
-            Attempt::begin(&session, &self.options, stake)
+            Attempt::begin_tracked(&session, &self.options, stake, &self.leaving)
                 .await
                 .map_err(client)?,
         );

@@ -298,6 +298,81 @@ async fn creation_that_lost_its_answer_is_no_conflict() {
 }
 
 #[tokio::test]
+async fn creation_that_lost_its_answer_is_not_taken_for_another_of_that_name() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    zk.ensure_path("/s").await.unwrap();
+    let keep = || KeepNode::new(&party, "/s/k-", "").mode(KeepMode::EphemeralSequential);
+    let first = keep().start();
+    let path = soon("it is there", first.ready()).await;
+    // Somewhere there is the answer to the creation.
+    for bytes in (10..250).step_by(30) {
+        party.proxy.cut_after(Direction::ToClient, bytes);
+        let second = keep().start();
+        let other = soon("it is there", second.ready()).await;
+        assert_ne!(other, path);
+        until_children(&zk, "/s", 2).await;
+        party.proxy.heal();
+        second.close().await;
+        until_children(&zk, "/s", 1).await;
+    }
+    assert_eq!(first.path(), path);
+}
+
+#[tokio::test]
+async fn closing_takes_nothing_whose_name_only_begins_the_same() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    let other = KeepNode::new(&party, "/s/10", "").start();
+    soon("it is there", other.ready()).await.unwrap();
+    let before = zk.exists("/s/10").await.unwrap().unwrap();
+    // The answer to the creation is still under way.
+    party
+        .proxy
+        .delay(Direction::ToClient, Duration::from_millis(300));
+    let kept = KeepNode::new(&party, "/s/1", "").mode(KeepMode::EphemeralSequential);
+    let kept = kept.start();
+    until_children(&zk, "/s", 2).await;
+    kept.close().await;
+    until_children(&zk, "/s", 1).await;
+    let after = zk.exists("/s/10").await.unwrap().unwrap();
+    assert_eq!(after.czxid, before.czxid);
+}
+
+#[tokio::test]
+async fn it_is_gone_once_it_is_closed_though_its_creation_was_under_way() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    zk.ensure_path("/s").await.unwrap();
+    party
+        .proxy
+        .delay(Direction::ToClient, Duration::from_millis(100));
+    for mode in [
+        KeepMode::Ephemeral,
+        KeepMode::EphemeralSequential,
+        KeepMode::Persistent,
+    ] {
+        let kept = KeepNode::new(&party, "/s/k-", "").mode(mode).start();
+        until_children(&zk, "/s", 1).await;
+        kept.close().await;
+        assert!(children(&zk, "/s").await.is_empty(), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn path_without_a_name_is_refused() {
+    let world = World::start().await;
+    let zk = world.client().await;
+    for mode in [KeepMode::Ephemeral, KeepMode::EphemeralSequential] {
+        let kept = KeepNode::new(&zk, "/members/", "").mode(mode).start();
+        let is_told = |state: &KeepState| matches!(state, KeepState::Troubled(error) if error.kind() == ErrorKind::BadArguments);
+        until_state(&kept, "it is told", is_told).await;
+        kept.close().await;
+    }
+    assert!(children(&zk, "/").await.is_empty());
+}
+
+#[tokio::test]
 async fn starting_and_closing_leaves_nothing() {
     let world = World::start().await;
     let zk = world.client().await;

@@ -244,6 +244,20 @@ async fn dropped_or_closed_it_leaves() {
 }
 
 #[tokio::test]
+async fn its_place_is_free_once_it_has_left_though_it_was_still_joining() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    zk.ensure_path("/leader").await.unwrap();
+    party
+        .proxy
+        .delay(Direction::ToClient, Duration::from_millis(200));
+    let latch = LeaderLatch::new(&party, "/leader").join();
+    until_children(&zk, "/leader", 1).await;
+    latch.leave().await;
+    assert!(children(&zk, "/leader").await.is_empty());
+}
+
+#[tokio::test]
 async fn foreign_children_do_not_lead() {
     let world = World::start().await;
     let zk = world.client().await;
