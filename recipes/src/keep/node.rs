@@ -93,9 +93,10 @@ pub enum KeepState {
         /// The transaction that created it.
         czxid: Zxid,
     },
-    /// Somebody else's is there.
+    /// Somebody else's is there, or what somebody else writes into it again and again, which is written over
+    /// after a pause.
     Taken {
-        /// The other's session; [`SessionId::NONE`] if it is persistent.
+        /// Whose znode it is; [`SessionId::NONE`] if it is persistent.
         owner: SessionId,
     },
     /// Somebody else's is there, and it was given up.
@@ -359,7 +360,7 @@ impl Keeper {
             Whose::Own => {
                 self.own.note(&node.stat);
                 if node.data != data {
-                    if is_disturbed && self.gives_way(watch).await {
+                    if is_disturbed && self.gives_way(session, owner).await {
                         return Ok(None);
                     }
                     self.set(session, &path, &node, &data).await?;
@@ -390,7 +391,7 @@ impl Keeper {
                 match self.keep.conflict {
                     Conflict::Steal => {
                         self.state.send_replace(KeepState::Taken { owner });
-                        if !self.gives_way(watch).await {
+                        if !self.gives_way(session, owner).await {
                             self.take(session, &path, &node, &data).await?;
                         }
                         Ok(None)
@@ -412,14 +413,19 @@ impl Keeper {
         self.keep.mode == KeepMode::Persistent
     }
 
-    /// Pauses before somebody is written over. Tells whether something happened meanwhile: then another
-    /// look is due.
-    async fn gives_way(&mut self, watch: Watch) -> bool {
+    /// Pauses before somebody is written over, if that is due, and tells so: then another look is due, and a
+    /// write. Whoever writes again and again meanwhile does not have the pause begin anew.
+    async fn gives_way(&mut self, session: &Session, owner: SessionId) -> bool {
+        if !self.contest.begin() {
+            return false;
+        }
+        self.state.send_replace(KeepState::Taken { owner });
         tokio::select! {
             biased;
-            _end = watch => true,
-            () = self.contest.pause() => false,
+            () = session.over() => {}
+            () = self.contest.pause() => {}
         }
+        true
     }
 
     /// The path to keep: for a sequential znode that of the first one. `None` if it was just created.

@@ -137,21 +137,35 @@ const SESSIONS_MAX: usize = 16;
 
 /// Pauses before somebody is written over who writes, too.
 #[derive(Debug, Default)]
-pub(super) struct Contest(Option<(Backoff, Instant)>);
+pub(super) struct Contest {
+    last: Option<(Backoff, Instant)>,
+    has_paused: bool,
+}
 
 /// After so long without a contest the next one begins with no pause: far longer than the pauses are.
 const QUIET: Duration = Duration::from_mins(1);
 
 impl Contest {
-    /// Waits a little if there was a contest lately, and longer the next time.
-    pub(super) async fn pause(&mut self) {
+    /// Whether a pause is due: one is if there was a contest lately, but for who has paused.
+    pub(super) fn begin(&mut self) -> bool {
         let now = now();
-        match &mut self.0 {
-            Some((backoff, last)) if now.saturating_duration_since(*last) < QUIET => {
+        match &mut self.last {
+            Some((_, last)) if now.saturating_duration_since(*last) < QUIET => {
                 *last = now;
-                backoff.pause().await;
+                !std::mem::take(&mut self.has_paused)
             }
-            contest => *contest = Some((Backoff::new(), now)),
+            last => {
+                *last = Some((Backoff::new(), now));
+                false
+            }
         }
+    }
+
+    /// Waits a little, and longer the next time. After it one write is due.
+    pub(super) async fn pause(&mut self) {
+        if let Some((backoff, _)) = &mut self.last {
+            backoff.pause().await;
+        }
+        self.has_paused = true;
     }
 }

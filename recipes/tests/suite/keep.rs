@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::interval;
 use zk_client::{Acl, Client, ErrorKind, EventType, SessionId, Version, WatchItem};
 use zk_recipes::{Conflict, Group, GroupFormat, KeepMode, KeepNode, KeepState, Kept, Membership};
 use zk_testkit::fault::Direction;
@@ -370,6 +371,39 @@ async fn path_without_a_name_is_refused() {
         kept.close().await;
     }
     assert!(children(&zk, "/").await.is_empty());
+}
+
+#[tokio::test]
+async fn whoever_writes_again_and_again_does_not_keep_the_data_out() {
+    let world = World::start().await;
+    let (zk, other) = (world.client().await, world.client().await);
+    let kept = KeepNode::new(&zk, "/k", "own").start();
+    soon("it is there", kept.ready()).await.unwrap();
+    let mut states = other.observe("/k");
+    let mut beat = interval(Duration::from_millis(20));
+    let write = async {
+        loop {
+            beat.tick().await;
+            other.set("/k", "x").await.unwrap();
+        }
+    };
+    let look = async {
+        // The first are written over with no pause, or with hardly one.
+        for _ in 0..6 {
+            while states.next().await.unwrap().unwrap().unwrap().data != "x" {}
+            until_state(&kept, "it gives way", |state| {
+                matches!(state, KeepState::Taken { .. })
+            })
+            .await;
+            while states.next().await.unwrap().unwrap().unwrap().data != "own" {}
+        }
+    };
+    tokio::select! {
+        () = write => {}
+        () = soon("the own data is there again and again", look) => {}
+    }
+    until_state(&kept, "it is back", KeepState::is_kept).await;
+    assert!(holds(&zk, "/k", "own").await);
 }
 
 #[tokio::test]
