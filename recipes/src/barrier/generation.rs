@@ -24,9 +24,9 @@ use crate::kernel::retry::{Backoff, is_session_over, settled};
 /// ```
 ///
 /// # Layout
-/// `<path>/state`, persistent, JSON `{"gen":0,"n":3}`; `<path>/gen-<gen>/m-<id>`, ephemeral, one per
-/// member of a generation; `<path>/gen-<gen>/ready`, persistent, once it has tripped. Only this crate knows
-/// it.
+/// `<path>/state`, persistent, JSON `{"gen":1,"n":3,"counted":["a","b","c"]}`, the ids that the generation
+/// before has begun with; `<path>/gen-<gen>/m-<id>`, ephemeral, one per member of a generation;
+/// `<path>/gen-<gen>/ready`, persistent, once it has tripped, the ids counted as data. Only this crate knows it.
 #[derive(Debug, Clone)]
 pub struct GenerationBarrier {
     path: String,
@@ -35,12 +35,15 @@ pub struct GenerationBarrier {
 }
 
 /// What the znode `state` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     /// The generation that members gather for.
     r#gen: u64,
     /// How many it takes.
     n: usize,
+    /// Ids that were counted for the generation before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    counted: Vec<String>,
 }
 
 /// A round that has begun.
@@ -86,7 +89,7 @@ impl GenerationBarrier {
                 what: format!("{id:?} cannot be the id of a member"),
             });
         }
-        // The generation joined, once one is: if it trips while the session ends, this member was in it.
+        // The generation joined, once one is: if it trips while the session ends, this member may be in it.
         let mut joined = None;
         loop {
             match self.attempt(id, &mut joined).await {
@@ -173,6 +176,7 @@ impl GenerationBarrier {
             let state = State {
                 r#gen: 0,
                 n: self.count,
+                counted: Vec::new(),
             };
             let create = settled(|| session.create(&path, encode(&state)).if_absent()).await;
             create.map_err(client)?;
@@ -192,10 +196,15 @@ impl GenerationBarrier {
         if let Some(generation) = *joined
             && generation < state.r#gen
         {
+            let is_in = self.has_counted(&session, id, generation, &state).await;
+            let is_in = is_in.map_err(client)?;
             // The own znode went with its session, perhaps as the last one.
             let barrier = self.clone();
             host::spawn(async move { barrier.tidy(generation).await });
-            return Ok(Some(Tripped { generation }));
+            if is_in {
+                return Ok(Some(Tripped { generation }));
+            }
+            *joined = None;
         }
         let generation = state.r#gen;
         let directory = self.generation_path(generation);
@@ -249,10 +258,13 @@ impl GenerationBarrier {
                 .await
                 .map_err(client)?;
             let names = names.unwrap_or_default();
-            let members = names.iter().filter(|name| name.starts_with("m-")).count();
-            if members >= state.n {
+            let members = names.iter().filter_map(|name| name.strip_prefix("m-"));
+            let mut members: Vec<_> = members.map(str::to_owned).collect();
+            members.sort();
+            if members.len() >= state.n {
                 let next = State {
                     r#gen: generation + 1,
+                    counted: members,
                     ..state
                 };
                 match self.trip(&session, &next, version, &ready).await {
@@ -326,17 +338,38 @@ impl GenerationBarrier {
         version: Version,
         ready: &str,
     ) -> Result<(), Error> {
+        let acl = self.options.acl.as_ref();
         let transaction = session
             .transaction()
             .set(&self.state_path(), encode(next), version)
-            .create_with(ready, "", CreateMode::Persistent, self.options.acl.as_ref());
+            .create_with(ready, encode(&next.counted), CreateMode::Persistent, acl);
         transaction.await.map(drop)
+    }
+
+    /// Whether a generation that is over has begun with this member. One that is not known any more has
+    /// not: those who were counted may be as many as it takes.
+    async fn has_counted(
+        &self,
+        session: &Session,
+        id: &str,
+        generation: u64,
+        state: &State,
+    ) -> Result<bool, Error> {
+        let counted = if state.r#gen == generation + 1 {
+            state.counted.clone()
+        } else {
+            let ready = join(&self.generation_path(generation), "ready");
+            let node = settled(|| session.get(&ready)).await?;
+            let listed = node.and_then(|node| serde_json::from_slice(&node.data).ok());
+            listed.unwrap_or_default()
+        };
+        Ok(counted.iter().any(|counted| counted == id))
     }
 }
 
-fn encode(state: &State) -> Vec<u8> {
-    // Two numbers always encode.
-    serde_json::to_vec(state).unwrap_or_default()
+fn encode(what: &impl Serialize) -> Vec<u8> {
+    // Numbers and texts always encode.
+    serde_json::to_vec(what).unwrap_or_default()
 }
 
 /// The own znode in a generation, deleted when this is dropped.

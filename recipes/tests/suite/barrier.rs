@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use zk_client::ErrorKind;
+use zk_client::{Client, ErrorKind};
 use zk_recipes::{
     Barrier, BarrierError, DoubleBarrier, Entered, GenerationBarrier, Lifted, LossPolicy,
     LossReason, StaleReady,
@@ -430,7 +430,7 @@ async fn generations_follow_each_other() {
     })
     .await;
     let state = zk.get("/rounds/state").await.unwrap().unwrap();
-    assert_eq!(state.data, r#"{"gen":5,"n":3}"#);
+    assert_eq!(state.data, r#"{"gen":5,"n":3,"counted":["0","1","2"]}"#);
 }
 
 #[tokio::test]
@@ -468,6 +468,33 @@ async fn member_that_restarts_is_counted_once() {
         soon("enough", after).await.unwrap().unwrap().generation(),
         0
     );
+}
+
+#[tokio::test]
+async fn member_that_was_not_counted_is_in_the_next_round() {
+    let world = World::start().await;
+    let (zk, party) = (world.client().await, world.party(CALM).await);
+    let wait = |zk: &Client, id: &'static str| {
+        let barrier = GenerationBarrier::new(zk, "/rounds", 2);
+        tokio::spawn(async move { barrier.wait(id).await.unwrap().generation() })
+    };
+    let away = wait(&party, "a");
+    until_children(&zk, "/rounds/gen-0", 1).await;
+    until("it waits", async || party.stats().watches == 3).await;
+    party.end_session().await;
+    until_children(&zk, "/rounds/gen-0", 0).await;
+    let (b, c) = (wait(&zk, "b"), wait(&zk, "c"));
+    assert_eq!(soon("enough", b).await.unwrap(), 0);
+    assert_eq!(soon("enough", c).await.unwrap(), 0);
+    party.proxy.refuse(false);
+    until("it is in the next one", async || {
+        let names = zk.children("/rounds/gen-1").await.unwrap();
+        away.is_finished() || names.is_some_and(|names| names == ["m-a"])
+    })
+    .await;
+    let b = wait(&zk, "b");
+    assert_eq!(soon("enough", away).await.unwrap(), 1);
+    assert_eq!(soon("enough", b).await.unwrap(), 1);
 }
 
 #[tokio::test]
