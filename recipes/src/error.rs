@@ -44,7 +44,7 @@ pub enum AcquireError {
         /// Name of one of them.
         name: String,
     },
-    /// The same owner holds it in another way already, and would wait for itself for ever.
+    /// The same owner holds it in another way already, or waits for it, and would wait for itself for ever.
     #[error("{path}: the same owner holds {held}, for which this would wait for ever")]
     WouldDeadlock {
         /// Path of the recipe.
@@ -67,6 +67,12 @@ pub enum AcquireError {
         wanted: usize,
         /// Leases there are.
         max: usize,
+    },
+    /// No lease at all is asked for.
+    #[error("{path}: no leases asked for")]
+    NoLeases {
+        /// Path of the recipe.
+        path: String,
     },
     /// The recipe's own data says something else than this program.
     #[error("{path}: {what}")]

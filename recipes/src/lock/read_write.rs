@@ -1,6 +1,5 @@
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use zk_client::{Client, CreateMode, Outcome, Stat, Version};
@@ -456,27 +455,27 @@ impl Deref for WriteGuard {
 #[derive(Debug, Clone)]
 pub struct OwnedReadWriteLock {
     lock: ReadWriteLock,
-    held: Arc<Held>,
+    held: Arc<Mutex<Held>>,
 }
 
-/// What an owner holds.
+/// What an owner holds, or waits for.
 #[derive(Debug, Default)]
 struct Held {
-    readers: AtomicUsize,
-    writers: AtomicUsize,
+    readers: usize,
+    writers: usize,
 }
 
-/// Counts one guard of an owner while it lives.
+/// Counts one guard of an owner, from the attempt to get it on.
 #[derive(Debug)]
 struct Count {
-    held: Arc<Held>,
+    held: Arc<Mutex<Held>>,
     access: Access,
 }
 
 impl Count {
-    fn new(held: &Arc<Held>, access: Access) -> Self {
+    fn new(held: &Arc<Mutex<Held>>, access: Access) -> Self {
         let held = Arc::clone(held);
-        held.counter(access).fetch_add(1, Ordering::AcqRel);
+        *lock(&held).counter(access) += 1;
         Self { held, access }
     }
 
@@ -487,17 +486,28 @@ impl Count {
 
 impl Drop for Count {
     fn drop(&mut self) {
-        self.held
-            .counter(self.access)
-            .fetch_sub(1, Ordering::AcqRel);
+        *lock(&self.held).counter(self.access) -= 1;
     }
 }
 
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Held {
-    fn counter(&self, access: Access) -> &AtomicUsize {
+    fn counter(&mut self, access: Access) -> &mut usize {
         match access {
-            Access::Read => &self.readers,
-            Access::Write => &self.writers,
+            Access::Read => &mut self.readers,
+            Access::Write => &mut self.writers,
+        }
+    }
+
+    /// What makes an attempt wait for its own owner.
+    fn bars(&self, access: Access) -> Option<&'static str> {
+        match access {
+            _ if self.writers > 0 => Some("the write lock"),
+            Access::Write if self.readers > 0 => Some("a read lock"),
+            Access::Read | Access::Write => None,
         }
     }
 }
@@ -506,46 +516,47 @@ impl OwnedReadWriteLock {
     /// As [`ReadWriteLock::read`].
     ///
     /// # Errors
-    /// [`AcquireError::WouldDeadlock`] if this owner writes: downgrade instead. Those of
+    /// [`AcquireError::WouldDeadlock`] if this owner writes, or is about to: downgrade instead. Those of
     /// [`ReadWriteLock::read`].
     ///
     /// # Cancel safety
     /// As [`ReadWriteLock::read`].
     pub async fn read(&self) -> Result<ReadGuard, AcquireError> {
-        self.refuse(Access::Write, "the write lock")?;
+        let count = self.begin(Access::Read)?;
         let guard = self.lock.acquire(Access::Read).await?;
         Ok(ReadGuard {
             guard,
-            _count: Some(Count::new(&self.held, Access::Read)),
+            _count: Some(count),
         })
     }
 
     /// As [`ReadWriteLock::write`].
     ///
     /// # Errors
-    /// [`AcquireError::WouldDeadlock`] if this owner reads, or writes: there is no upgrade. Those of
+    /// [`AcquireError::WouldDeadlock`] if this owner reads or writes, or is about to: there is no upgrade. Those of
     /// [`ReadWriteLock::read`].
     ///
     /// # Cancel safety
     /// As [`ReadWriteLock::read`].
     pub async fn write(&self) -> Result<WriteGuard, AcquireError> {
-        self.refuse(Access::Read, "a read lock")?;
-        self.refuse(Access::Write, "the write lock")?;
+        let count = self.begin(Access::Write)?;
         let guard = self.lock.acquire(Access::Write).await?;
         Ok(WriteGuard {
             guard,
             lock: self.lock.clone(),
-            count: Some(Count::new(&self.held, Access::Write)),
+            count: Some(count),
         })
     }
 
-    fn refuse(&self, access: Access, held: &'static str) -> Result<(), AcquireError> {
-        if self.held.counter(access).load(Ordering::Acquire) == 0 {
-            return Ok(());
+    /// Counts an attempt, unless it would wait for its own owner.
+    fn begin(&self, access: Access) -> Result<Count, AcquireError> {
+        let mut held = lock(&self.held);
+        if let Some(held) = held.bars(access) {
+            let path = self.lock.path.clone();
+            return Err(AcquireError::WouldDeadlock { path, held });
         }
-        Err(AcquireError::WouldDeadlock {
-            path: self.lock.path.clone(),
-            held,
-        })
+        *held.counter(access) += 1;
+        let held = Arc::clone(&self.held);
+        Ok(Count { held, access })
     }
 }

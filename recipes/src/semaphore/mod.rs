@@ -145,7 +145,7 @@ impl Semaphore {
     /// Waits for that many leases, which are given together.
     ///
     /// # Errors
-    /// [`AcquireError::TooMany`] for more than a fixed number of leases;
+    /// [`AcquireError::NoLeases`] for none; [`AcquireError::TooMany`] for more than a fixed number of leases;
     /// [`AcquireError::Mismatch`] if what the znodes say of the number of leases is not readable, or not
     /// the same; [`AcquireError::Client`], as [`Lock::acquire`].
     ///
@@ -251,6 +251,10 @@ impl Semaphore {
     }
 
     async fn attempt(&self, count: usize, wait: bool) -> Result<Outcome, AcquireError> {
+        if count == 0 {
+            let path = self.path.clone();
+            return Err(AcquireError::NoLeases { path });
+        }
         if let MaxLeases::Fixed(max) = self.max
             && count > max
         {
@@ -339,14 +343,11 @@ impl Semaphore {
         match self.format {
             SemaphoreFormat::Curator => {
                 let name = protected(unique(), "lease-");
-                (vec![name; count.max(1)], CreateMode::EphemeralSequential)
+                (vec![name; count], CreateMode::EphemeralSequential)
             }
             SemaphoreFormat::Kazoo => {
                 let name = || unique().as_simple().to_string();
-                (
-                    (0..count.max(1)).map(|_| name()).collect(),
-                    CreateMode::Ephemeral,
-                )
+                ((0..count).map(|_| name()).collect(), CreateMode::Ephemeral)
             }
         }
     }

@@ -188,6 +188,17 @@ async fn owner_is_told_that_it_would_wait_for_itself() {
     ));
     drop(reader);
     until_children(&zk, "/rw", 0).await;
+    let (writer, refused) =
+        soon("no wait", async { tokio::join!(lock.write(), lock.read()) }).await;
+    assert!(
+        matches!(refused, Err(AcquireError::WouldDeadlock { .. })),
+        "{refused:?}"
+    );
+    drop(writer.unwrap());
+    // One that was given up does not count.
+    let other = ReadWriteLock::new(&zk, "/rw").write().await.unwrap();
+    assert!(polled(1, lock.read()).await.is_none());
+    other.release().await.unwrap();
     assert!(lock.write().await.is_ok());
 }
 

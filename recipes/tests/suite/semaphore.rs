@@ -114,6 +114,11 @@ async fn several_leases_are_given_together() {
         ),
         "{error}"
     );
+    let error = Semaphore::new(&zk, "/s", 4)
+        .acquire_many(0)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, AcquireError::NoLeases { .. }), "{error}");
 }
 
 #[tokio::test]
