@@ -2,6 +2,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use futures_util::future::select_all;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use zk_client::{Client, CreateMode, Error, ErrorKind, Session, Version, WatchEnd};
@@ -146,7 +147,8 @@ impl DoubleBarrier {
             Err(error @ BarrierError::Timeout { .. }) if counts => error,
             result => return result,
         };
-        // One look, not a wait: without a connection there is no telling.
+        // Whoever counts this member does it before it is gone. Without a connection there is no telling.
+        let _is_gone = timeout(LOOK_MAX, self.leaving.wait()).await;
         let client = &self.options.client;
         let flag = join(&self.path, READY);
         let is_up = client.exists(&flag).timeout(LOOK_MAX).await;
@@ -249,7 +251,7 @@ impl DoubleBarrier {
     }
 }
 
-/// How long a look may take once time is over.
+/// How long leaving may take once time is over, and the look behind it.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// Names of the members, in order.

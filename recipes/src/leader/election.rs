@@ -48,8 +48,10 @@ pub struct Election {
     grace: Duration,
     survives_panics: bool,
     /// Stops the leadership that is, if one is.
-    present: Arc<Mutex<Option<CancellationToken>>>,
+    present: Present,
 }
+
+type Present = Arc<Mutex<Option<Arc<CancellationToken>>>>;
 
 /// Why an election is over.
 #[derive(Debug, thiserror::Error)]
@@ -204,9 +206,10 @@ impl Election {
             leadership: leadership.clone(),
             claim: Some(claim),
             present: Arc::clone(&self.present),
-            interrupt: CancellationToken::new(),
+            interrupt: Arc::default(),
         };
-        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(term.interrupt.clone());
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::clone(&term.interrupt));
         let ended = {
             // Made within the catch, because making it may panic too.
             let leading = AssertUnwindSafe(async { body(leadership.clone()).await }).catch_unwind();
@@ -273,8 +276,8 @@ async fn nearly_over(leadership: &Leadership, grace: Duration) {
 struct Term {
     leadership: Leadership,
     claim: Option<crate::kernel::claim::Claim>,
-    present: Arc<Mutex<Option<CancellationToken>>>,
-    interrupt: CancellationToken,
+    present: Present,
+    interrupt: Arc<CancellationToken>,
 }
 
 impl Term {
@@ -288,7 +291,10 @@ impl Term {
 
 impl Drop for Term {
     fn drop(&mut self) {
-        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // A clone of the election may lead already, by a token of its own.
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.take_if(|present| Arc::ptr_eq(present, &self.interrupt));
+        drop(present);
         self.leadership.end();
         if let Some(claim) = self.claim.take() {
             claim.clean_with(self.leadership.clone());

@@ -320,7 +320,11 @@ impl Shared {
         };
         let mut backoff = Backoff::new();
         loop {
-            let looked = match attempt.look(&rules).await {
+            let turn = attempt.look(&rules).await;
+            if turn.is_ok() {
+                self.troubled(None);
+            }
+            let looked = match turn {
                 Ok(Turn::Missing) => return End::Again,
                 Ok(Turn::First) => match self.lead(attempt).await {
                     LossReason::PresumedExpired => {

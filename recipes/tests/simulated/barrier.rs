@@ -90,6 +90,28 @@ fn a_double_barrier_lets_nobody_in_before_all_are_there() {
 }
 
 #[test]
+fn whoever_was_too_late_for_a_double_barrier_is_gone_when_it_says_so() {
+    Simulation::new()
+        .without_faults()
+        .run(0..1, |world| async move {
+            let (zk, other) = (world.client().await?, world.client().await?);
+            zk.create("/double", "").await?;
+            for micros in (0..30_000).step_by(200) {
+                let barrier = DoubleBarrier::new(&zk, "/double", 2);
+                let entered = barrier.enter_within(Duration::from_micros(micros)).await;
+                assert!(
+                    matches!(entered, Err(BarrierError::Timeout { .. })),
+                    "{entered:?}"
+                );
+                other.sync("/double").await?;
+                let names = other.children("/double").await?.unwrap_or_default();
+                assert!(names.is_empty(), "{names:?} after {micros} us");
+            }
+            Outcome::Ok(())
+        });
+}
+
+#[test]
 fn every_round_of_a_generation_barrier_has_all_its_members_and_strands_none() {
     let simulation = Simulation::new().with_administrators();
     holds(&simulation, 20_000..20_040, |world| async move {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use zk_client::{Acl, ErrorKind};
+use zk_client::{Ace, Acl, ErrorKind, Id, Perms};
 use zk_recipes::{
     Election, ElectionError, Latch, LeaderLatch, LeaderObserver, LeaderState, Leadership, Lock,
     LossPolicy, LossReason,
@@ -207,6 +207,23 @@ async fn joins_once_allowed_and_tells_why_not_before() {
     let trouble = latch.trouble().unwrap();
     assert_eq!(trouble.client_error().unwrap().kind(), ErrorKind::NoAuth);
     zk.delete("/leader").await.unwrap();
+    leads(&latch).await;
+    assert!(latch.trouble().is_none());
+}
+
+#[tokio::test]
+async fn trouble_that_has_passed_is_not_told_any_more() {
+    let world = World::start().await;
+    let (zk, other) = (world.client().await, world.client().await);
+    let first = LeaderLatch::new(&other, "/leader").join();
+    leads(&first).await;
+    let latch = LeaderLatch::new(&zk, "/leader").join();
+    until_children(&zk, "/leader", 2).await;
+    let blind = Acl::of([Ace::new(Perms::DELETE | Perms::ADMIN, Id::ANYONE)]);
+    zk.set_acl("/leader", blind).await.unwrap();
+    first.leave().await;
+    until("it tells", async || latch.trouble().is_some()).await;
+    zk.set_acl("/leader", Acl::open()).await.unwrap();
     leads(&latch).await;
     assert!(latch.trouble().is_none());
 }
@@ -482,6 +499,42 @@ async fn interrupt_ends_this_leadership_and_no_other() {
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     until_children(&zk, "/leader", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn interrupt_reaches_a_clone_that_leads_before_the_last_one_has_ended() {
+    let world = World::start().await;
+    let zk = world.client().await;
+    let election = Election::new(&zk, "/leader");
+    let (sender, mut told) = mpsc::channel(1);
+    let lead = |task: Box<dyn FnOnce() + Send>| {
+        let (election, sender) = (election.clone(), sender.clone());
+        tokio::spawn(async move {
+            let body = async |leadership: Leadership| {
+                leadership.spawn(async move { task() });
+                sender.send(leadership.node_path().to_owned()).await.ok();
+                std::future::pending::<()>().await;
+            };
+            election.run_once(body).await
+        })
+    };
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let first = lead(Box::new(move || {
+        ended.recv().ok();
+    }));
+    let path = soon("it leads", told.recv()).await.unwrap();
+    zk.delete(&path).await.unwrap();
+    let second = lead(Box::new(|| {}));
+    soon("the other leads", told.recv()).await.unwrap();
+    drop(end);
+    let lost = soon("it ends", first).await.unwrap();
+    assert!(matches!(lost, Err(ElectionError::Lost(_))), "{lost:?}");
+    election.interrupt();
+    let lost = soon("it is interrupted", second).await.unwrap();
+    assert!(
+        matches!(&lost, Err(ElectionError::Lost(lost)) if lost.reason == LossReason::Released),
+        "{lost:?}"
+    );
 }
 
 #[tokio::test]
