@@ -24,6 +24,7 @@ use tokio::time::{Instant, interval, timeout};
 use zk_client::{
     Client, ConnState, ConnectError, ConnectErrorKind, Connector, Io, OnExpire, Server, SessionId,
 };
+use zk_recipes::{Hold, LossReason};
 use zk_testkit::ensemble::reference::{Ensemble, Reference};
 use zk_testkit::fault::Proxy;
 
@@ -267,6 +268,15 @@ impl Party {
             .await
             .expect("the driver lives");
     }
+}
+
+/// What is held strictly stays while the connection does, and no longer.
+pub(crate) async fn ends_with_the_connection(party: &Party, hold: &Hold) {
+    let stays = hold.run(tokio::time::sleep(Duration::from_millis(50)));
+    assert!(stays.await.is_ok());
+    party.cut().await;
+    let lost = soon("it is told", hold.lost()).await;
+    assert_eq!(lost, LossReason::PresumedExpired);
 }
 
 /// Awaits what is to come soon.

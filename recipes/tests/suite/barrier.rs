@@ -13,7 +13,9 @@ use zk_recipes::{
 };
 use zk_testkit::fault::Direction;
 
-use crate::harness::{CALM, World, children, polled, soon, until, until_children};
+use crate::harness::{
+    CALM, World, children, ends_with_the_connection, polled, soon, until, until_children,
+};
 
 #[tokio::test]
 async fn barrier_holds_up_until_it_is_lifted() {
@@ -325,11 +327,7 @@ async fn strict_member_survives_a_connection_lost_while_waiting() {
         .await
         .unwrap();
     let member = soon("enough", waiting).await.unwrap().unwrap();
-    let stays = member.run(tokio::time::sleep(Duration::from_millis(50)));
-    assert!(stays.await.is_ok());
-    party.cut().await;
-    let lost = soon("it is told", member.lost()).await;
-    assert_eq!(lost, LossReason::PresumedExpired);
+    ends_with_the_connection(&party, &member).await;
     drop(other);
 }
 

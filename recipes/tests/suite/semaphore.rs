@@ -10,7 +10,9 @@ use zk_recipes::{
 };
 use zk_testkit::fault::Direction;
 
-use crate::harness::{CALM, World, children, polled, soon, until, until_children};
+use crate::harness::{
+    CALM, World, children, ends_with_the_connection, polled, soon, until, until_children,
+};
 
 #[tokio::test]
 async fn never_more_leases_than_there_are() {
@@ -281,11 +283,7 @@ async fn strict_lease_survives_a_connection_lost_while_waiting_for_it() {
     party.reconnected().await;
     one.release().await.unwrap();
     let lease = soon("its turn", waiting).await.unwrap().unwrap();
-    let stays = lease.run(tokio::time::sleep(Duration::from_millis(50)));
-    assert!(stays.await.is_ok());
-    party.cut().await;
-    let lost = soon("it is told", lease.lost()).await;
-    assert_eq!(lost, LossReason::PresumedExpired);
+    ends_with_the_connection(&party, &lease).await;
 }
 
 #[tokio::test]
