@@ -51,23 +51,21 @@ pub enum FileName {
 }
 
 impl FileName {
-    /// Reads a name; `None` for a file that is neither log nor snapshot. What follows a second dot
-    /// does not matter, except that it tells the compression.
+    /// Reads a name; `None` for a file that is neither log nor snapshot, or has a name that nobody
+    /// gives to one: it could not be opened by what the name says.
     pub fn parse(name: &str) -> Option<Self> {
         let mut parts = name.splitn(3, '.');
         let (kind, zxid, rest) = (parts.next()?, parts.next()?, parts.next());
-        if zxid.starts_with('+') {
-            return None;
-        }
         let zxid = Zxid::new(i64::from_str_radix(zxid, 16).ok()?);
-        match (kind, rest) {
-            ("log", None) => Some(Self::Log(zxid)),
-            ("snapshot", None) => Some(Self::Snapshot(zxid, Compression::None)),
-            ("snapshot", Some("gz")) => Some(Self::Snapshot(zxid, Compression::Gzip)),
-            ("snapshot", Some("snappy")) => Some(Self::Snapshot(zxid, Compression::Snappy)),
+        let parsed = match (kind, rest) {
+            ("log", None) => Self::Log(zxid),
+            ("snapshot", None) => Self::Snapshot(zxid, Compression::None),
+            ("snapshot", Some("gz")) => Self::Snapshot(zxid, Compression::Gzip),
+            ("snapshot", Some("snappy")) => Self::Snapshot(zxid, Compression::Snappy),
             // A name such as `snapshot.5.tmp` is a file that was never finished.
-            _ => None,
-        }
+            _ => return None,
+        };
+        (parsed.to_string() == name).then_some(parsed)
     }
 
     /// The zxid in the name.
@@ -116,6 +114,12 @@ mod tests {
             "snapshot.5.tmp",
             "acceptedEpoch",
             "a.1",
+            "log.0A",
+            "log.0a",
+            "log.+1",
+            "snapshot.00",
+            "snapshot.-5",
+            "snapshot.1F.gz",
         ] {
             assert_eq!(FileName::parse(name), None, "{name}");
         }
