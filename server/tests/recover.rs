@@ -410,3 +410,37 @@ fn a_log_that_goes_on_behind_a_damaged_snapshot_does_not_lead_there() {
     let error = load().expect_err("a hole");
     assert!(matches!(error, RecoverError::NotReached { .. }), "{error}");
 }
+
+/// What a server could take, it takes at its next start, too; with a lower limit it says so.
+#[test]
+fn a_znode_as_long_as_the_limit_is_read_again_and_a_longer_one_refused() {
+    let disk = SimDisk::new(1);
+    let mut writer = Writer::start(&disk).expect("started");
+    let session = SessionId::new(0x100_0000_0000_0001);
+    for _ in 0..3 {
+        assert!(writer.step(session));
+    }
+    let header = TxnHeader {
+        session,
+        cxid: Xid::new(0),
+        zxid: Zxid::new(4),
+        time: WallTime::from_millis(1),
+    };
+    let txn = Txn::Single(Op::SetData(SetDataTxn {
+        path: "/z3".into(),
+        data: Some(Bytes::from(vec![b'x'; 5 << 20])),
+        version: Version::new(1),
+    }));
+    writer.tree.apply(&header, &txn);
+    let written = write_snapshot(&disk, &mut writer.tree, Compression::None);
+    written.expect("written");
+    let mut options = options(Standing::Member);
+    options.entry_bytes_max = 16 << 20;
+    let found = recover(&disk, &options).expect("within the limit");
+    assert_eq!(found.report.skipped.len(), 0);
+    assert_eq!(contents(&found.tree), contents(&writer.tree));
+    options.entry_bytes_max = ENTRY_MAX;
+    let error = recover(&disk, &options).expect_err("beyond it").to_string();
+    assert!(error.contains("snapshot.4 has an entry"), "{error}");
+    assert!(error.contains("jute.maxbuffer"), "{error}");
+}

@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use zk_core::tree::{DigestCheck, LoadError, PreparedTxn, Preparer, Tree, TreeLoader, TreeOptions};
 use zk_core::wire::file_name::{Compression, FileName};
 use zk_core::wire::recovery::{self, Refusal};
+use zk_core::wire::snapshot::ITEM_MAX;
 use zk_core::wire::txn::TxnEntry;
 use zk_proto::Zxid;
 use zk_proto::jute::DecodeError;
@@ -190,8 +191,11 @@ pub fn recover<D: Disk + Clone>(
     finish_restart(disk)?;
     let mut mismatches = Mismatches::default();
     let preparer = Preparer::new(options.tree);
+    // No transaction is longer than an entry of the log, so that no path or data is.
+    let item_max = options.entry_bytes_max.saturating_mul(2).max(ITEM_MAX);
     let loaded = load_newest_snapshot(
         disk,
+        item_max,
         || TreeLoader::new(options.tree),
         |item| preparer.item(item),
         |loader, items| Ok(loader.add_prepared(&items)?),

@@ -8,7 +8,9 @@ use std::thread;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use zk_core::wire::file_name::Compression;
-use zk_core::wire::snapshot::{self, Item, SnapshotDecoder, SnapshotError, Trailer};
+use zk_core::wire::snapshot::{
+    self, Item, SnapshotDecoder, SnapshotError, SnapshotReason, Trailer,
+};
 use zk_proto::Zxid;
 
 use super::snappy::SnappyDecoder;
@@ -47,6 +49,19 @@ pub enum SnapshotReadError {
         #[source]
         source: SnapshotError,
     },
+    /// It has an entry that is longer than what is read: the limit is lower than when it was written.
+    #[error(
+        "{name} has an entry of at least {len} bytes, at most {max} are read: jute.maxbuffer must be \
+         as high as when it was written"
+    )]
+    TooLong {
+        /// The file.
+        name: Name,
+        /// Bytes of the entry, as far as they are known.
+        len: usize,
+        /// Most bytes that are read.
+        max: usize,
+    },
     /// The file is whole, and what it says makes no tree.
     #[error("{name} makes no sense")]
     Senseless {
@@ -71,9 +86,10 @@ impl SnapshotReadError {
     pub const fn name(&self) -> Option<Name> {
         match self {
             Self::Directory(_) => None,
-            Self::Disk { name, .. } | Self::Damaged { name, .. } | Self::Senseless { name, .. } => {
-                Some(*name)
-            }
+            Self::Disk { name, .. }
+            | Self::Damaged { name, .. }
+            | Self::TooLong { name, .. }
+            | Self::Senseless { name, .. } => Some(*name),
             Self::NoneWhole { newest, .. } => Some(*newest),
         }
     }
@@ -98,13 +114,14 @@ pub struct LoadedSnapshot<T> {
 /// `prepare` made something of, in another thread.
 ///
 /// `add` must copy what it keeps; it may refuse, and the next older snapshot is tried then.
-/// `None` if there is no snapshot at all.
+/// `None` if there is no snapshot at all. Entries have at most `item_max` bytes.
 ///
 /// # Errors
 ///
-/// If there are snapshots and none can be read, or the disk fails.
+/// If there are snapshots and none can be read, or one has a longer entry, or the disk fails.
 pub fn load_newest_snapshot<D: Disk, T, P: Send>(
     disk: &D,
+    item_max: usize,
     mut begin: impl FnMut() -> T,
     prepare: impl Fn(Item) -> P + Sync,
     mut add: impl FnMut(&mut T, Vec<P>) -> Result<(), Box<dyn Error + Send + Sync>>,
@@ -131,7 +148,9 @@ pub fn load_newest_snapshot<D: Disk, T, P: Send>(
             break;
         }
         let mut value = begin();
-        match read(disk, name, &prepare, |items| add(&mut value, items)) {
+        match read(disk, name, item_max, &prepare, |items| {
+            add(&mut value, items)
+        }) {
             Ok(trailer) => {
                 let zxid = name.as_snapshot().unwrap_or_default();
                 return Ok(Some(LoadedSnapshot {
@@ -142,6 +161,7 @@ pub fn load_newest_snapshot<D: Disk, T, P: Send>(
                     skipped,
                 }));
             }
+            Err(error @ SnapshotReadError::TooLong { .. }) => return Err(error),
             Err(error) => skipped.push(error),
         }
     }
@@ -182,6 +202,7 @@ pub fn looks_whole<D: Disk>(disk: &D, name: Name) -> io::Result<bool> {
 fn read<D: Disk, P: Send>(
     disk: &D,
     name: Name,
+    item_max: usize,
     prepare: &(impl Fn(Item) -> P + Sync),
     mut each: impl FnMut(Vec<P>) -> Result<(), Box<dyn Error + Send + Sync>>,
 ) -> Result<Trailer, SnapshotReadError> {
@@ -191,7 +212,9 @@ fn read<D: Disk, P: Send>(
         let (sender, receiver) = mpsc::sync_channel(CHUNKS_AHEAD);
         let decoding = thread::Builder::new()
             .name("zk-snapshot-read".into())
-            .spawn_scoped(scope, move || decode(reader, name, prepare, &sender))
+            .spawn_scoped(scope, move || {
+                decode(reader, name, item_max, prepare, &sender)
+            })
             .map_err(unreadable)?;
         for items in &receiver {
             each(items).map_err(|source| SnapshotReadError::Senseless { name, source })?;
@@ -207,12 +230,22 @@ fn read<D: Disk, P: Send>(
 fn decode<F: DiskFile, P>(
     mut reader: SnapshotReader<F>,
     name: Name,
+    item_max: usize,
     prepare: &impl Fn(Item) -> P,
     entries: &SyncSender<Vec<P>>,
 ) -> Result<Trailer, SnapshotReadError> {
     let unreadable = |source| SnapshotReadError::Disk { name, source };
-    let damaged = |source| SnapshotReadError::Damaged { name, source };
-    let mut decoder = SnapshotDecoder::default();
+    let file_len = reader.plain_len().map_err(unreadable)?;
+    let damaged = |source: SnapshotError| {
+        // A length that goes beyond the end is damage. Behind compression, nobody can tell.
+        if let SnapshotReason::TooLong { len, max } = source.reason
+            && file_len.is_some_and(|all| len as u64 <= all)
+        {
+            return SnapshotReadError::TooLong { name, len, max };
+        }
+        SnapshotReadError::Damaged { name, source }
+    };
+    let mut decoder = SnapshotDecoder::new(item_max);
     let mut len = 0;
     while let Some(chunk) = reader.next_chunk().map_err(unreadable)? {
         decoder.feed(chunk);
@@ -258,6 +291,14 @@ impl<F: DiskFile> SnapshotReader<F> {
             Compression::Gzip => Stream::Gzip(GzDecoder::new(file)),
             Compression::Snappy => Stream::Snappy(SnappyDecoder::new(file)),
         }))
+    }
+
+    /// Length of the stream, if it is the file.
+    fn plain_len(&self) -> io::Result<Option<u64>> {
+        match &self.0 {
+            Stream::Plain(reader) => reader.file.len().map(Some),
+            Stream::Gzip(_) | Stream::Snappy(_) => Ok(None),
+        }
     }
 
     /// The next bytes; `None` at the end.

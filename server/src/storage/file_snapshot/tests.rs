@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use zk_core::wire::file_name::Compression;
-use zk_core::wire::snapshot::Item;
+use zk_core::wire::snapshot::{ITEM_MAX, Item};
 use zk_proto::Zxid;
 
 use super::*;
@@ -46,6 +46,7 @@ fn load(directory: &Path) -> SimDisk {
 fn paths(disk: &SimDisk) -> Result<Option<LoadedSnapshot<Vec<String>>>, SnapshotReadError> {
     load_newest_snapshot(
         disk,
+        ITEM_MAX,
         Vec::new,
         |item| item,
         |paths, items| {
@@ -157,6 +158,7 @@ fn an_entry_that_makes_no_sense_falls_back_too() {
     let mut begun = 0;
     let loaded = load_newest_snapshot(
         &disk,
+        ITEM_MAX,
         || {
             begun += 1;
             begun

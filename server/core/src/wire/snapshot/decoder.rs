@@ -8,7 +8,7 @@ use super::{AclKey, END_PATH, Form, MAGIC, SEAL_LEN, SnapshotDigest, StoredZnode
 use crate::wire::txn::TxnDigest;
 
 /// Longest entry by default: a path and data, each of twice the default `jute.maxbuffer`.
-const ITEM_MAX: usize = 4 * 1_048_575 + 4096;
+pub const ITEM_MAX: usize = 4 * 1_048_575 + 4096;
 /// Longest trailer: two sections with room for a digest written as text.
 const TRAILER_MAX: usize = 1024;
 /// Bytes of the section with the last zxid.

@@ -23,7 +23,7 @@ mod encoder;
 #[cfg(test)]
 mod tests;
 
-pub use decoder::{Item, SnapshotDecoder, SnapshotError, SnapshotReason};
+pub use decoder::{ITEM_MAX, Item, SnapshotDecoder, SnapshotError, SnapshotReason};
 pub use encoder::SnapshotEncoder;
 
 use bytes::{BufMut as _, BytesMut};
