@@ -57,6 +57,9 @@ pub struct FileLog<D: Disk> {
 const ZEROS_MIN: u64 = 16 << 10;
 const ZEROS_MAX: u64 = 256 << 10;
 
+/// Bytes reserved behind the records where there is no room for more.
+const LEAST_STEP: u64 = 64 << 10;
+
 /// A file being appended to.
 ///
 /// Space that is merely reserved becomes a part of the file only when it is written, and each sync
@@ -272,17 +275,31 @@ impl<F: DiskFile> Segment<F> {
         Ok(())
     }
 
+    /// Reserves space up to `len`, or where a disk that is nearly full has none, for what is about to
+    /// be written up to `end` and a little more. Returns how far.
+    fn allocate(&mut self, end: u64, len: u64) -> io::Result<u64> {
+        if len <= self.len {
+            return Ok(len);
+        }
+        match self.file.allocate(len) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let least = (end + LEAST_STEP).min(len).max(self.len);
+                self.file.allocate(least)?;
+                Ok(least)
+            }
+            result => result.map(|()| len),
+        }
+    }
+
     /// Writes records behind the last ones, and makes them durable.
     fn write(&mut self, records: &mut BytesMut, options: &LogOptions) -> Result<(), LogError> {
         let end = self.end + records.len() as u64;
         let step = options.preallocate_bytes;
         let len =
             log_record::padded_len(end, log_record::padded_len(self.end, self.len, step), step);
-        if len > self.len {
-            self.file
-                .allocate(len)
-                .map_err(LogError::disk("preallocate", self.name))?;
-        }
+        let len = self
+            .allocate(end, len)
+            .map_err(LogError::disk("preallocate", self.name))?;
         let ahead = end.clamp(ZEROS_MIN, ZEROS_MAX);
         if end > self.written && options.sync && records.len() as u64 <= ahead / 8 {
             // No further than the file reaches: it grows as the options say.

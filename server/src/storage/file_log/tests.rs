@@ -203,6 +203,27 @@ fn a_file_ends_with_its_last_record_once_another_follows() {
     assert_eq!(disk.read(*last).expect("read").last(), Some(&b'B'));
 }
 
+/// As long as there is room for what is written.
+#[test]
+fn a_disk_with_less_room_than_is_reserved_at_once_is_written_to_its_end() {
+    let disk = SimDisk::new(1);
+    let capacity = 1 << 20;
+    disk.set_capacity(capacity);
+    let mut log = FileLog::open(disk.clone(), LogOptions::default(), Zxid::ZERO).expect("opens");
+    let mut bytes = 0;
+    let error = loop {
+        let next = entry(log.last().get() + 1);
+        bytes += next.bytes.len() as u64;
+        if let Err(error) = log.append(&[next]) {
+            break error;
+        }
+    };
+    assert!(bytes > capacity - 2 * (64 << 10), "{error} after {bytes}");
+    assert!(matches!(error, LogError::Disk { .. }), "{error}");
+    let (found, _) = read(&disk.restart(), 0).expect("reads");
+    assert!(found.last().copied().unwrap_or(0) >= log.last().get());
+}
+
 /// Two power cuts in a row, the second one while the log goes on after the first.
 #[test]
 fn acknowledged_transactions_survive_two_power_cuts() {
