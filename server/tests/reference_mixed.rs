@@ -270,6 +270,33 @@ async fn create2_in_a_multi_is_kept_by_all_whoever_is_asked_and_whoever_leads() 
     ensemble.shutdown().await;
 }
 
+/// It changes the root twice at once, and computes the digest of something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_digest_of_a_leader_of_apaches_is_counted_and_stops_nobody() {
+    let kinds = [Ours, Apache, Apache];
+    let ensemble = builder(&kinds).start().await.unwrap();
+    let leader = lead(&ensemble, &kinds, Apache).await;
+    let address = ensemble.server(leader).client_addr().to_string();
+    let zk = Client::builder(&address).connect().await.unwrap();
+    for n in 0..100 {
+        let path = format!("/z{n}");
+        let data = zk.set("/", "some").send();
+        let (set, created) = futures_util::join!(data, zk.create(&path, "").send());
+        set.unwrap();
+        created.unwrap();
+    }
+    let trees = trees(&ensemble, &ALL).await;
+    for (server, tree) in &trees {
+        assert!(tree.contains_key("/z99"));
+        assert_eq!(tree, &trees[0].1, "{server}");
+    }
+    let mntr = ensemble.four_letter(0, "mntr").await.unwrap();
+    let name = "zk_digest_mismatches_count\t";
+    let count = mntr.lines().find_map(|line| line.strip_prefix(name));
+    assert!(count.is_some_and(|count| count != "0"), "{count:?}");
+    ensemble.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn members_of_both_kinds_tell_the_same_of_the_ensemble() {
     let ensemble = builder(&[Ours, Apache, Ours]).start().await.unwrap();

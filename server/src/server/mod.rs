@@ -43,6 +43,7 @@ use crate::shared_tree::SharedTree;
 use crate::stage::apply::{ApplyStage, Captures};
 use crate::stage::clock::{Clock, wall};
 use crate::stage::core::{CoreItem, CoreStage, MAILBOX_MAX};
+use crate::stage::digests::Digests;
 use crate::stage::fail_stop::{FailStop, chain};
 use crate::stage::heard::Heard;
 use crate::stage::intake::{self, Intake};
@@ -355,6 +356,7 @@ impl Server {
             pace: plan::snapshot_pace(&config),
             peers: peers.clone(),
             captures,
+            digests: Digests::new(Arc::clone(&metrics)),
             answer: BytesMut::new(),
             audit: audit.clone(),
             lines: Vec::new(),

@@ -12,11 +12,12 @@ use zk_core::conn::pipeline::{Answer, Broken, Then};
 use zk_core::conn::request::error_frame;
 use zk_core::ensemble::EnsembleConfig;
 use zk_core::peer::{ApplyAction, Asker, Barrier, Event, LinkId, Origin, Proposal, SnapshotId};
-use zk_core::tree::{Capture, DigestCheck, Tree};
+use zk_core::tree::{Capture, Tree};
 use zk_core::wire::txn::Txn;
 use zk_proto::{ErrorCode, Zxid};
 
 use super::core::CoreItem;
+use super::digests::Digests;
 use super::fail_stop::StopCause;
 use super::log::{LogItem, LogTask};
 use super::mailbox::Mailbox;
@@ -131,6 +132,7 @@ pub(crate) struct ApplyStage {
     pub(crate) admission: Arc<Admission>,
     pub(crate) pace: SnapshotPace,
     pub(crate) captures: Captures,
+    pub(crate) digests: Digests,
     /// The answer being written; short ones are copied from here.
     pub(crate) answer: BytesMut,
     /// Who tells of changes, if that is wanted.
@@ -377,11 +379,7 @@ impl ApplyStage {
 
         let applied = guard.tree_mut().apply(&entry.header, &entry.txn);
         let check = guard.tree_mut().check_digest(zxid, entry.digest.as_ref());
-        if !proposal.is_fuzzy
-            && let DigestCheck::Different(..) = check
-        {
-            return Err(StopCause::Digest { zxid });
-        }
+        self.digests.judge(zxid, check, proposal.mismatch)?;
         guard.note_digest();
         let mut told = Vec::new();
         let who = |conn| self.connections.identities(conn);
@@ -534,9 +532,15 @@ mod tests {
     use tokio::sync::{Semaphore, oneshot};
     use tokio_util::task::TaskTracker;
     use zk_core::conn::auth::Schemes;
+    use zk_core::peer::Mismatch;
+    use zk_core::time::WallTime;
     use zk_core::tree::TreeOptions;
+    use zk_core::wire::txn::{CreateSessionTxn, TxnDigest, TxnEntry, TxnHeader};
+    use zk_proto::jute::Encode as _;
+    use zk_proto::{SessionId, Xid};
 
     use super::*;
+    use crate::metrics::Counter;
     use crate::net::admission::of_lines;
     use crate::net::tally::Tally;
     use crate::stage::clock::Clock;
@@ -556,6 +560,7 @@ mod tests {
             admission,
             pace: SnapshotPace::new(1000, None, 1),
             captures: Captures::default(),
+            digests: Digests::new(Arc::default()),
             answer: BytesMut::new(),
             audit: None,
             lines: Vec::new(),
@@ -605,5 +610,44 @@ mod tests {
             panic!("one is ordered");
         };
         while capture.next_chunk(&stage.tree.read(), 1000, &mut BytesMut::new()) {}
+    }
+
+    /// A transaction whose digest is none that any tree has.
+    fn wrong(zxid: i64, mismatch: Mismatch) -> ApplyItem {
+        let entry = TxnEntry {
+            header: TxnHeader {
+                session: SessionId::new(1),
+                cxid: Xid::new(0),
+                zxid: Zxid::new(zxid),
+                time: WallTime::from_millis(0),
+            },
+            txn: Txn::CreateSession(CreateSessionTxn { timeout_ms: 9000 }),
+            digest: Some(TxnDigest::new(0)),
+        };
+        let bytes = entry.to_bytes();
+        ApplyItem::Action(ApplyAction::Apply(Arc::new(Proposal {
+            entry,
+            bytes,
+            asker: Asker::Server,
+            mismatch,
+        })))
+    }
+
+    #[tokio::test]
+    async fn a_wrong_digest_stops_who_computed_it_and_is_counted_by_who_was_told() {
+        let mut stage = stage();
+        let metrics = Arc::default();
+        stage.digests = Digests::new(Arc::clone(&metrics));
+        let counted = || metrics.counted(Counter::DigestMismatchesCount);
+        for zxid in 1..=3 {
+            let told = &mut vec![wrong(zxid, Mismatch::Divergence)];
+            stage.turn(told).expect("serves on");
+        }
+        assert_eq!((stage.tree.applied(), counted()), (Zxid::new(3), 3));
+        let expected = &mut vec![wrong(4, Mismatch::Expected)];
+        stage.turn(expected).expect("means nothing");
+        assert_eq!(counted(), 3);
+        let own = stage.turn(&mut vec![wrong(5, Mismatch::OwnFault)]);
+        assert!(matches!(own, Err(StopCause::Digest { .. })));
     }
 }

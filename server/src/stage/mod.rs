@@ -20,11 +20,13 @@
 //! see [`intake`].
 //!
 //! None of them decides anything that the core could decide, and none waits for a client. A disk
-//! error, a broken law or a panic in any of them stops the server; see [`fail_stop`].
+//! error, a broken law or a panic in any of them stops the server; see [`fail_stop`]. So does a tree that has
+//! not the digest that this server computed for it; that of a leader is counted and told; see [`digests`].
 
 pub(crate) mod apply;
 pub(crate) mod clock;
 pub(crate) mod core;
+pub(crate) mod digests;
 pub(crate) mod fail_stop;
 pub(crate) mod heard;
 pub(crate) mod intake;

@@ -141,9 +141,20 @@ pub struct Proposal {
     pub bytes: Bytes,
     /// Who waits for it.
     pub asker: Asker,
-    /// Whether it meets a tree that may have some of its effects already: one that was sent while it
-    /// changed. Its digest then says nothing.
-    pub is_fuzzy: bool,
+    /// What it means if the tree behind it does not have its digest.
+    pub mismatch: Mismatch,
+}
+
+/// What it means if the tree does not have the digest of the transaction applied last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    /// This server made the transaction from this tree: nothing that it knows can be relied upon.
+    OwnFault,
+    /// This tree and the leader's differ, or the leader has computed a wrong digest, as Apache's do now
+    /// and then: somebody has to be told, and nothing stops.
+    Divergence,
+    /// Nothing: the tree was sent while it changed, and may have some of the effects already.
+    Expected,
 }
 
 /// Who waits for a transaction to be applied here.

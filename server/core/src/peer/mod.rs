@@ -55,7 +55,8 @@ mod transition;
 mod tests;
 
 pub use action::{
-    Actions, ApplyAction, Asker, Barrier, ControlAction, LogAction, NetAction, Note, Proposal,
+    Actions, ApplyAction, Asker, Barrier, ControlAction, LogAction, Mismatch, NetAction, Note,
+    Proposal,
 };
 pub use event::{EpochKind, Event, LogEntry, Origin, Submission};
 pub use ids::{Attempt, LinkId, RangeToken, SnapshotId};

@@ -196,6 +196,40 @@ fn learner_behind_the_log_gets_the_tree() {
     world.assert_equal();
 }
 
+/// Whoever computed a digest answers for it; a tree that came while it changed need not have it.
+#[test]
+fn digests_of_others_are_no_fault_of_this_server() {
+    let mut world = World::new(3, 0);
+    world.adjust = |options| {
+        options.history_count_max = 2;
+        options.log_sync_bytes_max = 10;
+    };
+    for id in 1..=3 {
+        world.start(id);
+    }
+    world.pass(1000);
+    let session = world.open(2);
+    world.create(2, session, "/a");
+    world.kill(1);
+    world.create(2, session, "/b");
+    world.start(1);
+    world.pass(1000);
+    assert_eq!(world.last_plan(1), SyncPlan::Diff);
+    let last = world.members[&1].mismatches.last();
+    assert_eq!(last, Some(&(zxid(1, 3), Mismatch::Divergence)));
+    world.create(2, session, "/c");
+    let told = |world: &World, id: i64| world.members[&id].mismatches.last().copied();
+    let leader = world.leader();
+    for id in 1..=3 {
+        let meaning = if id == leader {
+            Mismatch::OwnFault
+        } else {
+            Mismatch::Divergence
+        };
+        assert_eq!(told(&world, id), Some((zxid(1, 4), meaning)), "{id}");
+    }
+}
+
 /// Of two that are left, one needs the tree: the other cannot lead without its promise.
 #[test]
 fn learner_that_asks_for_the_tree_counts_for_the_quorum() {

@@ -9,7 +9,7 @@ use crate::mutation::mutated;
 use crate::peer::reconfig::config_of;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{
-    Asker, DropReason, LinkId, NetAction, Note, Proposal, ProposalSizes, Transition,
+    Asker, DropReason, LinkId, Mismatch, NetAction, Note, Proposal, ProposalSizes, Transition,
 };
 use crate::prep::{EpochExhausted, Prep, Prepared, Requester};
 use crate::session::SessionTimeout;
@@ -124,7 +124,7 @@ impl Leader {
             entry,
             bytes,
             asker,
-            is_fuzzy: false,
+            mismatch: Mismatch::OwnFault,
         };
         shared.local.append(proposal, turn.out);
         Ok(())

@@ -4,7 +4,7 @@ use zk_proto::{Bytes, ServerId, Zxid};
 
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
-use crate::peer::{LeaveReason, Proposal};
+use crate::peer::{LeaveReason, Mismatch, Proposal};
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
 
 use super::reconfig::Committed;
@@ -20,7 +20,9 @@ impl Learner {
     ) -> Result<(), Halt> {
         match packet {
             LeaderPacket::Proposal { zxid, entry } => {
-                if let Some(proposal) = self.next(zxid, entry, false, shared, turn)? {
+                if let Some(proposal) =
+                    self.next(zxid, entry, Mismatch::Divergence, shared, turn)?
+                {
                     self.log(proposal, shared, turn);
                 }
                 Ok(())
@@ -69,7 +71,9 @@ impl Learner {
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) -> Result<(), Halt> {
-        if let Some(proposal) = self.next(committed.zxid, entry, false, shared, turn)? {
+        if let Some(proposal) =
+            self.next(committed.zxid, entry, Mismatch::Divergence, shared, turn)?
+        {
             self.log(proposal, shared, turn);
         }
         self.commit(committed, shared, turn)

@@ -36,7 +36,7 @@ use crate::ensemble::EnsembleConfig;
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
 use crate::peer::{
-    Attempt, LeaveReason, NetAction, PeerStatus, Phase, Proposal, TimerKind, Transition,
+    Attempt, LeaveReason, Mismatch, NetAction, PeerStatus, Phase, Proposal, TimerKind, Transition,
 };
 use crate::time::Time;
 use crate::wire::quorum::{LeaderPacket, LearnerKind, LearnerPacket};
@@ -71,6 +71,8 @@ pub(crate) struct Learner {
     announced: Option<Arc<EnsembleConfig>>,
     /// When it leaves, because its leader or its role is another.
     leaves_at: Option<Time>,
+    /// What digests of the leader's history tell of the tree that the plan leads to.
+    mismatch: Mismatch,
     /// The last transaction received, or where the plan begins.
     last: Zxid,
     /// In the log, or on the way there, and not acknowledged.
@@ -133,6 +135,7 @@ impl Learner {
             leaves_at: None,
             last: shared.local.logged(),
             unacked: VecDeque::new(),
+            mismatch: Mismatch::Expected,
             serve_at: None,
             requests: Requests::default(),
         }

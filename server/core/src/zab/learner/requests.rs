@@ -268,6 +268,7 @@ mod tests {
 
     use super::*;
     use crate::conn::pipeline::{Pipeline, PipelineLimits};
+    use crate::peer::Mismatch;
     use crate::time::WallTime;
     use crate::wire::txn::{CloseSessionTxn, TxnEntry, TxnHeader};
 
@@ -291,7 +292,7 @@ mod tests {
             },
             bytes: Bytes::new(),
             asker: Asker::Server,
-            is_fuzzy: false,
+            mismatch: Mismatch::Divergence,
         }
     }
 

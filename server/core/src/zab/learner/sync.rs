@@ -14,7 +14,7 @@ use zk_proto::{Bytes, Zxid};
 
 use crate::mutation::mutated;
 use crate::peer::shared::{Halt, Shared, Turn};
-use crate::peer::{Asker, LeaveReason, Proposal, SnapshotId, SyncPlan, Transition};
+use crate::peer::{Asker, LeaveReason, Mismatch, Proposal, SnapshotId, SyncPlan, Transition};
 use crate::wire::quorum::{LeaderPacket, LearnerKind};
 use crate::wire::txn::TxnEntry;
 use crate::zab::history::follows;
@@ -53,6 +53,10 @@ impl Learner {
         });
         self.last = shared.local.logged();
         self.phase = LearnerPhase::Receiving;
+        self.mismatch = match plan {
+            SyncPlan::Diff | SyncPlan::Trunc(_) => Mismatch::Divergence,
+            SyncPlan::Snap(_) => Mismatch::Expected,
+        };
         match plan {
             SyncPlan::Diff => {}
             SyncPlan::Trunc(target) => {
@@ -101,7 +105,7 @@ impl Learner {
     ) -> Result<(), Halt> {
         match packet {
             LeaderPacket::Proposal { zxid, entry } => {
-                if let Some(proposal) = self.next(zxid, entry, true, shared, turn)? {
+                if let Some(proposal) = self.next(zxid, entry, self.mismatch, shared, turn)? {
                     self.pending.push_back(proposal);
                 }
                 Ok(())
@@ -113,7 +117,7 @@ impl Learner {
                 self.commit_pending(committed(zxid, Some(leader)), shared, turn)
             }
             LeaderPacket::Inform { zxid, entry } => {
-                if let Some(proposal) = self.next(zxid, entry, true, shared, turn)? {
+                if let Some(proposal) = self.next(zxid, entry, self.mismatch, shared, turn)? {
                     self.pending.push_back(proposal);
                 }
                 self.commit_pending(committed(zxid, None), shared, turn)
@@ -123,7 +127,7 @@ impl Learner {
                 leader,
                 entry,
             } => {
-                if let Some(proposal) = self.next(zxid, entry, true, shared, turn)? {
+                if let Some(proposal) = self.next(zxid, entry, self.mismatch, shared, turn)? {
                     self.pending.push_back(proposal);
                 }
                 self.commit_pending(committed(zxid, Some(leader)), shared, turn)
@@ -181,7 +185,9 @@ impl Learner {
     ) -> Result<(), Halt> {
         match packet {
             LeaderPacket::Proposal { zxid, entry } => {
-                if let Some(proposal) = self.next(zxid, entry, false, shared, turn)? {
+                if let Some(proposal) =
+                    self.next(zxid, entry, Mismatch::Divergence, shared, turn)?
+                {
                     self.pending.push_back(proposal);
                 }
                 Ok(())
@@ -195,7 +201,9 @@ impl Learner {
                 Ok(())
             }
             LeaderPacket::Inform { zxid, entry } => {
-                if let Some(proposal) = self.next(zxid, entry, false, shared, turn)? {
+                if let Some(proposal) =
+                    self.next(zxid, entry, Mismatch::Divergence, shared, turn)?
+                {
                     self.pending.push_back(proposal);
                     self.commits.push_back(committed(zxid, None));
                 }
@@ -206,7 +214,9 @@ impl Learner {
                 leader,
                 entry,
             } => {
-                if let Some(proposal) = self.next(zxid, entry, false, shared, turn)? {
+                if let Some(proposal) =
+                    self.next(zxid, entry, Mismatch::Divergence, shared, turn)?
+                {
                     self.pending.push_back(proposal);
                     self.commits.push_back(committed(zxid, Some(leader)));
                 }
@@ -249,12 +259,12 @@ impl Learner {
 
     /// Checks that a transaction is the next one. One that was there already is no news.
     ///
-    /// `is_fuzzy`: the tree that it meets may have come while it changed.
+    /// `mismatch`: what a digest tells of the tree that it meets.
     pub(super) fn next(
         &mut self,
         zxid: Zxid,
         bytes: Bytes,
-        is_fuzzy: bool,
+        mismatch: Mismatch,
         shared: &mut Shared,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Proposal>, Halt> {
@@ -281,7 +291,7 @@ impl Learner {
             entry,
             bytes,
             asker: Asker::Server,
-            is_fuzzy,
+            mismatch,
         }))
     }
 

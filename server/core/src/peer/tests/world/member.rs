@@ -50,6 +50,8 @@ pub(crate) struct Member {
     pub(super) pending: VecDeque<LogAction>,
     /// Whether transactions are those of a history that the tree has.
     pub(crate) checks_digests: bool,
+    /// What it would have meant if the digest of a transaction had been another.
+    pub(crate) mismatches: Vec<(Zxid, Mismatch)>,
     /// The configuration on disk, if not that of the world.
     pub(crate) config: Option<Arc<EnsembleConfig>>,
     /// What was there before, if that was anything else.
@@ -84,6 +86,7 @@ impl Member {
             held: VecDeque::new(),
             pending: VecDeque::new(),
             checks_digests: true,
+            mismatches: Vec::new(),
             config: None,
             config_before: Vec::new(),
             configs: None,
@@ -198,6 +201,8 @@ impl Member {
                 let check = self.tree.check_digest(entry.header.zxid, digest);
                 let is_bad = self.checks_digests && matches!(check, DigestCheck::Different(..));
                 assert!(!is_bad, "{check:?}");
+                let zxid = entry.header.zxid;
+                self.mismatches.push((zxid, proposal.mismatch));
                 if *asker != Asker::Server {
                     self.asked = Some(entry.txn.clone());
                     self.answers.push((*asker, applied.result));
