@@ -105,12 +105,12 @@ pub enum CacheEvent {
 pub enum CacheState {
     /// Reads everything for the first time.
     Starting,
-    /// Is what its server has.
+    /// Is what its server has, but for changes that are under way.
     Ready,
-    /// The connection was lost, or is back and everything is being compared; or more happened than could
+    /// The connection is lost, or is back and everything is being compared; or more happened than could
     /// be taken in, and everything is.
     Stale {
-        /// Since when.
+        /// Since when: that the connection is lost shows when a server has been silent for a while.
         since: Instant,
     },
     /// It could not go on: the server knows no watches that stay, or the client is closed.

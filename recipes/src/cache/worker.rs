@@ -1,32 +1,56 @@
 //! The task that keeps a cache.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use zk_client::{Client, Error, ErrorKind, EventType, Stat, WatchEvent, WatchItem};
+use zk_client::{
+    Client, ConnState, Error, ErrorKind, EventType, Stat, WatchEvent, WatchItem, Zxid,
+};
 
-use super::model::CachedNode;
+use super::model::{CachedNode, Model};
 use super::{CacheBuilder, CacheEvent, CacheState, Shared};
 use crate::kernel::clock::now;
-use crate::kernel::parents::{join, parent};
+use crate::kernel::parents::{join, name, parent};
 use crate::kernel::retry::Backoff;
 
 /// Reads under way at a time.
 const READS_MAX: usize = 256;
 
+/// Why a znode is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Want {
+    /// It has changed, or is new.
+    Changed,
+    /// All is being compared, and its children are wanted too.
+    Compared,
+}
+
 /// A znode that is being read, and what has become of it meanwhile.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug)]
 struct Reading {
-    /// Whether its children are wanted too.
-    lists: bool,
-    /// Something happened to it since: the answer may be of before, and is worth nothing.
-    again: bool,
-    /// A child came or went since: the names may be of before.
-    again_lists: bool,
+    want: Want,
+    /// Why it is to be read once more: the answer may be of before.
+    again: Option<Want>,
+    /// It was deleted: an answer about a znode that was created before this is about the one that is gone.
+    alive_from: Zxid,
+    /// Children that came or went, and whether they are there: the names may be of before. Empty if no
+    /// names are wanted.
+    told: BTreeMap<String, bool>,
+}
+
+impl Reading {
+    fn new(want: Want) -> Self {
+        Self {
+            want,
+            again: None,
+            alive_from: Zxid::ZERO,
+            told: BTreeMap::new(),
+        }
+    }
 }
 
 /// A znode: its data, its stat, and the names of its children if they were wanted.
@@ -46,9 +70,11 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     /// To be read, each once.
     queue: VecDeque<String>,
-    wanted: HashMap<String, Reading>,
+    wanted: HashMap<String, Want>,
     reading: HashMap<String, Reading>,
     reads: FuturesUnordered<BoxFuture<'static, Found>>,
+    /// How many [`Want::Compared`] are among them: at none everything has been compared.
+    owed: usize,
     /// Whether everything has been read once.
     is_initialized: bool,
     /// Whether the server watches, as far as is known.
@@ -72,6 +98,7 @@ impl Worker {
             wanted: HashMap::new(),
             reading: HashMap::new(),
             reads: FuturesUnordered::new(),
+            owed: 0,
             is_initialized: false,
             is_watched: true,
             buffer: builder.buffer,
@@ -88,6 +115,7 @@ impl Worker {
 
     /// Follows until that is not possible any more.
     async fn follow(&mut self) -> Error {
+        let mut events = self.client.events();
         let mut stream = loop {
             match self.client.watch_tree(&self.root).buffer(self.buffer).await {
                 Ok(stream) => break stream,
@@ -95,7 +123,7 @@ impl Worker {
                 Err(error) => return error,
             }
         };
-        self.want(self.root.clone(), true);
+        self.want(self.root.clone(), Want::Compared);
         loop {
             while self.pause.is_none()
                 && self.reads.len() < READS_MAX
@@ -103,18 +131,19 @@ impl Worker {
             {
                 self.read(path);
             }
-            if self.reads.is_empty() && self.queue.is_empty() && self.is_watched {
+            if self.owed == 0 && self.is_watched {
                 self.settled();
             }
             tokio::select! {
                 biased;
+                Some(_) = events.next() => self.connection_changed(),
                 item = stream.next() => match item {
                     Some(WatchItem::Event(event)) => self.happened(&event),
-                    Some(WatchItem::Gap { .. }) => self.gap(),
+                    Some(WatchItem::Gap { .. }) => self.gap(now()),
                     Some(WatchItem::Armed { .. }) => {
                         self.is_watched = true;
                         // Everything, known or not, is compared.
-                        self.want(self.root.clone(), true);
+                        self.want(self.root.clone(), Want::Compared);
                     }
                     Some(_) | None => {
                         // The client is closed, and says so itself.
@@ -125,7 +154,8 @@ impl Worker {
                             Ok(stream) => stream,
                             Err(error) => return error,
                         };
-                        self.want(self.root.clone(), true);
+                        self.is_watched = true;
+                        self.want(self.root.clone(), Want::Compared);
                     }
                 },
                 Some(found) = self.reads.next(), if !self.reads.is_empty() => {
@@ -161,31 +191,33 @@ impl Worker {
         (level <= self.depth).then_some(level)
     }
 
-    /// Has a znode read, with its children or without.
-    fn want(&mut self, path: String, lists: bool) {
-        if let Some(reading) = self.reading.get_mut(&path) {
-            reading.again = true;
-            reading.lists |= lists;
-            return;
-        }
-        if let Some(wanted) = self.wanted.get_mut(&path) {
-            wanted.lists |= lists;
-            return;
-        }
-        let wanted = Reading {
-            lists,
-            ..Reading::default()
+    /// Has a znode read.
+    fn want(&mut self, path: String, want: Want) {
+        let before = if let Some(reading) = self.reading.get_mut(&path) {
+            let before = reading.again;
+            reading.again = before.max(Some(want));
+            before
+        } else {
+            let before = self.wanted.get(&path).copied();
+            self.wanted
+                .insert(path.clone(), before.map_or(want, |before| before.max(want)));
+            if before.is_none() {
+                self.queue.push_back(path);
+            }
+            before
         };
-        self.wanted.insert(path.clone(), wanted);
-        self.queue.push_back(path);
+        if want == Want::Compared && before != Some(want) {
+            self.owed += 1;
+        }
     }
 
     fn read(&mut self, path: String) {
-        let Some(wanted) = self.wanted.remove(&path) else {
+        let Some(want) = self.wanted.remove(&path) else {
             return;
         };
-        let lists = wanted.lists && self.level(&path).is_some_and(|level| level < self.depth);
-        self.reading.insert(path.clone(), wanted);
+        let is_within = self.level(&path).is_some_and(|level| level < self.depth);
+        let lists = want == Want::Compared && is_within;
+        self.reading.insert(path.clone(), Reading::new(want));
         let (client, keeps_data) = (self.client.clone(), self.keeps_data);
         self.reads.push(Box::pin(async move {
             let node = async {
@@ -219,31 +251,35 @@ impl Worker {
     /// Takes in an answer.
     fn found(&mut self, found: Found) -> Result<(), Error> {
         let Found { path, result } = found;
-        let reading = self.reading.remove(&path).unwrap_or_default();
-        if reading.again {
-            self.want(path, reading.lists);
+        let Some(reading) = self.reading.remove(&path) else {
             return Ok(());
+        };
+        let wants = [Some(reading.want), reading.again];
+        self.owed -= wants
+            .iter()
+            .filter(|want| **want == Some(Want::Compared))
+            .count();
+        // Under steady writes there is always a newer state: each answer is a step forward.
+        if let Some(want) = reading.again {
+            self.want(path.clone(), want);
         }
         match result {
+            // It may have come since, and so may what is below it, which is known then.
+            Ok(None) if reading.again.is_some() => {}
             Ok(None) => self.shared.change(|model, out| model.remove(&path, out)),
+            Ok(Some((_, stat, _))) if stat.czxid < reading.alive_from => {}
             Ok(Some((data, stat, names))) => {
                 self.backoff = Backoff::new();
                 self.shared.change(|model, out| {
                     let path = path.clone();
                     model.put(CachedNode { path, data, stat }, out);
                 });
-                if reading.again_lists {
-                    self.want(path, true);
-                } else if let Some(names) = names {
-                    self.shared
-                        .change(|model, out| model.listed(&path, &names, out));
-                    for name in names {
-                        self.want(join(&path, &name), true);
-                    }
+                if let Some(names) = names {
+                    self.listed(&path, names, reading.told);
                 }
             }
             Err(error) if self.may_pass(&error) => {
-                self.want(path, reading.lists);
+                self.want(path, reading.want);
                 self.hold_back();
             }
             Err(error) if error.kind() == ErrorKind::NoAuth => {
@@ -252,6 +288,20 @@ impl Worker {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Takes in the names of children, corrected by what was told of them since they were asked for.
+    fn listed(&mut self, path: &str, mut names: Vec<String>, told: BTreeMap<String, bool>) {
+        names.retain(|name| !told.contains_key(name));
+        let came = told.into_iter().filter(|(_, is_there)| *is_there);
+        names.extend(came.map(|(name, _)| name));
+        self.shared.change(|model, out| {
+            let names = names.iter().map(String::as_str).collect();
+            model.listed(path, &names, out);
+        });
+        for name in names {
+            self.want(join(path, &name), Want::Compared);
+        }
     }
 
     /// Has whatever is to be read wait a little.
@@ -274,27 +324,54 @@ impl Worker {
         if matches!(event.kind, EventType::NodeCreated | EventType::NodeDeleted)
             && path != self.root
             && let Some(reading) = self.reading.get_mut(parent(path))
+            && reading.want == Want::Compared
         {
-            reading.again_lists = reading.lists;
+            let is_there = event.kind == EventType::NodeCreated;
+            reading.told.insert(name(path).to_owned(), is_there);
         }
         match event.kind {
             EventType::NodeDeleted => {
-                self.shared.change(|model, out| model.remove(path, out));
-                if self.reading.contains_key(path) {
-                    self.want(path.to_owned(), false);
+                if let Some(reading) = self.reading.get_mut(path) {
+                    // Servers before 3.9 do not tell the transaction. If nothing is known either, whatever
+                    // is found may be the one that is gone.
+                    let known = || {
+                        let known = |model: &Model| Some(model.nodes().get(path)?.stat.czxid);
+                        let czxid = self.shared.read(known)?;
+                        Some(Zxid::new(czxid.get() + 1))
+                    };
+                    let from = event.zxid.or_else(known).unwrap_or(Zxid::new(i64::MAX));
+                    reading.alive_from = reading.alive_from.max(from);
+                    self.want(path.to_owned(), Want::Changed);
                 }
+                self.shared.change(|model, out| model.remove(path, out));
             }
             EventType::NodeCreated | EventType::NodeDataChanged => {
-                self.want(path.to_owned(), false);
+                self.want(path.to_owned(), Want::Changed);
             }
             // The child that came or went tells of itself.
             EventType::NodeChildrenChanged | _ => {}
         }
     }
 
-    fn gap(&mut self) {
+    /// The state of the connection is another one, or was. While there is none, nothing is watched: the
+    /// stream says so as well, but not before there is another.
+    fn connection_changed(&mut self) {
+        let state = self.client.state().borrow().clone();
+        match state {
+            ConnState::Suspended { since, .. } => self.gap(since),
+            ConnState::Expired { .. } => self.gap(now()),
+            // Back again, the stream has told or will; closed, it ends.
+            ConnState::Connecting
+            | ConnState::Connected { .. }
+            | ConnState::Closing
+            | ConnState::Closed(_)
+            | _ => {}
+        }
+    }
+
+    /// Changes are not seen since then, or earlier.
+    fn gap(&mut self, since: Instant) {
         self.is_watched = false;
-        let since = now();
         if self.is_initialized {
             let is_new = self.shared.state.send_if_modified(|state| {
                 let is_ready = matches!(state, CacheState::Ready);
@@ -309,7 +386,7 @@ impl Worker {
         }
     }
 
-    /// Nothing is left to be read.
+    /// Everything has been compared.
     fn settled(&mut self) {
         let is_first = !std::mem::replace(&mut self.is_initialized, true);
         let is_news = self.shared.state.send_if_modified(|state| {

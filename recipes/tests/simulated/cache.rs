@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use zk_client::{Client, EventType, Stat, Version, WatchItem};
@@ -319,4 +320,80 @@ fn a_session_that_ends_with_hundreds_of_reads_holds_a_cache_up_once() {
     Simulation::new()
         .without_faults()
         .run(30_000..30_010, crawl);
+}
+
+/// Writes so often that something happens while anything is read.
+async fn write_on(process: Process, is_done: Arc<AtomicBool>) -> Outcome {
+    let zk = process.client().await?;
+    let lane = async |n: usize| -> Outcome {
+        let own = format!("{ROOT}/{} {n}", process.name());
+        while !is_done.load(Ordering::Relaxed) {
+            process.work(Duration::from_millis(2)).await;
+            zk.set("/t/a", own.clone()).await?;
+            zk.create(&own, "").await?;
+            zk.delete(&own).await?;
+            // Always there, and never for long the same.
+            let other = zk.transaction().delete("/t/b", Version::ANY);
+            other.create("/t/b", own.clone()).await?;
+        }
+        Ok(())
+    };
+    futures_util::future::try_join_all((0..12).map(lane)).await?;
+    Ok(())
+}
+
+async fn keep_up(world: World) -> Outcome {
+    let zk = world.client().await?;
+    let creates = zk.transaction().create(ROOT, "");
+    creates.create("/t/a", "").create("/t/b", "").await?;
+    let is_done = Arc::new(AtomicBool::new(false));
+    let writers = started(&world, 4, |process, _| {
+        write_on(process, Arc::clone(&is_done))
+    });
+    // They are at work when it begins.
+    while zk
+        .exists("/t/a")
+        .await?
+        .is_none_or(|stat| stat.version.get() < 20)
+    {}
+    let cache = Cache::tree(&zk, ROOT).start();
+    tokio::time::timeout(Duration::from_secs(10), cache.ready()).await??;
+    let (nodes, mut events) = cache.snapshot_and_events();
+    let mut copy = Copy {
+        nodes,
+        is_initialized: true,
+        ..Copy::default()
+    };
+    let mut steps = BTreeMap::from([("/t/a", 0), ("/t/b", 0)]);
+    while steps.values().any(|steps| *steps < 20) {
+        let event = events.next().await.ok_or("the cache lives")?;
+        copy.take(&event)?;
+        if let CacheEvent::Changed { new: node, .. } | CacheEvent::Created(node) = &event
+            && let Some(steps) = steps.get_mut(&*node.path)
+        {
+            *steps += 1;
+        }
+    }
+    is_done.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await?;
+    }
+    zk.sync("/").await?;
+    let end = BTreeSet::from([ROOT, "/t/a", "/t/b"].map(str::to_owned));
+    let (a, b) = (zk.exists("/t/a").await?, zk.exists("/t/b").await?);
+    let written = |path: &str| cache.get(path).map(|node| node.stat.mzxid);
+    while cache.snapshot().into_keys().collect::<BTreeSet<_>>() != end
+        || written("/t/a") != a.map(|stat| stat.mzxid)
+        || written("/t/b") != b.map(|stat| stat.mzxid)
+    {
+        events.next().await.ok_or("the cache lives")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cache_keeps_up_with_writers_that_never_rest() {
+    Simulation::new()
+        .without_faults()
+        .run(40_000..40_006, keep_up);
 }
