@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
-use zk_client::{Bytes, Client, Error, Node, Stat, Version, host};
+use zk_client::{Bytes, Client, Error, Node, Observe, Stat, Version, host};
 
 use crate::kernel::chance::part_of;
 
@@ -301,49 +301,45 @@ impl<T: Send + Sync + 'static> ConfigBuilder<T> {
         let mut next = Instant::now();
         let mut states = self.client.observe(&self.path);
         loop {
-            let mut state = states.next().await;
-            if value.borrow().is_some() {
-                // What is written meanwhile takes its place.
-                let wait = part_of(self.pace.jitter);
-                let until = next.max(Instant::now() + wait);
-                while let Ok(newer) = tokio::time::timeout_at(until, states.next()).await {
-                    let is_end = !matches!(newer, Some(Ok(_)));
-                    state = newer;
-                    if is_end {
-                        break;
+            match states.next().await {
+                Some(Ok(node)) => {
+                    let has_value = value.borrow().is_some();
+                    let soonest = || next.max(Instant::now() + part_of(self.pace.jitter));
+                    let until = has_value.then(soonest);
+                    let (node, end) = self.latest(node, &mut states, until).await;
+                    let is_end = end.is_some();
+                    if let Some(source) = end {
+                        trouble.send_replace(Some(self.unreadable(source)));
+                        // What it was last has to wait for its turn all the same.
+                        sleep_until(until.unwrap_or(next)).await;
+                    }
+                    match self.decoded(node) {
+                        Ok(config) => {
+                            next = Instant::now() + self.pace.interval;
+                            value.send_if_modified(|known| {
+                                let is_new = known.as_ref().is_none_or(|known| {
+                                    known.stat.czxid != config.stat.czxid
+                                        || known.stat.mzxid != config.stat.mzxid
+                                });
+                                if is_new {
+                                    *known = Some(Arc::new(config));
+                                }
+                                is_new
+                            });
+                            if !is_end {
+                                trouble.send_replace(None);
+                            }
+                        }
+                        Err(error) => {
+                            tracing::warn!(err = %error, "the last good configuration is kept");
+                            if !is_end {
+                                trouble.send_replace(Some(error));
+                            }
+                        }
                     }
                 }
-            }
-            while !self.pace.debounce.is_zero()
-                && matches!(state, Some(Ok(_)))
-                && let Ok(newer) = timeout(self.pace.debounce, states.next()).await
-            {
-                state = newer;
-            }
-            match state {
-                Some(Ok(node)) => match self.decoded(node) {
-                    Ok(config) => {
-                        next = Instant::now() + self.pace.interval;
-                        value.send_if_modified(|known| {
-                            let is_new = known.as_ref().is_none_or(|known| {
-                                known.stat.czxid != config.stat.czxid
-                                    || known.stat.mzxid != config.stat.mzxid
-                            });
-                            if is_new {
-                                *known = Some(Arc::new(config));
-                            }
-                            is_new
-                        });
-                        trouble.send_replace(None);
-                    }
-                    Err(error) => {
-                        tracing::warn!(err = %error, "the last good configuration is kept");
-                        trouble.send_replace(Some(error));
-                    }
-                },
                 Some(Err(source)) => {
-                    let path = self.path.clone();
-                    trouble.send_replace(Some(ConfigError::Client { path, source }));
+                    trouble.send_replace(Some(self.unreadable(source)));
                 }
                 None => {
                     if self.client.is_closed() {
@@ -356,6 +352,34 @@ impl<T: Send + Sync + 'static> ConfigBuilder<T> {
                 }
             }
         }
+    }
+
+    /// What the znode is when it is time for the next value: whatever is written until then, and until
+    /// nothing has been for a while, takes the place of what was before it. If it cannot be read any more,
+    /// what it was last, and why.
+    async fn latest(
+        &self,
+        mut node: Option<Node>,
+        states: &mut Observe,
+        mut until: Option<Instant>,
+    ) -> (Option<Node>, Option<Error>) {
+        let debounce = self.pace.debounce;
+        let quiet = || (!debounce.is_zero()).then(|| Instant::now() + debounce);
+        while let Some(deadline) = until.or_else(quiet) {
+            match timeout_at(deadline, states.next()).await {
+                Ok(Some(Ok(newer))) => node = newer,
+                Ok(Some(Err(error))) => return (node, Some(error)),
+                Err(_) if until.take().is_some() => {}
+                // Nothing more, or the end, before which an error comes.
+                Err(_) | Ok(None) => break,
+            }
+        }
+        (node, None)
+    }
+
+    fn unreadable(&self, source: Error) -> ConfigError {
+        let path = self.path.clone();
+        ConfigError::Client { path, source }
     }
 
     fn decoded(&self, node: Option<Node>) -> Result<Config<T>, ConfigError> {

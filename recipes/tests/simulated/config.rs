@@ -1,11 +1,12 @@
 //! Typed configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::Instant;
 use zk_client::Version;
-use zk_recipes::{ConfigBuilder, ConfigError, ConfigWatch};
+use zk_recipes::{Config, ConfigBuilder, ConfigError, ConfigWatch};
 use zk_testkit::simulation::{History, Process, Simulation, World};
 
 use crate::{Outcome, Truth, WORK, crowd, holds, objects, started};
@@ -211,4 +212,36 @@ fn values_follow_each_other_no_sooner_than_is_asked_for() {
             pace(process, told, Duration::from_millis(50))
         })
     });
+}
+
+/// A good value waits for its turn when the client is closed: the end is told at once, the value in time.
+async fn close_before_the_next(world: World) -> Outcome {
+    let (zk, other) = (world.client().await?, world.client().await?);
+    other.create(PATH, r#"{"requests":1}"#).await?;
+    let span = Duration::from_mins(1);
+    let config = limits(&zk).min_interval(span).start();
+    config.ready().await?;
+    let first = Instant::now();
+    other.set(PATH, r#"{"requests":2}"#).await?;
+    // It is read, and not told yet.
+    tokio::time::sleep(span / 2).await;
+    zk.close(Duration::from_secs(1)).await;
+    config.trouble().wait_for(Option::is_some).await?;
+    let is_second = |limits: &Option<Arc<Config<Limits>>>| {
+        limits.as_ref().is_some_and(|limits| limits.requests == 2)
+    };
+    if is_second(&config.current()) {
+        return Err("it is told too soon".into());
+    }
+    config.watch().wait_for(is_second).await?;
+    if first.elapsed() < span || config.trouble().borrow().is_none() {
+        return Err(format!("{config:?} after {:?}", first.elapsed()).into());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_value_that_waits_for_its_turn_is_told_though_the_client_is_closed() {
+    let simulation = Simulation::new().without_faults();
+    simulation.run(20_000..20_010, close_before_the_next);
 }

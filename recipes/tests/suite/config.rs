@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use zk_client::ErrorKind;
+use zk_client::{Ace, Acl, CreateMode, ErrorKind, Perms, Version};
 use zk_recipes::{ConfigError, ConfigWatch, publish_config};
 
 use crate::harness::{CALM, World, soon, until};
@@ -74,6 +74,37 @@ async fn value_follows_its_znode_and_the_last_good_one_is_kept() {
     })
     .await;
     assert!(limits.trouble().borrow().is_none());
+}
+
+#[tokio::test]
+async fn value_that_cannot_be_read_any_more_is_kept_and_that_is_told() {
+    let world = World::start().await;
+    let (zk, other) = (world.client().await, world.client().await);
+    other.create("/c", "1").await.unwrap();
+    let config = ConfigWatch::<u32>::json(&zk, "/c").start();
+    soon("it is there", config.ready()).await.unwrap();
+    let mut trouble = config.trouble();
+    let kind = |trouble: Option<ConfigError>| match trouble {
+        Some(ConfigError::Client { source, .. }) => source.kind(),
+        other => panic!("{other:?}"),
+    };
+    let secret = Acl::of([Ace::new(Perms::WRITE | Perms::ADMIN, zk_client::Id::ANYONE)]);
+    // Servers tell nobody of what may not be read, but that the one that could be is gone.
+    let replaced = other.transaction().delete("/c", Version::ANY);
+    let replaced = replaced.create_with("/c", "2", CreateMode::Persistent, Some(&secret));
+    replaced.await.unwrap();
+    let told = soon("it is told", trouble.wait_for(Option::is_some)).await;
+    assert_eq!(kind(told.unwrap().clone()), ErrorKind::NoAuth);
+    assert_eq!(*config.current().unwrap().value(), 1);
+    other.set_acl("/c", Acl::open()).await.unwrap();
+    soon("it is read", trouble.wait_for(Option::is_none))
+        .await
+        .unwrap();
+    assert_eq!(*config.current().unwrap().value(), 2);
+    zk.close(Duration::from_secs(5)).await;
+    let told = soon("it is told", trouble.wait_for(Option::is_some)).await;
+    assert_eq!(kind(told.unwrap().clone()), ErrorKind::Closed);
+    assert_eq!(*config.current().unwrap().value(), 2);
 }
 
 #[tokio::test]
