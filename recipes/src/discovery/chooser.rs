@@ -52,8 +52,8 @@ impl<T> fmt::Debug for Strategy<T> {
 /// Somebody who may be chosen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
-    /// Tells it from others.
-    pub(crate) id: &'a str,
+    /// Path of its znode, which tells it from others.
+    pub(crate) path: &'a str,
     pub(crate) weight: u32,
     /// Requests under way.
     pub(crate) load: usize,
@@ -100,9 +100,9 @@ pub(crate) struct Chooser {
     way: Way,
     /// Choices so far.
     count: usize,
-    /// Who was chosen last.
+    /// Path of who was chosen last.
     last: Option<String>,
-    /// What each has saved up towards its next turn.
+    /// What each, by path, has saved up towards its next turn.
     savings: HashMap<String, i64>,
     rng: fastrand::Rng,
 }
@@ -134,7 +134,7 @@ impl Chooser {
                 let last = self.last.as_deref();
                 let same = candidates
                     .iter()
-                    .position(|candidate| Some(candidate.id) == last);
+                    .position(|candidate| Some(candidate.path) == last);
                 same.unwrap_or_else(|| self.rng.usize(..candidates.len()))
             }
             Way::Weighted => self.weighted(candidates),
@@ -149,7 +149,7 @@ impl Chooser {
         };
         self.last = candidates
             .get(chosen)
-            .map(|candidate| candidate.id.to_owned());
+            .map(|candidate| candidate.path.to_owned());
         Some(chosen)
     }
 
@@ -164,13 +164,13 @@ impl Chooser {
             }
         };
         self.savings
-            .retain(|id, _| candidates.iter().any(|candidate| candidate.id == id));
+            .retain(|path, _| candidates.iter().any(|candidate| candidate.path == path));
         let mut total = 0;
         let mut richest: Option<(i64, usize)> = None;
         for (index, candidate) in candidates.iter().enumerate() {
             let weight = weight(candidate);
             total += weight;
-            let savings = self.savings.entry(candidate.id.to_owned()).or_default();
+            let savings = self.savings.entry(candidate.path.to_owned()).or_default();
             *savings += weight;
             if weight > 0 && richest.is_none_or(|(most, _)| *savings > most) {
                 richest = Some((*savings, index));
@@ -178,7 +178,7 @@ impl Chooser {
         }
         let chosen = richest.map_or(0, |(_, index)| index);
         if let Some(candidate) = candidates.get(chosen)
-            && let Some(savings) = self.savings.get_mut(candidate.id)
+            && let Some(savings) = self.savings.get_mut(candidate.path)
         {
             *savings -= total;
         }
@@ -209,8 +209,8 @@ mod tests {
     use super::*;
 
     fn candidates(of: &[(&'static str, u32, usize)]) -> Vec<Candidate<'static>> {
-        let candidate = |(id, weight, load): &(&'static str, u32, usize)| Candidate {
-            id,
+        let candidate = |(path, weight, load): &(&'static str, u32, usize)| Candidate {
+            path,
             weight: *weight,
             load: *load,
         };
@@ -276,12 +276,12 @@ mod tests {
             assert_eq!(chooser.choose(&all), Some(first));
         }
         let mut rest = all.clone();
-        let gone = rest.remove(first).id;
+        let gone = rest.remove(first).path;
         let next = chooser.choose(&rest).unwrap();
-        assert_ne!(rest[next].id, gone);
+        assert_ne!(rest[next].path, gone);
         // Even when the first is back.
         let again = chooser.choose(&all).unwrap();
-        assert_eq!(all[again].id, rest[next].id);
+        assert_eq!(all[again].path, rest[next].path);
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(counts(Way::Weighted, &all, 80), [50, 10, 0, 20]);
         let mut chooser = Chooser::new(Way::Weighted, 7);
         let turns: Vec<_> = (0..8)
-            .map(|_| all[chooser.choose(&all).unwrap()].id)
+            .map(|_| all[chooser.choose(&all).unwrap()].path)
             .collect();
         let longest = turns
             .chunk_by(|one, next| one == next)

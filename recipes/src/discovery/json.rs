@@ -4,9 +4,11 @@
 //! Apache Curator 5, `JsonInstanceSerializer`.
 
 use std::fmt::Write as _;
+use std::io;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::ser::{CharEscape, Formatter, Serializer};
 use serde_json::{Map, Value};
 
 use super::instance::{ServiceInstance, ServiceType};
@@ -93,8 +95,12 @@ impl<T: Serialize> ServiceInstance<T> {
     }
 
     fn payload_json(&self, style: &JsonStyle) -> Result<String, InstanceError> {
-        let json = serde_json::to_string(&self.payload);
-        let json = json.map_err(|cause| error("payload", cause.to_string()))?;
+        let failed = |cause: &dyn std::error::Error| error("payload", cause.to_string());
+        let mut json = Vec::new();
+        let mut serializer = Serializer::with_formatter(&mut json, Jackson);
+        let written = self.payload.serialize(&mut serializer);
+        written.map_err(|cause| failed(&cause))?;
+        let json = String::from_utf8(json).map_err(|cause| failed(&cause))?;
         match (&style.java_class, json.strip_prefix('{')) {
             (Some(class), Some(members)) => {
                 let mut out = String::from("{\"@class\":");
@@ -119,7 +125,7 @@ fn number(out: &mut String, number: Option<i32>) {
     }
 }
 
-/// Text as Jackson writes it: what has no short escape with upper-case digits.
+/// Text as Jackson writes it to bytes.
 fn text(out: &mut String, text: &str) {
     out.push('"');
     for character in text.chars() {
@@ -131,12 +137,58 @@ fn text(out: &mut String, text: &str) {
             '\n' => out.push_str("\\n"),
             '\u{c}' => out.push_str("\\f"),
             '\r' => out.push_str("\\r"),
-            // Writing to a string does not fail.
-            '\0'..='\u{1f}' => drop(write!(out, "\\u{:04X}", u32::from(character))),
+            '\0'..='\u{1f}' | '\u{10000}'.. => escape(out, character),
             _ => out.push(character),
         }
     }
     out.push('"');
+}
+
+/// A character by its UTF-16, one escape or two, with upper-case digits.
+fn escape(out: &mut String, character: char) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        // Writing to a string does not fail.
+        let _written = write!(out, "\\u{unit:04X}");
+    }
+}
+
+/// Writes payloads with the escapes of [`text`].
+struct Jackson;
+
+impl Formatter for Jackson {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut out = String::with_capacity(fragment.len());
+        for character in fragment.chars() {
+            match character {
+                '\u{10000}'.. => escape(&mut out, character),
+                _ => out.push(character),
+            }
+        }
+        writer.write_all(out.as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        char_escape: CharEscape,
+    ) -> io::Result<()> {
+        let short = match char_escape {
+            CharEscape::AsciiControl(byte) => return write!(writer, "\\u{byte:04X}"),
+            CharEscape::Quote => b"\\\"",
+            CharEscape::ReverseSolidus => b"\\\\",
+            CharEscape::Solidus => b"\\/",
+            CharEscape::Backspace => b"\\b",
+            CharEscape::FormFeed => b"\\f",
+            CharEscape::LineFeed => b"\\n",
+            CharEscape::CarriageReturn => b"\\r",
+            CharEscape::Tab => b"\\t",
+        };
+        writer.write_all(short)
+    }
 }
 
 impl<T: DeserializeOwned> ServiceInstance<T> {
@@ -221,6 +273,10 @@ fn port(
 }
 
 /// The payload without what Java says of its class.
+///
+/// Java writes the class of what is no object, nor of a type that JSON has itself, as an array of two: the
+/// class and the value. It looks like a list of ours whose first element is a name with dots: that of a class
+/// of Java's own is taken for one if the value can be read, any other if the whole cannot.
 fn payload<T: DeserializeOwned>(
     members: &mut Map<String, Value>,
 ) -> Result<Option<T>, InstanceError> {
@@ -230,16 +286,20 @@ fn payload<T: DeserializeOwned>(
             object.remove("@class");
             Value::Object(object)
         }
-        Some(Value::Array(mut items)) => match items.as_slice() {
-            [Value::String(class), _] if is_java_class(class) => items.pop().unwrap_or_default(),
-            _ => Value::Array(items),
-        },
         Some(value) => value,
     };
-    match serde_json::from_value(value) {
-        Ok(payload) => Ok(Some(payload)),
-        Err(cause) => Err(error("payload", cause.to_string())),
-    }
+    let read = match value.as_array().map(Vec::as_slice) {
+        Some([Value::String(class), inner]) if is_java_class(class) => {
+            if class.starts_with("java.") {
+                T::deserialize(inner).or_else(|cause| T::deserialize(&value).map_err(|_| cause))
+            } else {
+                T::deserialize(&value).or_else(|_| T::deserialize(inner))
+            }
+        }
+        _ => T::deserialize(&value),
+    };
+    read.map(Some)
+        .map_err(|cause| error("payload", cause.to_string()))
 }
 
 /// Whether text is the name of a class with its package.
@@ -374,10 +434,61 @@ mod tests {
             read::<Vec<String>>(r#"["a","b"]"#),
             Some(vec!["a".into(), "b".into()])
         );
+        assert_eq!(
+            read::<Value>(r#"["java.util.ArrayList",["a","b"]]"#),
+            Some(serde_json::json!(["a", "b"]))
+        );
+        assert_eq!(
+            read::<String>(r#"["com.x.Color","RED"]"#),
+            Some("RED".into())
+        );
         assert_eq!(read::<String>(r#""x""#), Some("x".into()));
         assert_eq!(read::<f64>("1.5"), Some(1.5));
         assert_eq!(read::<bool>("true"), Some(true));
         assert_eq!(read::<Details>("null"), None);
+    }
+
+    #[test]
+    fn text_is_escaped_as_jackson_does() {
+        let strange = "\u{1f600}\u{1b}\0\u{7f}\u{2028}\u{fffd}é/\"\\\u{8}\t\n\u{c}\r\u{10ffff}";
+        let mut instance = ServiceInstance::new(strange).id("1");
+        instance.registration_time_utc = 0;
+        let payload = std::collections::BTreeMap::from([(strange, strange)]);
+        let json = instance
+            .payload(payload)
+            .to_json(&JsonStyle::default())
+            .unwrap();
+        let escaped = concat!(
+            r#""\uD83D\uDE00\u001B\u0000"#,
+            "\u{7f}\u{2028}\u{fffd}é/",
+            r#"\"\\\b\t\n\f\r\uDBFF\uDFFF""#
+        );
+        assert_eq!(
+            json,
+            format!(
+                r#"{{"name":{escaped},"id":"1","address":null,"port":null,"sslPort":null,"payload":{{{escaped}:{escaped}}},"registrationTimeUTC":0,"serviceType":"DYNAMIC","uriSpec":null}}"#
+            )
+        );
+    }
+
+    fn comes_back<T>(payload: T)
+    where
+        T: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned,
+    {
+        let instance = instance().payload(payload);
+        let json = instance.to_json(&JsonStyle::default()).unwrap();
+        let read = ServiceInstance::from_json(json.as_bytes());
+        assert_eq!(read, Ok(instance), "{json}");
+    }
+
+    #[test]
+    fn lists_that_look_like_what_java_writes_are_read_as_they_were_written() {
+        let texts = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
+        comes_back(texts(["db.example.com", "cache.example.com"]));
+        comes_back(texts(["java.lang.Long", "5"]));
+        comes_back(("eu.west".to_owned(), 3));
+        comes_back(("java.util".to_owned(), 3));
+        comes_back(serde_json::json!(["eu.west", ["a"]]));
     }
 
     #[test]
@@ -440,6 +551,13 @@ mod tests {
             let style = JsonStyle { java_class: None, writes_enabled: true };
             let json = instance.to_json(&style).unwrap();
             prop_assert_eq!(ServiceInstance::from_json(json.as_bytes()), Ok(instance));
+        }
+
+        #[test]
+        fn lists_are_read_as_they_were_written(
+            payload in proptest::collection::vec("(java\\.)?[a-z]{1,3}(\\.[a-z]{1,3})?|.*", 0..4),
+        ) {
+            comes_back(payload);
         }
 
         #[test]

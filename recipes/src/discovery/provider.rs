@@ -16,7 +16,7 @@ use crate::cache::CacheState;
 use crate::kernel::chance::seed;
 use crate::kernel::clock::now;
 
-/// Tells one registration of an instance from others.
+/// Tells one registration of an instance from others: its path, as ids may be shared, and the transaction.
 type Key = (String, Zxid);
 
 /// Which instances to choose among.
@@ -100,7 +100,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ProviderBuilder<T> {
         self
     }
 
-    /// Chooses nobody any more when the connection has been lost for so long; for ever by default.
+    /// Chooses nobody any more when changes have not been seen for so long, as [`Provider::staleness`] tells;
+    /// by default, whoever was last known is chosen for ever.
     pub fn max_stale(mut self, most: Duration) -> Self {
         self.max_stale = Some(most);
         self
@@ -170,7 +171,7 @@ impl<T> Provider<T> {
         inner.loads.retain(|_, load| Arc::strong_count(load) > 1);
         let candidates: Vec<_> = (among.iter())
             .map(|found| Candidate {
-                id: &found.instance.id,
+                path: &found.path,
                 weight: self.strategy.weight(&found.instance),
                 load: inner
                     .loads
@@ -241,7 +242,7 @@ impl Shared {
 }
 
 fn key<T>(found: &Found<T>) -> Key {
-    (found.instance.id.clone(), found.czxid)
+    (found.path.clone(), found.czxid)
 }
 
 impl<T> Picked<T> {

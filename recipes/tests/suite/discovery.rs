@@ -245,6 +245,57 @@ async fn providers_choose_by_their_strategies() {
 }
 
 #[tokio::test]
+async fn instances_that_share_an_id_are_told_apart() {
+    let world = World::start().await;
+    let zk = world.client().await;
+    for port in [1, 2] {
+        let me = instance("same").port(port);
+        let json = me.to_json(&JsonStyle::default()).unwrap();
+        zk.create(&format!("/services/api/{port}"), json)
+            .parents()
+            .await
+            .unwrap();
+    }
+    let ports = |provider: &Provider<Details>| {
+        let mut counts = BTreeMap::new();
+        for _ in 0..12 {
+            *counts.entry(provider.pick().unwrap().port).or_insert(0) += 1;
+        }
+        counts
+    };
+    let services = discovery(&zk);
+    let weigh = |instance: &ServiceInstance<Details>| {
+        instance.port.map_or(0, |port| u32::from(port == 2) + 1)
+    };
+    let weighted = services
+        .provider("api")
+        .strategy(Strategy::weighted(weigh))
+        .start();
+    until_known(&weighted, 2).await;
+    assert_eq!(
+        ports(&weighted),
+        BTreeMap::from([(Some(1), 4), (Some(2), 8)])
+    );
+    // Any may be the first; whoever is stays.
+    for _ in 0..10 {
+        let sticky = services.provider("api").strategy(Strategy::Sticky).start();
+        until_known(&sticky, 2).await;
+        assert_eq!(ports(&sticky).len(), 1);
+    }
+    // An error of one is none of the other.
+    let strict = services
+        .provider("api")
+        .down_policy(DownPolicy {
+            errors: 1,
+            ..DownPolicy::default()
+        })
+        .start();
+    until_known(&strict, 2).await;
+    strict.pick().unwrap().failed();
+    assert_eq!(ports(&strict).len(), 1);
+}
+
+#[tokio::test]
 async fn instance_that_fails_is_left_out_for_a_while() {
     let world = World::start().await;
     let zk = world.client().await;
@@ -360,6 +411,10 @@ async fn consumers_serve_what_they_last_knew_while_cut_off() {
     until_known(&fussy, 1).await;
     assert!(provider.staleness().is_none() && fussy.pick().is_some());
     party.cut().await;
+    until("it is told", async || {
+        provider.staleness().is_some() && fussy.pick().is_none()
+    })
+    .await;
     registration.unregister().await;
     assert!(provider.pick().is_some());
     party.proxy.refuse(false);
