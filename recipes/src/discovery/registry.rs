@@ -158,6 +158,14 @@ impl<T> Discovery<T> {
     fn service(&self, name: &str) -> String {
         join(&self.base, name)
     }
+
+    /// The znode of an instance. Without a name or an id it is none, and no directory either.
+    fn path(&self, name: &str, id: &str) -> String {
+        if name.is_empty() || id.is_empty() {
+            return format!("{}/{name}/{id}", self.base.trim_end_matches('/'));
+        }
+        join(&self.service(name), id)
+    }
 }
 
 impl<T: Serialize> Discovery<T> {
@@ -173,7 +181,7 @@ impl<T: Serialize> Discovery<T> {
         &self,
         instance: ServiceInstance<T>,
     ) -> Result<Registration<T>, DiscoveryError> {
-        let path = join(&self.service(&instance.name), &instance.id);
+        let path = self.path(&instance.name, &instance.id);
         let data = instance.to_json(&self.style);
         let data = data.map_err(|source| DiscoveryError::Instance {
             path: path.clone(),

@@ -120,6 +120,15 @@ async fn id_of_somebody_else_is_refused_or_waited_for() {
     tokio::task::yield_now().await;
     first.unregister().await;
     drop(soon("it is free", waiting).await.unwrap().unwrap());
+    for service_type in [ServiceType::Dynamic, ServiceType::DynamicSequential] {
+        let nameless = ServiceInstance::new("").id("a");
+        for instance in [instance(""), nameless] {
+            let instance = instance.service_type(service_type);
+            let refused = soon("no wait", discovery(&zk).register(instance)).await;
+            assert!(matches!(refused, Err(DiscoveryError::Client { .. })));
+        }
+    }
+    assert_eq!(children(&zk, "/services").await, ["api"]);
     let error = soon("no wait", discovery(&zk).register(instance("a/b/")))
         .await
         .unwrap_err();
