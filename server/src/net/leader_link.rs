@@ -280,7 +280,7 @@ async fn write(
     let mut packets = VecDeque::new();
     let mut buffer = BytesMut::new();
     while queue.take(&mut packets).await == Taken::Items {
-        for packet in packets.drain(..) {
+        for (packet, _) in packets.drain(..) {
             packet.to_wire().encode(&mut buffer);
             if buffer.len() >= WRITE_BYTES {
                 write_all(patience, &mut sink, &mut buffer).await?;

@@ -82,6 +82,8 @@ struct Link {
 #[derive(Debug)]
 enum Item {
     Packet(LeaderPacket),
+    /// A COMMIT of each from the first to the last.
+    Commits(Zxid, Zxid),
     Snapshot(Zxid),
 }
 
@@ -162,6 +164,11 @@ impl LearnerLinks {
     pub(crate) fn send(&self, link: LinkId, packet: LeaderPacket) {
         let bytes = packet_bytes(&packet);
         self.push(link, Item::Packet(packet), bytes);
+    }
+
+    /// Sends a COMMIT of each transaction from the first to the last.
+    pub(crate) fn send_commits(&self, link: LinkId, first: Zxid, last: Zxid) {
+        self.push(link, Item::Commits(first, last), size_of::<Item>());
     }
 
     /// Sends a SNAP packet and the stream of the capture that comes with [`Self::captured`].
@@ -322,9 +329,17 @@ async fn write(mut sink: Sink, id: LinkId, link: &Link, shared: &Shared) -> io::
     let mut items = VecDeque::new();
     let mut buffer = BytesMut::new();
     while link.queue.take(&mut items).await == Taken::Items {
-        for item in items.drain(..) {
+        for (item, _) in items.drain(..) {
             match item {
                 Item::Packet(packet) => packet.to_wire().encode(&mut buffer),
+                Item::Commits(first, last) => {
+                    for zxid in (first.get()..=last.get()).map(Zxid::new) {
+                        LeaderPacket::Commit { zxid }.to_wire().encode(&mut buffer);
+                        if buffer.len() >= WRITE_BYTES {
+                            write_all(patience, &mut sink, &mut buffer).await?;
+                        }
+                    }
+                }
                 Item::Snapshot(zxid) => {
                     LeaderPacket::Snap { zxid }.to_wire().encode(&mut buffer);
                     tokio::select! {

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use zk_core::wire::quorum::{LeaderPacket, LengthLimit, QuorumPacket};
 use zk_proto::jute::DecodeError;
 
+/// Bytes that are taken to be sent at a time, so that what is not sent yet counts as waiting.
+const TAKEN_BYTES: usize = 1 << 20;
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
 
@@ -26,7 +28,9 @@ pub(super) struct SendQueue<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    items: VecDeque<T>,
+    /// Each with about how many bytes it takes.
+    items: VecDeque<(T, usize)>,
+    /// Those of all.
     bytes: usize,
     /// How many bytes more than usual may wait.
     extra: usize,
@@ -77,7 +81,7 @@ impl<T> SendQueue<T> {
         let bytes_max = self.bytes_max.saturating_add(inner.extra);
         let fits = inner.bytes <= bytes_max || inner.items.is_empty();
         if fits {
-            inner.items.push_back(item);
+            inner.items.push_back((item, bytes));
         } else {
             inner.items.clear();
             inner.end = End::Aborted;
@@ -87,7 +91,7 @@ impl<T> SendQueue<T> {
         fits
     }
 
-    /// Lets so many bytes more wait, until all that waits is taken.
+    /// Lets so many bytes more wait, until no more than usual does when something is taken.
     pub(super) fn widen(&self, extra: usize) {
         self.inner.lock().extra = extra;
     }
@@ -116,12 +120,12 @@ impl<T> SendQueue<T> {
         self.bell.notify_one();
     }
 
-    /// Waits for something to send, and takes all of it.
+    /// Waits for something to send, and takes it, or a part if it is much; each with its bytes.
     ///
     /// # Cancel safety
     ///
     /// Safe: what is not taken stays.
-    pub(super) async fn take(&self, out: &mut VecDeque<T>) -> Taken {
+    pub(super) async fn take(&self, out: &mut VecDeque<(T, usize)>) -> Taken {
         loop {
             {
                 let mut inner = self.inner.lock();
@@ -129,9 +133,10 @@ impl<T> SendQueue<T> {
                     return Taken::End;
                 }
                 if !inner.items.is_empty() {
-                    std::mem::swap(&mut inner.items, out);
-                    inner.bytes = 0;
-                    inner.extra = 0;
+                    inner.give(out);
+                    if inner.bytes <= self.bytes_max {
+                        inner.extra = 0;
+                    }
                     return Taken::Items;
                 }
                 if inner.end == End::Closing {
@@ -145,6 +150,24 @@ impl<T> SendQueue<T> {
     #[cfg(test)]
     fn waiting(&self) -> usize {
         self.inner.lock().items.len()
+    }
+}
+
+impl<T> Inner<T> {
+    fn give(&mut self, out: &mut VecDeque<(T, usize)>) {
+        if self.bytes <= TAKEN_BYTES {
+            std::mem::swap(&mut self.items, out);
+            self.bytes = 0;
+            return;
+        }
+        let mut taken = 0;
+        while taken < TAKEN_BYTES
+            && let Some(item) = self.items.pop_front()
+        {
+            taken += item.1;
+            out.push_back(item);
+        }
+        self.bytes -= taken;
     }
 }
 
@@ -292,7 +315,7 @@ mod tests {
         assert!(queue.push(3, 1), "nothing is taken in behind the end");
         let mut out = VecDeque::new();
         assert_eq!(queue.take(&mut out).await, Taken::Items);
-        assert_eq!(out, [1, 2]);
+        assert_eq!(out, [(1, 4), (2, 6)]);
         out.clear();
         assert_eq!(queue.take(&mut out).await, Taken::End);
     }
@@ -305,6 +328,30 @@ mod tests {
         assert_eq!(queue.take(&mut VecDeque::new()).await, Taken::Items);
         assert!(queue.push(3, 10));
         assert!(!queue.push(4, 1));
+    }
+
+    /// What waits while a tree is sent takes as long to send as it took to come: meanwhile as much may come.
+    #[tokio::test]
+    async fn more_may_wait_until_no_more_than_usual_does() {
+        const USUAL: usize = 3 * TAKEN_BYTES;
+        let queue = SendQueue::new(USUAL);
+        queue.widen(4 * TAKEN_BYTES);
+        let waiting = 6;
+        assert!((0..waiting).all(|item| queue.push(item, TAKEN_BYTES)));
+        let mut out = VecDeque::new();
+        for next in waiting..20 {
+            assert_eq!(queue.take(&mut out).await, Taken::Items);
+            for (item, _) in out.drain(..) {
+                assert_eq!(item, next - waiting);
+                assert!(queue.push(next, TAKEN_BYTES));
+            }
+        }
+        while queue.waiting() > 0 {
+            assert_eq!(queue.take(&mut out).await, Taken::Items);
+        }
+        assert_eq!(out.len(), waiting);
+        assert!((0..3).all(|item| queue.push(item, TAKEN_BYTES)));
+        assert!(!queue.push(3, TAKEN_BYTES), "as usual");
     }
 
     /// A slow connection: part after part, each within what is borne, and the whole not.

@@ -33,6 +33,9 @@ impl Peers {
                 self.learners.listen(is_listening);
             }
             NetAction::SendLearner { link, packet } => self.learners.send(link, packet),
+            NetAction::SendCommits { link, first, last } => {
+                self.learners.send_commits(link, first, last);
+            }
             NetAction::StreamSnapshot { link, zxid } => self.learners.stream_snapshot(link, zxid),
             NetAction::DropLearner { link } => self.learners.drop_link(link),
             NetAction::ConnectLeader { attempt, leader } => self.leader.connect(attempt, leader),

@@ -140,6 +140,13 @@ impl World {
             NetAction::SendLearner { link, packet } => {
                 self.send_down(place, link, Down::Packet(packet))
             }
+            NetAction::SendCommits { link, first, last } => {
+                let mut zxids = (first.get()..=last.get()).map(Zxid::new);
+                zxids.try_for_each(|zxid| {
+                    let packet = LeaderPacket::Commit { zxid };
+                    self.send_down(place, link, Down::Packet(packet))
+                })
+            }
             NetAction::StreamSnapshot { link, zxid } => self.begin_stream(place, link, zxid),
             NetAction::DropLearner { link } => {
                 self.drop_learner(place, link);

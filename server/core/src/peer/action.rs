@@ -98,6 +98,15 @@ pub enum NetAction {
         /// The packet.
         packet: LeaderPacket,
     },
+    /// Send a COMMIT of each transaction from the first to the last to a learner.
+    SendCommits {
+        /// The link.
+        link: LinkId,
+        /// The first.
+        first: Zxid,
+        /// The last, of the same epoch.
+        last: Zxid,
+    },
     /// Send a SNAP packet with this zxid, then the stream of the tree that was captured for this
     /// link; report when it is sent: `SnapshotSent`. Packets for the link wait behind it.
     StreamSnapshot {

@@ -1,7 +1,7 @@
 //! Captured conversations of the reference: fed one side, the machine says what the other side said,
 //! where the protocol leaves no choice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -15,7 +15,9 @@ use crate::ensemble::EnsembleConfig;
 use crate::peer::*;
 use crate::time::{Now, Time, WallTime};
 use crate::wire::election::{Notification, PeerState, Round};
-use crate::wire::quorum::{LeaderPacket, LearnerPacket, QuorumPacket};
+use crate::wire::quorum::{
+    ForwardedRequest, LeaderPacket, LearnerInfo, LearnerKind, LearnerPacket, QuorumPacket,
+};
 use crate::wire::txn::{ErrorTxn, Op, Txn, TxnEntry, TxnHeader};
 
 const NOW: Now = Now {
@@ -437,5 +439,106 @@ fn learner_leaves_a_leader_that_makes_no_sense() {
         assert_eq!(last, Some(NetAction::DropLeader { attempt }), "{packets:?}");
         let status = solo.member.peer.as_ref().unwrap().status();
         assert_eq!(status.role, Role::Looking, "{packets:?}");
+    }
+}
+
+/// What a leader sent over each link, in order.
+fn sent(solo: &mut Solo) -> BTreeMap<u64, Vec<NetAction>> {
+    let mut sent = BTreeMap::new();
+    for action in solo.said.drain(..) {
+        if let NetAction::SendLearner { link, .. } | NetAction::SendCommits { link, .. } = action {
+            let of_link: &mut Vec<NetAction> = sent.entry(link.get()).or_default();
+            of_link.push(action);
+        }
+    }
+    sent
+}
+
+/// Only followers of others wait for what is committed while they are synchronised, and it takes no room.
+#[test]
+fn commits_wait_for_learners_that_do_not_bear_them() {
+    let mut solo = Solo::new(3, (1, 0), 0, 0);
+    for from in [1, 2] {
+        solo.hear(from, vote(PeerState::Looking, 3));
+    }
+    let link = |number: u64| LinkId::new(NonZeroU64::new(number).unwrap());
+    let ack = |number, zxid| Event::LearnerPacket {
+        link: link(number),
+        packet: LearnerPacket::Ack { zxid },
+    };
+    let join = |solo: &mut Solo, number, server, kind, is_ours| {
+        let link = link(number);
+        solo.feed(Event::LearnerUp { link });
+        let info = LearnerInfo {
+            is_ours,
+            ..LearnerInfo::ours(ServerId::new(server), Zxid::ZERO)
+        };
+        let accepted = Epoch::new(0);
+        let packet = LearnerPacket::Info {
+            kind,
+            accepted,
+            info,
+        };
+        solo.feed(Event::LearnerPacket { link, packet });
+        let packet = LearnerPacket::AckEpoch {
+            zxid: Zxid::ZERO,
+            current: Some(Epoch::new(0)),
+            wants_tree: false,
+        };
+        solo.feed(Event::LearnerPacket { link, packet });
+    };
+    join(&mut solo, 1, 1, LearnerKind::Follower, true);
+    let start = Zxid::from_parts(solo.member.epochs.accepted, 0);
+    solo.feed(ack(1, start));
+    for (number, is_ours) in [(2, true), (3, false)] {
+        join(&mut solo, number, 4, LearnerKind::Observer, is_ours);
+        join(&mut solo, 10 + number, 2, LearnerKind::Follower, is_ours);
+        sent(&mut solo);
+        let first = solo.member.peer.as_ref().unwrap().status().proposed;
+        let mut zxids = Vec::new();
+        for next in 1..=3 {
+            let request = ForwardedRequest {
+                session: SessionId::new(first.get() + next),
+                cxid: Xid::new(0),
+                op: -10,
+                body: Bytes::from_static(&[0, 0, 0x75, 0x30]),
+                identities: None,
+            };
+            let packet = LearnerPacket::Request(request);
+            let link = link(1);
+            solo.feed(Event::LearnerPacket { link, packet });
+            let zxid = solo.member.peer.as_ref().unwrap().status().proposed;
+            solo.feed(ack(1, zxid));
+            zxids.push(zxid);
+        }
+        let said = sent(&mut solo);
+        let kinds = |number: u64| -> String {
+            let kind = |action: &NetAction| {
+                let NetAction::SendLearner { packet, .. } = action else {
+                    panic!("{action:?}");
+                };
+                match packet.to_wire().kind {
+                    2 => 'P',
+                    4 => 'C',
+                    8 => 'I',
+                    other => panic!("a packet of kind {other}"),
+                }
+            };
+            said[&number].iter().map(kind).collect()
+        };
+        assert_eq!(kinds(number), "III", "observers are informed at once");
+        let expected = if is_ours { "PCPCPC" } else { "PPP" };
+        assert_eq!(kinds(10 + number), expected);
+
+        solo.feed(ack(10 + number, start));
+        let said = &sent(&mut solo)[&(10 + number)];
+        let link = link(10 + number);
+        let packet = LeaderPacket::UpToDate;
+        let (first, last) = (zxids[0], zxids[2]);
+        let mut expected = vec![NetAction::SendLearner { link, packet }];
+        if !is_ours {
+            expected.push(NetAction::SendCommits { link, first, last });
+        }
+        assert_eq!(*said, expected);
     }
 }

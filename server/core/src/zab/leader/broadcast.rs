@@ -20,9 +20,6 @@ use super::follower_link::LinkState;
 use super::{Leader, LeaderPhase};
 use crate::peer::LeaveReason;
 
-/// Commits held for a learner that does not follow yet; one that takes longer starts over.
-const HELD_MAX: usize = 1 << 18;
-
 impl Leader {
     /// With a quorum that has the initial history, this server included: the history is committed,
     /// and proposals begin.
@@ -233,6 +230,12 @@ impl Leader {
             if !learner.is_forwarding() || is_deaf {
                 continue;
             }
+            if learner.waits_to_follow() {
+                if !learner.held.push(zxid, designated) {
+                    overfull.push(link);
+                }
+                continue;
+            }
             let entry = || proposal.bytes.clone();
             let packet = match (learner.kind, designated) {
                 (LearnerKind::Follower, None) => LeaderPacket::Commit { zxid },
@@ -249,13 +252,7 @@ impl Leader {
                     entry: entry(),
                 },
             };
-            if learner.state == LinkState::Synced {
-                turn.net(NetAction::SendLearner { link, packet });
-            } else if learner.held.len() < HELD_MAX {
-                learner.held.push(packet);
-            } else {
-                overfull.push(link);
-            }
+            turn.net(NetAction::SendLearner { link, packet });
         }
         for link in overfull {
             self.drop_link(link, DropReason::Overfull, turn);

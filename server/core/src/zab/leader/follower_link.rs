@@ -8,6 +8,8 @@ use crate::peer::RangeToken;
 use crate::time::Time;
 use crate::wire::quorum::{LeaderPacket, LearnerKind};
 
+use super::held::Held;
+
 /// What a leader knows of one learner.
 #[derive(Debug)]
 pub(super) struct FollowerLink {
@@ -21,9 +23,8 @@ pub(super) struct FollowerLink {
     pub(super) heard: Time,
     /// Whether the tree is still being sent: it has nothing to say meanwhile.
     pub(super) is_streaming: bool,
-    /// What is committed since its NEWLEADER was sent. Learners before 3.9.3 do not bear a COMMIT
-    /// between that and UPTODATE (rule M3).
-    pub(super) held: Vec<LeaderPacket>,
+    /// What is committed since its NEWLEADER was sent, if it has to wait.
+    pub(super) held: Held,
     /// Answers for an observer that wait for a transaction to be committed, in their order.
     pub(super) answers: VecDeque<(Zxid, LeaderPacket)>,
     /// The proposals by which it is judged: an old one, and one that takes its place when it is
@@ -68,7 +69,7 @@ impl FollowerLink {
             is_ours: false,
             heard: now,
             is_streaming: false,
-            held: Vec::new(),
+            held: Held::default(),
             answers: VecDeque::new(),
             samples: [None; 2],
             pings: 0,
@@ -90,6 +91,13 @@ impl FollowerLink {
             | LinkState::AwaitingCommit(_)
             | LinkState::ReadingLog(..) => false,
         }
+    }
+
+    /// Whether a COMMIT has to wait until it is told that it is up to date. Followers before 3.9.3 do not
+    /// bear one between NEWLEADER and UPTODATE (rule M3). Observers, which are informed, and servers of
+    /// ours keep in order what comes there.
+    pub(super) fn waits_to_follow(&self) -> bool {
+        self.state != LinkState::Synced && self.kind == LearnerKind::Follower && !self.is_ours
     }
 
     /// Whether its silence counts: not while it is the leader who keeps it waiting.

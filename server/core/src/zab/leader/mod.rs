@@ -11,6 +11,7 @@
 //! | `discovery` | a new epoch, and that nobody in a quorum knows more |
 //! | `sync` | how a learner gets the leader's history |
 //! | `follower_link` | what is known of one learner |
+//! | `held` | commits that wait for a learner to follow |
 //! | `broadcast` | proposals, acknowledgements, commits |
 //! | `pieces` | memory for proposals |
 //! | `requests` | what clients ask for, here and through learners |
@@ -21,6 +22,7 @@
 mod broadcast;
 mod discovery;
 mod follower_link;
+mod held;
 mod pace;
 mod pieces;
 mod reconfig;

@@ -19,6 +19,7 @@ use crate::zab::history::{Committed, History, is_boundary};
 
 use super::Leader;
 use super::follower_link::LinkState;
+use super::held::Run;
 
 /// How to synchronise a learner, as far as memory tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,11 +307,19 @@ impl Leader {
         };
         link.state = LinkState::Synced;
         link.heard = turn.now.time;
-        let held = std::mem::take(&mut link.held);
+        let held = link.held.take();
         let server = link.server;
         send(turn, id, LeaderPacket::UpToDate);
-        for packet in held {
-            send(turn, id, packet);
+        for run in held {
+            match run {
+                Run::Commits { first, last } => {
+                    let link = id;
+                    turn.net(NetAction::SendCommits { link, first, last });
+                }
+                Run::Activation { zxid, leader } => {
+                    send(turn, id, LeaderPacket::CommitAndActivate { zxid, leader });
+                }
+            }
         }
         turn.note(Transition::LearnerSynced { link: id, server });
         self.ask_newcomer(id, turn);

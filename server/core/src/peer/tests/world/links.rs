@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use zk_proto::ServerId;
+use zk_proto::{ServerId, Zxid};
 
 use crate::peer::*;
 use crate::wire::quorum::{LeaderPacket, LearnerPacket};
@@ -83,6 +83,12 @@ impl World {
                     let packet = LeaderPacket::from_wire(packet).unwrap();
                     self.queue
                         .push_back((to, Event::LeaderPacket { attempt, packet }));
+                }
+            }
+            NetAction::SendCommits { link, first, last } => {
+                for zxid in (first.get()..=last.get()).map(Zxid::new) {
+                    let packet = LeaderPacket::Commit { zxid };
+                    self.send(id, NetAction::SendLearner { link, packet });
                 }
             }
             NetAction::StreamSnapshot { link, zxid } => {
