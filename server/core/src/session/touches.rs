@@ -16,8 +16,10 @@ pub struct Touches {
     told: Option<SessionId>,
 }
 
-/// Sessions in one answer: 768 KiB, which a leader with the default limits takes.
+/// Sessions in one answer, at most: 768 KiB, which a leader with the default limits takes.
 const TOLD_MAX: usize = 1 << 16;
+/// Bytes of each: its id and its timeout.
+const TOLD_BYTES: usize = 12;
 
 impl Touches {
     /// Notes a sign of life on a connection with this negotiated timeout.
@@ -32,8 +34,14 @@ impl Touches {
 
     /// What the answer to the leader's ping carries, in order of ids; begins anew. Where there are too many for
     /// one answer, the next goes on behind the last.
-    pub fn take(&mut self) -> Vec<(SessionId, SessionTimeout)> {
-        self.take_some(TOLD_MAX)
+    ///
+    /// `bytes_max`: longest buffer of a packet that the leader reads.
+    ///
+    /// There is one answer to a ping, and a ping every half tick: with `n` times as many sessions as one answer
+    /// has room for, each is told of every `n` half ticks, and those with shorter timeouts expire though they
+    /// were heard of.
+    pub fn take(&mut self, bytes_max: usize) -> Vec<(SessionId, SessionTimeout)> {
+        self.take_some((bytes_max / TOLD_BYTES).clamp(1, TOLD_MAX))
     }
 
     fn take_some(&mut self, max: usize) -> Vec<(SessionId, SessionTimeout)> {
@@ -71,8 +79,19 @@ mod tests {
         touches.note(b, timeout(4000));
         touches.note(a, timeout(4000));
         touches.note(b, timeout(6000));
-        assert_eq!(touches.take(), [(a, timeout(4000)), (b, timeout(6000))]);
-        assert_eq!(touches.take(), []);
+        assert_eq!(touches.take(1000), [(a, timeout(4000)), (b, timeout(6000))]);
+        assert_eq!(touches.take(1000), []);
+    }
+
+    #[test]
+    fn an_answer_is_no_longer_than_the_leader_reads() {
+        let mut touches = Touches::default();
+        for id in 1..=100_000 {
+            touches.note(SessionId::new(id), SessionTimeout::from_millis(4000));
+        }
+        for (bytes_max, count) in [(0, 1), (12, 1), (100, 8), (usize::MAX, TOLD_MAX)] {
+            assert_eq!(touches.take(bytes_max).len(), count, "{bytes_max}");
+        }
     }
 
     #[test]

@@ -41,7 +41,9 @@ impl Learner {
             } => self.inform(committed(zxid, Some(leader)), entry, shared, turn),
             LeaderPacket::Ping { .. } if mutated!(PingsNotAnswered) => Ok(()),
             LeaderPacket::Ping { zxid } => {
-                let touches = self.requests.take_touches();
+                let touches = self
+                    .requests
+                    .take_touches(shared.options.prep.buffer_bytes_max);
                 self.send(LearnerPacket::Ping { zxid, touches }, turn);
                 Ok(())
             }

@@ -160,8 +160,9 @@ impl Requests {
         forwarded + self.opening.len() + self.syncs.len()
     }
 
-    pub(super) fn take_touches(&mut self) -> Vec<(SessionId, SessionTimeout)> {
-        self.touches.take()
+    /// Whom the answer to a ping tells of; the leader reads buffers of `bytes_max` as this server does.
+    pub(super) fn take_touches(&mut self, bytes_max: usize) -> Vec<(SessionId, SessionTimeout)> {
+        self.touches.take(bytes_max)
     }
 
     /// Who waits here for a transaction: the client whose oldest request it answers. Parts that it
