@@ -189,15 +189,20 @@ impl World {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         let judge = self.servers.client_below(&chroot).await;
+        // Servers that come back from the round before may still look for a leader.
+        let set_up = async |path: &str| {
+            let is_there = async || judge.ensure_path(path).await.is_ok();
+            until("the round is set up", is_there).await;
+        };
         for name in ["/log", "/count", "/ephemeral"] {
-            judge.ensure_path(name).await.expect("the round is set up");
+            set_up(name).await;
         }
         let (stop, stopped) = watch::channel(false);
         let addrs: Vec<_> = self.proxies.iter().map(|p| p.addr().to_string()).collect();
         let mut workers = Vec::new();
         for index in 0..CLIENTS {
             for name in [format!("/log/{index}"), format!("/count/{index}")] {
-                judge.ensure_path(&name).await.expect("the round is set up");
+                set_up(&name).await;
             }
             let client = Client::builder(&format!("{}{chroot}", addrs.join(",")))
                 .session_timeout(SESSION_TIMEOUT)
