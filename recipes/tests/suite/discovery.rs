@@ -222,17 +222,20 @@ async fn providers_choose_by_their_strategies() {
     let filtered = services.provider("api").filter(|one| one.id != "b").start();
     until_known(&filtered, 3).await;
     assert_eq!(picks(&filtered, 30).len(), 2);
-    // Who is picked and not done with counts.
-    for strategy in [Strategy::LeastLoaded, Strategy::PowerOfTwo] {
+    // Who is picked and not done with counts. Of two that are drawn, the better one may still be ahead of
+    // the third, by a few.
+    for (strategy, ahead) in [(Strategy::LeastLoaded, 0), (Strategy::PowerOfTwo, 30)] {
         let least = services.provider("api").strategy(strategy).start();
         until_known(&least, 3).await;
-        let under_way: Vec<_> = (0..30).map(|_| least.pick().unwrap()).collect();
+        let under_way: Vec<_> = (0..300).map(|_| least.pick().unwrap()).collect();
         let mut counts = BTreeMap::new();
         for picked in &under_way {
             *counts.entry(picked.id.clone()).or_insert(0) += 1;
         }
         assert!(
-            counts.values().all(|count| (8..=12).contains(count)),
+            counts
+                .values()
+                .all(|count| (100 - ahead..=100 + ahead).contains(count)),
             "{counts:?}"
         );
     }
