@@ -3,10 +3,15 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
+
+/// How long a process may take from its beginning to its command line, which is no time at all.
+const BEGINS: Duration = Duration::from_millis(500);
 
 /// What a pid file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +82,7 @@ pub(super) fn is_server(pid: Pid) -> bool {
     if is_gone(test_kill_process(pid)) {
         return false;
     }
-    match fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())) {
+    match command_line(pid) {
         Ok(command) => ["zkserver", "zookeeper"].iter().any(|name| {
             command
                 .windows(name.len())
@@ -86,6 +91,27 @@ pub(super) fn is_server(pid: Pid) -> bool {
         // No such file system here: the signal has to do.
         Err(_) => true,
     }
+}
+
+/// The command line of a process. One that begins just now has none yet, and will in a moment.
+fn command_line(pid: Pid) -> io::Result<Vec<u8>> {
+    let begun = Instant::now();
+    loop {
+        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()))?;
+        if !command.is_empty() || has_ended(pid) || begun.elapsed() >= BEGINS {
+            return Ok(command);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a process has ended, and nobody has waited for it.
+fn has_ended(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| {
+        let behind_name = stat.rsplit(')').next().unwrap_or_default();
+        behind_name.trim_start().starts_with(['Z', 'X'])
+    })
 }
 
 /// What a signal to a process tells of it: one that may not be sent found somebody.
@@ -101,6 +127,20 @@ mod tests {
     fn a_process_of_another_user_is_there() {
         assert!(!is_gone(Ok(())) && !is_gone(Err(Errno::PERM)));
         assert!(is_gone(Err(Errno::SRCH)));
+    }
+
+    #[test]
+    fn a_process_that_ended_has_no_command_line_and_is_known_by_that() {
+        let mut child = std::process::Command::new("true").spawn().expect("begun");
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("an id")).expect("an id");
+        while !has_ended(pid) {
+            thread::yield_now();
+        }
+        assert_eq!(command_line(pid).expect("there"), b"");
+        assert!(!is_server(pid));
+        child.wait().expect("gone");
+        let me = Pid::from_raw(i32::try_from(std::process::id()).expect("an id")).expect("an id");
+        assert!(!has_ended(me) && !command_line(me).expect("there").is_empty());
     }
 
     #[test]
