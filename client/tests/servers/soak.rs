@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zk_client::{Client, Error, EventType, Outcome, WatchEnd, WatchItem, Zxid};
 use zk_testkit::fault::{Direction, Proxy};
 
-use self::common::{Servers, Setup};
+use self::common::{Servers, Setup, until};
 
 const CLIENTS: usize = 6;
 /// The servers' bounds let it be, and a stall of all links outlasts it.
